@@ -1,0 +1,44 @@
+# make lab and make test are all a newcomer needs; README.md has the plain commands behind them.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help lab test notebooks bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 18
+
+lab: $(READY) ## JupyterLab on the notebooks; LAB="--port 9000" passes options on
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
+	  --ip=127.0.0.1 $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB)
+
+# Two processes with one torch thread each keep two cores busier than one process with two threads.
+# loadscope keeps a notebook on one kernel and a test file in one process.
+test: $(READY) ## lint, unit tests, all notebooks compared with their outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval -n 2 --dist loadscope
+
+notebooks: $(READY) ## run the notebooks and write their outputs; ONLY="01 03" runs these
+	$(BIN)/python tools/run_notebooks.py $(ONLY)
+
+bench: $(READY) ## measure and print
+	@set -e; for file in benchmarks/[a-z]*.py; do \
+	  name=$$(basename $$file .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+
+clean: ## remove caches; the environment, data and runs stay
+	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -print | xargs rm -rf
+
+# An environment that is there is filled, not replaced: whoever wants the CPU build of torch puts it
+# in first. The stamp makes an installed environment cost nothing, and no network.
+$(READY): pyproject.toml
+	@[ -x $(BIN)/pip ] || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "Python 3.11 or newer is needed, this is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2])' && \
+	  echo "creating $(VENV): some minutes, and about 6 GB with the default torch on Linux" && \
+	  $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install -e '.[dev]'
+	@touch $(READY)

@@ -1,0 +1,200 @@
+"""The command line: python -m dartslib search | train | transfer | doctor.
+
+Bad input is answered with one sentence and exit code 2, without a traceback.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+
+app = typer.Typer(
+    help="Differentiable architecture search: find cells, train and transfer them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# gradients.METHODS, written out: that file loads torch, and `doctor` must run without.
+Method = Literal["one_level", "first_order", "finite_difference", "exact"]
+ProfileOption = Annotated[
+    Literal["smoke", "lesson", "report", "darts"], typer.Option(help="The size of the run.")
+]
+DataOption = Annotated[str | None, typer.Option(help="Data set, if not the profile's.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="First weights, batches, drop paths.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the run; runs/… named after its settings if not given."),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; again for another."),
+]
+GenotypeOption = Annotated[
+    str, typer.Option(help="A file, a finished search's folder, a recorded run, or DARTS_V2.")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="cpu or cuda; found by itself if not given.")
+]
+FolderOption = Annotated[Path, typer.Option(help="Where data sets lie or are downloaded to.")]
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turns the errors that bad input can cause into one sentence."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "the settings"
+        message = f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}."
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        message = str(error)
+    except KeyboardInterrupt:
+        message = "Stopped; go on with --resume."
+    else:
+        return
+    typer.echo(message, err=True)
+    raise typer.Exit(2)
+
+
+def _overrides(words: list[str], **options: Any) -> dict[str, Any]:
+    """The settings that differ from the profile's, from --set and from options of their own."""
+    found = {name: value for name, value in options.items() if value is not None}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator:
+            raise ValueError(f"--set takes NAME=VALUE, such as epochs=3, not {word!r}.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value  # a plain word
+    return found
+
+
+def _finish(record: Any, folder: Path) -> None:
+    result = ", ".join(f"{name} {value:.4f}" for name, value in record.meta["result"].items())
+    typer.echo(
+        f"{folder}: {record.meta['steps']} steps in {record.meta['seconds']:.0f} s; {result}"
+    )
+
+
+@app.command()
+def search(
+    profile: ProfileOption = "smoke",
+    method: Annotated[Method | None, typer.Option(help="How alpha's gradient is computed.")] = None,
+    data: DataOption = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    set_: SetOption = (),
+    device: DeviceOption = None,
+    data_folder: FolderOption = Path("data"),
+) -> None:
+    """Search for a cell; leaves genotype.json, history.npz and meta.json in the run's folder."""
+    with _one_sentence():
+        from dartslib.runs.profiles import PROFILES
+        from dartslib.runs.running import run_search
+
+        base = PROFILES[profile].search
+        changes = _overrides(set_, dataset=data, method=method)
+        config = type(base)(**(base.model_dump() | changes | {"seed": seed}))
+        folder = out or Path("runs") / f"search-{profile}-{config.dataset}-{config.method}-{seed}"
+        record = run_search(
+            config,
+            folder,
+            profile=profile,
+            overridden=changes,
+            data=data_folder,
+            device=device,
+            resume=resume,
+        )
+        _finish(record, folder)
+
+
+def _train(
+    kind: str,
+    genotype: str,
+    profile: str,
+    data: str | None,
+    seed: int,
+    out: Path | None,
+    resume: bool,
+    set_: list[str],
+    device: str | None,
+    data_folder: Path,
+) -> None:
+    with _one_sentence():
+        from dartslib.runs.profiles import PROFILES
+        from dartslib.runs.running import find_genotype, run_training
+
+        base = getattr(PROFILES[profile], kind)
+        changes = _overrides(set_, dataset=data)
+        config = type(base)(**(base.model_dump() | changes | {"seed": seed}))
+        name = Path(genotype).name
+        folder = out or Path("runs") / f"{kind}-{profile}-{config.dataset}-{name}-{seed}"
+        record = run_training(
+            config,
+            find_genotype(genotype),
+            folder,
+            profile=profile,
+            genotype_name=name,
+            overridden=changes,
+            data=data_folder,
+            device=device,
+            resume=resume,
+        )
+        _finish(record, folder)
+
+
+@app.command()
+def train(
+    genotype: GenotypeOption,
+    profile: ProfileOption = "smoke",
+    part: Annotated[
+        Literal["compare", "final"],
+        typer.Option(help="compare: small network, held-out images. final: all data, tested once."),
+    ] = "final",
+    data: DataOption = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    set_: SetOption = (),
+    device: DeviceOption = None,
+    data_folder: FolderOption = Path("data"),
+) -> None:
+    """Train a network of one genotype from scratch."""
+    _train(part, genotype, profile, data, seed, out, resume, set_, device, data_folder)
+
+
+@app.command()
+def transfer(
+    genotype: GenotypeOption,
+    profile: ProfileOption = "smoke",
+    data: DataOption = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    set_: SetOption = (),
+    device: DeviceOption = None,
+    data_folder: FolderOption = Path("data"),
+) -> None:
+    """Train the same genotype on the profile's other data set."""
+    _train("transfer", genotype, profile, data, seed, out, resume, set_, device, data_folder)
+
+
+@app.command()
+def doctor(data_folder: FolderOption = Path("data")) -> None:
+    """Say what this machine has, and what to do about what is missing."""
+    from dartslib.runs.doctor import main
+
+    raise typer.Exit(main(data_folder))
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m dartslib")

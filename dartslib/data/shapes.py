@@ -1,0 +1,284 @@
+"""shapes10 and shapes100: embedded data sets for where there is neither CIFAR nor time.
+
+Each image is one sticker, a shape filled with a texture in two colors, turned, scaled and put somewhere on clutter.
+A sticker is light and dark on a ground of middle tones, and which of its colors is the light one is left to chance: so no
+pixel, and no weighted sum of pixels, tells the class.
+
+Everything is whole numbers and tables, from counted random numbers (`counter`): every machine draws the same bytes.
+"""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from dartslib.data import counter
+
+SIZE = 32  # pixels a side
+TRAIN, TEST = 10_000, 2_000
+CELLS = 64  # cells a side of a sticker's table
+FINE = 4  # points a cell and axis
+BORDER = 14  # points, the width of a bordered sticker's border
+UNIT = 32  # places a pixel: centers and radii are counted in these
+PIECES = 4  # of clutter
+FULL = 128  # a cell that is covered, a color that is wholly the second
+WORDS = 8 * PIECES + 16  # random words an image
+CHUNK = 125  # images drawn at a time, so that the work stays in the cache
+
+SHAPES = (
+    "disk",
+    "square",
+    "triangle",
+    "star",
+    "cross",
+    "ring",
+    "crescent",
+    "heart",
+    "bar",
+    "bow tie",
+)
+TEXTURES = (
+    "plain", "striped", "checked", "dotted", "latticed", "ringed", "rayed", "halved", "shaded", "bordered",
+)  # fmt: skip
+
+# shapes10 needs both words of a name: five shapes in two textures
+COARSE_SHAPES = ("disk", "triangle", "star", "cross", "crescent")
+COARSE_TEXTURES = ("striped", "checked")
+
+# round(2**14 * sin(3 k degrees)) for k = 0 … 30: written down, since the last bit of a sine may differ by machine
+QUARTER = (
+    0, 857, 1713, 2563, 3406, 4240, 5063, 5872, 6664, 7438, 8192, 8923, 9630, 10311, 10963, 11585, 12176, 12733,
+    13255, 13741, 14189, 14598, 14968, 15296, 15582, 15826, 16026, 16182, 16294, 16362, 16384,
+)  # fmt: skip
+ANGLES = 120
+SINE = np.array(
+    [*QUARTER[:-1], *QUARTER[:0:-1], *(-q for q in QUARTER[:-1]), *(-q for q in QUARTER[:0:-1])],
+    dtype=np.int64,
+)
+COSINE = np.roll(SINE, -ANGLES // 4)
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """The ten or hundred names, such as "striped disk"."""
+    return tuple(f"{TEXTURES[texture]} {SHAPES[shape]}" for shape, texture in _kinds(name))
+
+
+def draw(name: str, train: int = TRAIN, test: int = TEST):
+    """(x_train, y_train, x_test, y_test, class_names) of shapes10 or shapes100.
+
+    x: uint8 (N, 32, 32, 3).  y: int64 (N,), every class equally often.
+    """
+    kinds = np.array(_kinds(name))  # (classes, 2)
+    labels = np.arange(train + test) % len(kinds)
+    tables = stickers()
+    images = np.empty((train + test, 3, SIZE, SIZE), dtype=np.uint8)
+    for start in range(0, train + test, CHUNK):
+        stop = min(start + CHUNK, train + test)
+        shape, texture = kinds[labels[start:stop]].T
+        images[start:stop] = _scenes(tables, shape, texture, seed=len(kinds), first=start)
+    images = images.transpose(0, 2, 3, 1)
+    return images[:train], labels[:train], images[train:], labels[train:], class_names(name)
+
+
+def stickers() -> np.ndarray:
+    """(2, shapes, textures, 64, 64) int16, 0 … FULL: how far a sticker covers a cell, and which of its colors it has there.
+
+    The table reaches from -1 to 1 in both directions; its edges are softened over about a pixel of the image.
+    """
+    points = CELLS * FINE
+    axis = 2 * np.arange(points) - (points - 1)  # odd numbers: -255 … 255
+    x, y = axis[None, :], axis[:, None]
+    table = np.zeros((2, len(SHAPES), len(TEXTURES), CELLS, CELLS), dtype=np.int16)
+    for s, shape in enumerate(SHAPES):
+        mask = _shape(shape, x, y)
+        table[0, s] = _soften(mask * FULL)
+        for t, texture in enumerate(TEXTURES):
+            table[1, s, t] = _soften(_texture(texture, x, y, mask))
+    return table
+
+
+def _kinds(name: str) -> list[tuple[int, int]]:
+    """(shape, texture) of each class."""
+    if name == "shapes100":
+        return [(s, t) for s in range(len(SHAPES)) for t in range(len(TEXTURES))]
+    if name == "shapes10":
+        return [
+            (SHAPES.index(s), TEXTURES.index(t)) for s in COARSE_SHAPES for t in COARSE_TEXTURES
+        ]
+    raise ValueError(f"There are no shapes {name!r}: draw shapes10 or shapes100.")
+
+
+def _shape(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Which points (x, y), in 256ths of the half side, lie in a shape: bool."""
+    square = x * x + y * y
+    match shape:
+        case "disk":
+            return square < 225**2
+        case "square":
+            return np.maximum(abs(x), abs(y)) < 185
+        case "triangle":
+            return np.all([_beyond(a, x, y) < 122 for a in (90, 210, 330)], axis=0)
+        case "star":  # inside at least four of the five lines that draw a pentagram
+            return np.sum([_beyond(a, x, y) < 74 for a in range(18, 378, 72)], axis=0) >= 4
+        case "cross":
+            return (np.minimum(abs(x), abs(y)) < 75) & (np.maximum(abs(x), abs(y)) < 225)
+        case "ring":
+            return (square < 240**2) & (square > 115**2)
+        case "crescent":
+            return ((x + 15) ** 2 + y * y < 225**2) & ((x - 105) ** 2 + y * y > 175**2)
+        case "heart":  # (x² + y² - 1)³ < x² y³
+            u, v = x * 3, (20 - y) * 3
+            return (u * u + v * v - 608**2) ** 3 < 608 * u * u * v**3
+        case "bar":
+            return (abs(x) < 240) & (abs(y) < 85)
+        case "bow tie":
+            return (5 * abs(y) < 4 * abs(x) + 80) & (abs(x) < 225)
+    raise ValueError(shape)
+
+
+def _beyond(degrees: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How far a point lies in a direction."""
+    return x * COSINE[degrees // 3] + y * SINE[degrees // 3] >> 14
+
+
+def _texture(texture: str, x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Which of the two colors the points have: 0 … FULL."""
+    square = x * x + y * y
+    match texture:
+        case "plain":
+            second = x + y < -1000
+        case "striped":
+            second = (x + 32) // 64 % 2 == 1
+        case "checked":
+            second = (x // 85 + y // 85) % 2 == 1
+        case "dotted":
+            second = ((x + 64) % 128 - 64) ** 2 + ((y + 64) % 128 - 64) ** 2 < 42**2
+        case "latticed":
+            second = ((x + 17) % 110 < 34) | ((y + 17) % 110 < 34)
+        case "ringed":
+            second = np.sum([square >= (r * r) for r in range(40, 400, 55)], axis=0) % 2 == 1
+        case "rayed":
+            second = np.prod([np.sign(_beyond(a, x, y)) for a in (21, 66, 111, 156)], axis=0) > 0
+        case "halved":
+            second = y > 0
+        case "shaded":
+            return np.clip((x + 220) * FULL // 440, 0, FULL)
+        case "bordered":
+            padded, size = np.pad(mask, BORDER), len(mask)
+            shifts = [BORDER + (BORDER * wave[::5] >> 14) for wave in (COSINE, SINE)]
+            inner = [padded[i : i + size, j : j + size] for i, j in zip(*shifts, strict=True)]
+            second = ~np.all(inner, axis=0)
+        case _:
+            raise ValueError(texture)
+    return second * FULL
+
+
+def _soften(points: np.ndarray) -> np.ndarray:
+    """Means over 3x3 cells, a cell being FINE points."""
+    width = 3 * FINE
+    points = np.broadcast_to(points, (CELLS * FINE, CELLS * FINE)).astype(np.int64)
+    sums = np.pad(points, ((FINE + 1, FINE), (FINE + 1, FINE)), mode="edge")
+    sums[0], sums[:, 0] = 0, 0
+    sums = sums.cumsum(0).cumsum(1)
+    corners = sums[::FINE, ::FINE]
+    step = width // FINE
+    box = (
+        corners[step:, step:]
+        - corners[:-step, step:]
+        - corners[step:, :-step]
+        + corners[:-step, :-step]
+    )
+    return (box // width**2).astype(np.int16)
+
+
+def _scenes(
+    tables: np.ndarray, shape: np.ndarray, texture: np.ndarray, seed: int, first: int
+) -> np.ndarray:
+    """(n, 3, 32, 32) uint8: the images number first, first + 1, … of a seed."""
+    count = len(shape)
+    words = counter.words(seed, 0, count * WORDS, first * WORDS).reshape(count, WORDS)
+    drawn = iter(words.T)
+
+    def between(low, high, many=0) -> np.ndarray:  # (n,) or (n, many), high included
+        if many:
+            return np.stack([between(low, high) for _ in range(many)], axis=1)
+        return low + counter.below(high - low + 1, next(drawn))
+
+    images = _ground(count, seed, first)
+    for _ in range(PIECES):
+        color = between(40, 210, 3)
+        _paste(
+            images,
+            tables,
+            kind=between(0, len(SHAPES) - 1) * len(TEXTURES),  # plain
+            center=between(0, SIZE * UNIT, 2),
+            radius=between(3 * UNIT, 6 * UNIT),
+            angle=between(0, ANGLES - 1),
+            colors=(color, color),
+            window=14,
+        )
+    light, dark = between(150, 255, 3), between(0, 90, 3)
+    every = np.arange(count)
+    light[every, between(0, 2)] = between(40, 255)  # one channel goes its own way: stronger colors
+    dark[every, between(0, 2)] = between(0, 130)
+    swapped = between(0, 1)[:, None] == 1
+    radius = between(10 * UNIT, 14 * UNIT)
+    room = (SIZE // 2 + 1) * UNIT - radius  # a sticker sticks out by a pixel at most
+    _paste(
+        images,
+        tables,
+        kind=shape * len(TEXTURES) + texture,
+        center=SIZE // 2 * UNIT - room[:, None] + between(0, 2 * room, 2),
+        radius=radius,
+        angle=between(0, ANGLES - 1),
+        colors=(np.where(swapped, dark, light), np.where(swapped, light, dark)),
+    )
+    size = images[0].size
+    noise = counter.octets(seed, 1, count * size, first * size).reshape(images.shape)
+    images += (noise >> 4).astype(np.int16) - 8
+    return np.clip(images, 0, 255).astype(np.uint8)
+
+
+def _ground(count: int, seed: int, first: int) -> np.ndarray:
+    """(n, 3, 32, 32) int16: clouds of middle tones, from 5x5 random values a channel."""
+    octets = counter.octets(seed, 2, count * 80, first * 80).reshape(count, 80).astype(np.int16)
+    values = octets[:, :75].reshape(count, 3, 5, 5) * 80 >> 8
+    values += 75 + (octets[:, 75:78] >> 2)[:, :, None, None]
+    at, right = np.divmod(np.arange(SIZE, dtype=np.int16), 8)
+    left = 8 - right
+    values = values[:, :, at] * left[:, None] + values[:, :, at + 1] * right[:, None]
+    return values[..., at] * left + values[..., at + 1] * right >> 6
+
+
+def _paste(images, tables, *, kind, center, radius, angle, colors, window=SIZE) -> None:
+    """Lay a sticker on each image, in place.
+
+    images: int16 (n, 3, 32, 32).  tables: as of `stickers`.  kind: (n,), which sticker.
+    center: (n, 2), x and y.  radius: (n,).  Both in UNITs of a pixel.  angle: (n,), of ANGLES.
+    colors: two of (n, 3).  window: pixels a side that are looked at, around the center.
+    """
+    corner = np.clip(center // UNIT - window // 2, 0, SIZE - window)  # (n, 2)
+    x, y = (
+        (corner[:, i, None] + np.arange(window)) * UNIT + UNIT // 2 - center[:, i, None]
+        for i in (0, 1)
+    )  # (n, window) each
+    # cells a unit, times 2**14
+    cosine, sine = (wave[angle, None] * (CELLS // 2) // radius[:, None] for wave in (COSINE, SINE))
+
+    def cell(across: np.ndarray, down: np.ndarray) -> np.ndarray:  # (n, window, window), 0 … 63
+        sums = across.astype(np.int32)[:, None, :] + down.astype(np.int32)[:, :, None]
+        return np.clip((sums >> 14) + CELLS // 2, 0, CELLS - 1)
+
+    index = cell(-sine * x, cosine * y) * CELLS + cell(cosine * x, sine * y)
+    index += kind.astype(np.int32)[:, None, None] * CELLS**2
+    cover, blend = (np.take(table, index)[:, None] for table in tables)
+    low, high = (color.astype(np.int16)[:, :, None, None] for color in colors)
+    windows = sliding_window_view(images, (window, window), axis=(2, 3), writeable=True)
+    spot = np.arange(len(images)), slice(None), corner[:, 1], corner[:, 0]
+    patch = windows[spot]  # (n, 3, window, window)
+    change = (high - low) * blend  # in place from here on: half the time
+    change >>= 7
+    change += low
+    change -= patch
+    change *= cover
+    change >>= 7
+    patch += change
+    windows[spot] = patch

@@ -1,0 +1,199 @@
+"""The hypergradient: which way alpha should move when w follows it.
+
+Sections 1.1 and 2.3 of the report, equations (5) to (8) of Liu et al. (2019). The core knows
+nothing of networks: it takes any two losses L_train(w, alpha) and L_val(w, alpha), functions of
+lists of tensors, so that the toy problem and the supernet go through the same lines.
+
+Because the losses are pure functions, the look-ahead needs no copy of the network, and nothing has
+to be put back: w, its gradients and the BatchNorm statistics are afterwards as before, to the bit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from dartslib.relaxation import Architecture
+
+METHODS = ("one_level", "first_order", "finite_difference", "exact")
+Loss = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+
+
+@dataclass(frozen=True)
+class Hypergradient:
+    """The gradient for alpha and the two terms it is made of; lists like alpha.
+
+    Attributes:
+        gradient: direct - xi * implicit.
+        direct: d L_val(w', alpha) / d alpha with w' held fixed.
+        implicit: (d2 L_train / d alpha dw) d L_val(w', alpha) / d w'; empty where a method has none.
+        loss: the value of the loss that was differentiated for `direct`, a detached scalar.
+    """
+
+    gradient: list[Tensor]
+    direct: list[Tensor]
+    implicit: list[Tensor]
+    loss: Tensor
+
+
+def hypergradient(
+    train_loss: Loss,
+    valid_loss: Loss | None,
+    w: Sequence[Tensor],
+    alpha: Sequence[Tensor],
+    *,
+    method: str = "finite_difference",
+    xi: float = 0.0,
+    momentum: float = 0.0,
+    buffers: Sequence[Tensor | None] | None = None,
+    weight_decay: float = 0.0,
+    radius: float = 0.01,
+) -> Hypergradient:
+    """The approximate gradient of L_val(w*(alpha), alpha) with respect to alpha.
+
+    Args:
+        train_loss, valid_loss: L_train and L_val, each (w, alpha) -> scalar tensor.
+        w, alpha: lists of tensors; neither they nor their .grad are changed.
+        method: "one_level": d L_train / d alpha, no second level (L_train then holds all data).
+            "first_order": d L_val(w, alpha) / d alpha, as if w did not depend on alpha.
+            "finite_difference": one step ahead, the implicit term by the difference of two
+            gradients (equation 8 of the paper). "exact": the same term by double backward.
+        xi: learning rate of the step ahead, w' = w - xi * (momentum * buffer + gradient +
+            weight_decay * w). 0 gives the first order's value at the second order's cost.
+        momentum, buffers, weight_decay: those of the optimizer of w, so that w' is its next step;
+            a missing buffer counts as 0.
+        radius: R = radius / ||v|| is the finite difference's step, v = d L_val(w', alpha) / d w'.
+            Where v is 0, so is the term.
+
+    Raises:
+        ValueError: an unknown method; a negative xi; "exact" on an operation that cannot be
+            differentiated twice.
+    """
+    if method not in METHODS:
+        raise ValueError(f"Unknown method {method!r}; there are {', '.join(METHODS)}.")
+    if not 0 <= xi < float("inf"):
+        raise ValueError(f"xi must be a finite number from 0 up, not {xi}.")
+    fixed_w = [p.detach() for p in w]
+    fixed_alpha = [a.detach() for a in alpha]
+
+    if method in ("one_level", "first_order"):
+        # w is detached: this pass computes no gradient of a weight at all.
+        loss_function = train_loss if method == "one_level" else valid_loss
+        free_alpha = _leaves(alpha)
+        loss = loss_function(fixed_w, free_alpha)
+        direct = _grad(loss, free_alpha)
+        return Hypergradient(direct, direct, [], loss.detach())
+
+    # One step ahead: w' is what the optimizer would make of w, at this alpha (equation 6).
+    exact = method == "exact"
+    free_w = _leaves(w)
+    twice_alpha = _leaves(alpha) if exact else fixed_alpha
+    train_gradient = _grad(train_loss(free_w, twice_alpha), free_w, create_graph=exact)
+    if buffers is None:
+        buffers = [None] * len(fixed_w)
+    with torch.no_grad():
+        ahead = [
+            p - xi * (g + weight_decay * p + (0.0 if b is None else momentum * b))
+            for p, g, b in zip(fixed_w, train_gradient, buffers, strict=True)
+        ]
+
+    # Both gradients of L_val at (w', alpha) in one pass: the direct term, and v.
+    ahead, free_alpha = _leaves(ahead), _leaves(alpha)
+    loss = valid_loss(ahead, free_alpha)
+    both = _grad(loss, [*free_alpha, *ahead])
+    direct, v = both[: len(alpha)], both[len(alpha) :]
+
+    if exact:
+        implicit = _exact_term(train_gradient, twice_alpha, v)
+    else:
+        implicit = _finite_difference_term(train_loss, fixed_w, alpha, v, radius)
+    gradient = [d - xi * i for d, i in zip(direct, implicit, strict=True)]
+    return Hypergradient(gradient, direct, implicit, loss.detach())
+
+
+def _leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The same values as leaves of a new graph."""
+    return [t.detach().requires_grad_() for t in tensors]
+
+
+def _grad(loss: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
+    # An input that takes no part (alpha of a cell type the network has none of) has gradient 0.
+    return list(
+        torch.autograd.grad(loss, inputs, create_graph=create_graph, materialize_grads=True)
+    )
+
+
+def _exact_term(
+    train_gradient: Sequence[Tensor], alpha: Sequence[Tensor], v: Sequence[Tensor]
+) -> list[Tensor]:
+    """d/d alpha of <d L_train / d w, v>, v held fixed: the product with the mixed second derivative."""
+    try:
+        product = sum((g * d).sum() for g, d in zip(train_gradient, v, strict=True))
+        return _grad(product, alpha)
+    except RuntimeError as error:
+        raise ValueError(
+            "method='exact' needs a network that can be differentiated twice, and this one "
+            f"cannot ({str(error).splitlines()[0]}): use method='finite_difference'."
+        ) from error
+
+
+def _finite_difference_term(
+    train_loss: Loss,
+    w: Sequence[Tensor],
+    alpha: Sequence[Tensor],
+    v: Sequence[Tensor],
+    radius: float,
+) -> list[Tensor]:
+    """[d_alpha L_train(w + R v) - d_alpha L_train(w - R v)] / 2R with R = radius / ||v||."""
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(d) for d in v]))
+    # No branch on the norm: a branch would wait for the GPU. Where it is 0, step and term are 0.
+    step = torch.where(norm > 0, radius / norm, 0.0)
+    scale = torch.where(norm > 0, norm / (2 * radius), 0.0)
+
+    def gradient_at(sign: int) -> list[Tensor]:
+        free_alpha = _leaves(alpha)
+        moved = [p + sign * step * d for p, d in zip(w, v, strict=True)]
+        return _grad(train_loss(moved, free_alpha), free_alpha)
+
+    plus, minus = gradient_at(1), gradient_at(-1)
+    return [(p - m) * scale for p, m in zip(plus, minus, strict=True)]
+
+
+class BatchLoss:
+    """The cross-entropy of one batch as a function of (w, alpha): L_train or L_val for a supernet.
+
+    BatchNorm runs in the mode of the supernet, on copies of its statistics.
+
+    Args:
+        supernet: called as supernet(images, weights).
+        architecture: turns alpha into weights; its own logits are not read.
+        images, labels: (N, C, H, W) and (N,).
+        generator: for relaxations that sample.
+
+    Attributes:
+        accuracy: fraction of the batch that the last call got right, a tensor.
+    """
+
+    def __init__(
+        self,
+        supernet: nn.Module,
+        architecture: Architecture,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.supernet, self.architecture = supernet, architecture
+        self.images, self.labels, self.generator = images, labels, generator
+        self.names = [name for name, _ in supernet.named_parameters()]
+        self.accuracy: Tensor | None = None
+
+    def __call__(self, w: Sequence[Tensor], alpha: Sequence[Tensor]) -> Tensor:
+        state = dict(zip(self.names, w, strict=True))
+        state |= {name: buffer.clone() for name, buffer in self.supernet.named_buffers()}
+        weights = self.architecture.weights(alpha, self.generator)
+        scores = functional_call(self.supernet, state, (self.images, weights))
+        self.accuracy = (scores.detach().argmax(dim=1) == self.labels).float().mean()
+        return F.cross_entropy(scores, self.labels)

@@ -1,0 +1,195 @@
+"""The final network: cells of one genotype, stacked deep and trained from scratch.
+
+Figure 9 and section 4.3 of the report; section 3.1.2 of Liu et al. (2019) and its code. Also the
+cost of any network, in weights and multiply-adds.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dartslib.genotypes import Genotype, Nodes
+from dartslib.operations import build
+from dartslib.supernet import adjust, classifier, reduction_cells, stem
+
+
+def drop_paths(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Sets whole samples of x, (N, C, H, W), to 0 with a probability, and scales the others up."""
+    keep = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device) >= probability
+    return x * keep / (1 - probability)
+
+
+class DerivedCell(nn.Module):
+    """A cell of a genotype: each node adds the outputs of its few edges.
+
+    Args:
+        nodes: one cell of a genotype.
+        c_before, c_last, channels, reduction, after_reduction: as in `dartslib.supernet.Cell`.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        c_before: int,
+        c_last: int,
+        channels: int,
+        reduction: bool,
+        after_reduction: bool,
+    ) -> None:
+        super().__init__()
+        self.sources = [[source for _, source in edges] for edges in nodes]
+        self.adjust_before = adjust(c_before, channels, after_reduction, searching=False)
+        self.adjust_last = adjust(c_last, channels, False, searching=False)
+        self.nodes = nn.ModuleList(
+            nn.ModuleList(
+                build(name, channels, 2 if reduction and source < 2 else 1, searching=False)
+                for name, source in edges
+            )
+            for edges in nodes
+        )
+
+    def forward(
+        self,
+        before: Tensor,
+        last: Tensor,
+        drop_path: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """(N, c_before, H, W), (N, c_last, H, W) -> (N, nodes * channels, H', W')."""
+        states = [self.adjust_before(before), self.adjust_last(last)]
+        for operations, sources in zip(self.nodes, self.sources, strict=True):
+            terms = []
+            for operation, source in zip(operations, sources, strict=True):
+                term = operation(states[source])
+                if drop_path > 0 and not isinstance(operation, nn.Identity):
+                    term = drop_paths(term, drop_path, generator)
+                terms.append(term)
+            states.append(sum(terms))
+        return torch.cat(states[2:], dim=1)
+
+
+class AuxiliaryHead(nn.Sequential):
+    """A second classifier on an inner cell, whose loss helps deep networks to train.
+
+    As in the paper's code; there the map is 8 x 8. Larger maps are averaged before the last layer,
+    which changes nothing at 8 x 8.
+
+    Raises:
+        ValueError: the map is smaller than 8 x 8.
+    """
+
+    def __init__(self, channels: int, size: int, num_classes: int) -> None:
+        if size < 8:
+            raise ValueError(
+                f"The auxiliary head needs a map of at least 8 x 8 pixels, and it would stand on "
+                f"{size} x {size}: set auxiliary=False or use larger images."
+            )
+        super().__init__(
+            nn.ReLU(),
+            nn.AvgPool2d(5, stride=3, count_include_pad=False),
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.BatchNorm2d(768),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(768, num_classes),
+        )
+
+
+class FinalNetwork(nn.Module):
+    """Stem, cells of one genotype, head.
+
+    Args:
+        genotype: what the cells are.
+        channels: C of the first cells; a reduction cell doubles it.
+        layers: number of cells; 14 in the report, 20 in the paper.
+        num_classes: class scores.
+        head: "linear" or "mlp" (first layer 4096 wide, as in the report).
+        auxiliary: a second classifier after cell 2 * layers // 3, for training.
+        drop_path: probability with which an edge's output is dropped, per sample; an attribute
+            that a training loop may change. Identities are never dropped.
+        in_channels, image_size: of the images.
+        reductions: which cells reduce; None means layers // 3 and 2 * layers // 3, () none.
+
+    Attributes:
+        generator: draws the drop paths; torch's global CPU generator if None.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        channels: int = 16,
+        layers: int = 14,
+        num_classes: int = 10,
+        head: str = "linear",
+        auxiliary: bool = False,
+        drop_path: float = 0.0,
+        in_channels: int = 3,
+        image_size: int = 32,
+        reductions: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"drop_path is a probability from 0 to below 1, not {drop_path}.")
+        self.drop_path, self.generator = drop_path, None
+        self.stem = stem(in_channels, channels)
+        reducing = reduction_cells(layers, reductions)
+        self.auxiliary_cell = 2 * layers // 3
+        self.auxiliary_head: nn.Module | None = None
+        c_before = c_last = 3 * channels
+        self.cells = nn.ModuleList()
+        for k in range(layers):
+            if k in reducing:
+                channels, image_size = 2 * channels, -(-image_size // 2)
+            nodes = genotype.cell("reduction" if k in reducing else "normal")
+            self.cells.append(
+                DerivedCell(nodes, c_before, c_last, channels, k in reducing, k - 1 in reducing)
+            )
+            c_before, c_last = c_last, len(nodes) * channels
+            if auxiliary and k == self.auxiliary_cell:
+                self.auxiliary_head = AuxiliaryHead(c_last, image_size, num_classes)
+        self.head = classifier(head, c_last, image_size, num_classes, width=4096)
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Class scores (N, num_classes) of images (N, in_channels, H, W).
+
+        While training with an auxiliary head, a pair: the scores and the auxiliary scores.
+        """
+        before = last = self.stem(images)
+        drop_path = self.drop_path if self.training else 0.0
+        auxiliary = None
+        for k, cell in enumerate(self.cells):
+            before, last = last, cell(before, last, drop_path, self.generator)
+            if k == self.auxiliary_cell and self.auxiliary_head is not None and self.training:
+                auxiliary = self.auxiliary_head(last)
+        scores = self.head(last)
+        return scores if auxiliary is None else (scores, auxiliary)
+
+
+def count_weights(module: nn.Module) -> int:
+    """How many numbers a module learns."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_multiply_adds(module: nn.Module, *image_shape: int) -> int:
+    """Multiply-adds of convolutions and linear layers for one image, in evaluation.
+
+    Args:
+        module: any module that takes one batch of images.
+        image_shape: (C, H, W) of an image, as three numbers.
+
+    Counted by torch's own FLOP counter, which counts a multiply-add as two.
+    """
+    parameter = next(module.parameters())
+    image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
+    was_training = module.training
+    module.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(image)
+    module.train(was_training)
+    return counter.get_total_flops() // 2

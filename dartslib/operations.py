@@ -1,0 +1,174 @@
+"""The operations that compete on an edge, and the registry where you add your own.
+
+Section 4.2 of the report, section 3.1.1 of Liu et al. (2019); strides, paddings and BatchNorm as
+in the paper's code. Every operation maps (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride)),
+odd sizes included. No convolution has a bias, since a BatchNorm follows.
+
+In the search (`searching=True`) BatchNorm has no learned scale, because that scale could undo what
+alpha says, and pools get a BatchNorm of their own, so that all operations speak equally loud. In
+the final network BatchNorm has its scale and pools have no BatchNorm.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Builder = Callable[[int, int, bool], nn.Module]
+OPERATIONS: dict[str, Builder] = {}
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Adds an operation: a function of (channels, stride, searching) that returns a module.
+
+    Example:
+        @register("conv_1x1")
+        def conv_1x1(channels, stride, searching):
+            return conv_bn(channels, channels, 1, stride, searching)
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def add(builder: Builder) -> Builder:
+        if name in OPERATIONS:
+            raise ValueError(f"There is an operation {name!r} already: choose another name.")
+        OPERATIONS[name] = builder
+        return builder
+
+    return add
+
+
+def build(name: str, channels: int, stride: int = 1, searching: bool = True) -> nn.Module:
+    """The module of one operation.
+
+    Args:
+        name: a registered name.
+        channels: C, of the input and of the output.
+        stride: 1, or 2 next to the inputs of a reduction cell.
+        searching: BatchNorm as in the search (see the module's head) or as in the final network.
+
+    Raises:
+        ValueError: no operation has that name.
+    """
+    if name not in OPERATIONS:
+        raise ValueError(f"Unknown operation {name!r}; there are {', '.join(sorted(OPERATIONS))}.")
+    return OPERATIONS[name](channels, stride, searching)
+
+
+def conv_bn(
+    c_in: int, c_out: int, kernel: int, stride: int, searching: bool, **convolution: int
+) -> nn.Sequential:
+    """ReLU, convolution, BatchNorm: also the adjustment of a cell's inputs (kernel 1)."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(c_in, c_out, kernel, stride, bias=False, **convolution),
+        nn.BatchNorm2d(c_out, affine=not searching),
+    )
+
+
+def separable(
+    channels: int, kernel: int, stride: int, dilation: int, searching: bool
+) -> nn.Sequential:
+    """ReLU, depthwise k x k, pointwise 1 x 1, BatchNorm."""
+    padding = dilation * (kernel - 1) // 2
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(
+            channels,
+            channels,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups=channels,
+            bias=False,
+        ),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels, affine=not searching),
+    )
+
+
+class FactorizedReduce(nn.Module):
+    """Halves height and width without losing every fourth pixel only.
+
+    After a ReLU two 1 x 1 convolutions of stride 2 read two grids, the second shifted by one pixel
+    both ways, and give half of the channels each (the second the odd one, if any).
+    """
+
+    def __init__(self, c_in: int, c_out: int, searching: bool) -> None:
+        super().__init__()
+        self.even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.bn = nn.BatchNorm2d(c_out, affine=not searching)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)  # (N, c_in, H, W)
+        # A row and a column of zeros at the far side let odd sizes come out as ceil(H / 2), too.
+        shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+        return self.bn(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+
+
+class Zero(nn.Module):
+    """No connection: zeros of the output's shape."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+@register("none")
+def none(channels: int, stride: int, searching: bool) -> nn.Module:
+    return Zero(stride)
+
+
+@register("skip_connect")
+def skip_connect(channels: int, stride: int, searching: bool) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, searching)
+
+
+def _pool(pool: nn.Module, channels: int, searching: bool) -> nn.Module:
+    return nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False)) if searching else pool
+
+
+@register("max_pool_3x3")
+def max_pool_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
+    return _pool(nn.MaxPool2d(3, stride, padding=1), channels, searching)
+
+
+@register("avg_pool_3x3")
+def avg_pool_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
+    pool = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+    return _pool(pool, channels, searching)
+
+
+def _sep_conv(channels: int, kernel: int, stride: int, searching: bool) -> nn.Sequential:
+    """A separable convolution applied twice; only the first one strides."""
+    return nn.Sequential(
+        separable(channels, kernel, stride, 1, searching),
+        separable(channels, kernel, 1, 1, searching),
+    )
+
+
+@register("sep_conv_3x3")
+def sep_conv_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
+    return _sep_conv(channels, 3, stride, searching)
+
+
+@register("sep_conv_5x5")
+def sep_conv_5x5(channels: int, stride: int, searching: bool) -> nn.Module:
+    return _sep_conv(channels, 5, stride, searching)
+
+
+@register("dil_conv_3x3")
+def dil_conv_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
+    return separable(channels, 3, stride, 2, searching)
+
+
+@register("dil_conv_5x5")
+def dil_conv_5x5(channels: int, stride: int, searching: bool) -> nn.Module:
+    return separable(channels, 5, stride, 2, searching)

@@ -1,0 +1,1 @@
+"""Around the loops: profiles, checkpoints, records, progress, the command line."""

@@ -1,0 +1,127 @@
+"""Profiles: one word for the size of a run.
+
+`smoke` is for tests and a first look (seconds, embedded data), `lesson` for a laptop's CPU,
+`report` and `darts` are the settings of the report and of Liu et al. (2019), for a GPU. All use
+the same network; they differ in size, head and order of operations.
+"""
+
+from dataclasses import dataclass
+
+from dartslib.searching import SearchConfig
+from dartslib.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The settings of the four things one does.
+
+    Attributes:
+        search: finding a cell.
+        compare: training a cell in a network of the search's size, to compare it with others.
+        final: training the deep network on all data.
+        transfer: the same cell and network on another data set.
+    """
+
+    search: SearchConfig
+    compare: TrainConfig
+    final: TrainConfig
+    transfer: TrainConfig
+
+
+def _changed(config: TrainConfig, **changes: object) -> TrainConfig:
+    return TrainConfig(**(config.model_dump() | changes))
+
+
+# The network has 3 cells, of which the second reduces; rates are its own: 20 steps move little.
+_SMOKE = TrainConfig(
+    dataset="shapes10",
+    held_out=0.1,
+    layers=3,
+    reductions=(1,),
+    channels=4,
+    head="linear",
+    epochs=1,
+    batch_size=64,
+    lr=0.1,
+    schedule="one_cycle",
+)
+# A schedule for small budgets: one cycle, label smoothing, batch and rate scaled together.
+_LESSON = TrainConfig(
+    held_out=0.1,
+    head="linear",
+    epochs=8,
+    batch_size=128,
+    lr=0.15,
+    schedule="one_cycle",
+    label_smoothing=0.1,
+)
+_REPORT = TrainConfig()
+_DARTS = TrainConfig(
+    layers=20,
+    channels=36,
+    head="linear",
+    batch_size=96,
+    cutout=16,
+    drop_path=0.2,
+    auxiliary=0.4,
+)
+
+PROFILES = {
+    "smoke": Profile(
+        search=SearchConfig(
+            dataset="shapes10",
+            half=640,
+            held_out=0.1,
+            layers=3,
+            reductions=(1,),
+            channels=4,
+            head="linear",
+            epochs=1,
+            batch_size=32,
+            w_lr=0.1,
+            alpha_lr=0.01,
+        ),
+        compare=_changed(_SMOKE, part="compare"),
+        final=_SMOKE,
+        transfer=_changed(_SMOKE, dataset="shapes100"),
+    ),
+    "lesson": Profile(
+        search=SearchConfig(
+            half=10_000,
+            held_out=0.1,
+            layers=5,
+            channels=8,
+            head="linear",
+            epochs=8,
+            alpha_lr=None,
+        ),
+        compare=_changed(_LESSON, part="compare", layers=8, channels=8, epochs=6),
+        final=_LESSON,
+        transfer=_changed(_LESSON, dataset="cifar100"),
+    ),
+    "report": Profile(
+        search=SearchConfig(),
+        compare=_changed(_REPORT, part="compare", layers=8, epochs=100, batch_size=64),
+        final=_REPORT,
+        transfer=_changed(_REPORT, dataset="cifar100", epochs=300, batch_size=64),
+    ),
+    "darts": Profile(
+        search=SearchConfig.darts(),
+        compare=_changed(
+            _DARTS, part="compare", layers=8, channels=16, epochs=100, auxiliary=0.0, drop_path=0.0
+        ),
+        final=_DARTS,
+        transfer=_changed(_DARTS, dataset="cifar100"),
+    ),
+}
+
+
+def profile(name: str) -> Profile:
+    """The profile of a name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"Unknown profile {name!r}; there are {', '.join(PROFILES)}.")
+    return PROFILES[name]

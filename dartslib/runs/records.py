@@ -1,0 +1,78 @@
+"""Recorded runs: what a finished run leaves behind, and reading it back.
+
+A record is a folder with meta.json (what was run, where, with which result), history.npz (arrays
+over the run) and genotype.json. All are plain data: JSON, and arrays without pickled objects.
+Reading needs numpy only, so that a notebook shows a record without loading torch.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dartslib.genotypes import Genotype
+from dartslib.runs.files import write_text, write_whole
+
+RECORDED = Path(__file__).resolve().parents[2] / "data" / "recorded"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run.
+
+    Attributes:
+        name: the folder's name.
+        meta: what was run and what came out, see data/README.md.
+        history: name -> array over the run; empty for a measurement.
+        genotype: the derived or the trained cell; None for a measurement.
+    """
+
+    name: str
+    meta: dict[str, Any]
+    history: dict[str, np.ndarray]
+    genotype: Genotype | None
+
+
+def names(folder: Path = RECORDED) -> list[str]:
+    """The records of a folder, sorted; a folder without meta.json is none."""
+    return sorted(path.parent.name for path in folder.glob("*/meta.json"))
+
+
+def load(name: str | Path, folder: Path = RECORDED) -> Record:
+    """A record by its name in the checkout's data/recorded, or by the path of its folder.
+
+    Raises:
+        FileNotFoundError: there is no such record, or it is not finished.
+    """
+    path = Path(name)
+    if not (path / "meta.json").is_file():
+        path = folder / name
+    if not (path / "meta.json").is_file():
+        raise FileNotFoundError(
+            f"There is no record {str(name)!r}; there are {', '.join(names(folder)) or 'none'}."
+        )
+    meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+    history, genotype = {}, None
+    if (path / "history.npz").is_file():
+        with np.load(path / "history.npz", allow_pickle=False) as file:
+            history = {key: file[key] for key in file.files}
+    if (path / "genotype.json").is_file():
+        genotype = Genotype.from_json((path / "genotype.json").read_text(encoding="utf-8"))
+    return Record(path.name, meta, history, genotype)
+
+
+def save(record: Record, path: Path) -> None:
+    """Writes a record into a folder, meta.json last: with it the record counts as finished."""
+    if record.history:
+        # float32 keeps more digits than the runs repeat to, at half the size.
+        arrays = {
+            key: values.astype(np.float32) if values.dtype == np.float64 else values
+            for key, values in record.history.items()
+        }
+        write_whole(path / "history.npz", partial(np.savez_compressed, **arrays))
+    if record.genotype is not None:
+        write_text(path / "genotype.json", record.genotype.to_json())
+    write_text(path / "meta.json", json.dumps(record.meta, indent=2) + "\n")

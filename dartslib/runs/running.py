@@ -1,0 +1,180 @@
+"""One run from settings to record: loads the data, drives the loop, writes what came out."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dartslib.data import DataSet, load, parts
+from dartslib.genotypes import PUBLISHED, Genotype
+from dartslib.networks import count_multiply_adds, count_weights
+from dartslib.runs import records
+from dartslib.runs.driving import drive
+from dartslib.searching import Config, Search, SearchConfig, stack
+from dartslib.training import TrainConfig, Training
+
+
+def best_device() -> str:
+    """ "cuda" where there is one, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def find_genotype(name: str) -> Genotype:
+    """A published genotype by name, a recorded one, or one from a file or a run's folder.
+
+    Raises:
+        ValueError: nothing of that name, or the file holds no genotype.
+    """
+    if name in PUBLISHED:
+        return PUBLISHED[name]
+    for path in (
+        Path(name),
+        Path(name) / "genotype.json",
+        records.RECORDED / name / "genotype.json",
+    ):
+        if path.is_file():
+            return Genotype.from_json(path.read_text(encoding="utf-8"))
+    raise ValueError(
+        f"There is no genotype {name!r}: give a file, the folder of a finished search, a recorded "
+        f"run, or one of {', '.join(PUBLISHED)}."
+    )
+
+
+def run_search(
+    config: SearchConfig,
+    folder: Path,
+    *,
+    profile: str = "custom",
+    overridden: dict[str, Any] | None = None,
+    data: str | Path = "data",
+    device: str | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> records.Record:
+    """A search from its settings to its record, written into the folder.
+
+    Args:
+        config: the settings.
+        folder: receives checkpoint, history, genotype and meta.
+        profile, overridden: named in the record: where the settings come from, what was changed.
+        data: the folder that data sets are loaded from.
+        device: "cpu" or "cuda"; found by itself if None.
+        resume, progress: as in `drive`.
+    """
+    device = device or best_device()
+    dataset = load(config.dataset, data)
+    part = parts(dataset, config.half, config.held_out)
+    options = {"seed": config.seed, "device": device}
+    search = Search(
+        config,
+        dataset.batches(part.search_train, config.batch_size, **options),
+        dataset.batches(part.search_valid, config.batch_size, **options),
+        device=device,
+        **_of(dataset),
+    )
+    stretches = drive(search, folder, resume=resume, progress=progress, device=device)
+    history = _arrays(search.history)
+    result = {
+        # Means over the steps of the last record: the halves are seen augmented, in train mode.
+        "train_accuracy": float(history["train_accuracy"][-1]),
+        "valid_accuracy": float(history["valid_accuracy"][-1]),
+    }
+    meta = _meta("search", config, profile, overridden, stretches, search, result)
+    meta |= {"method": config.method, "weights": count_weights(search.supernet)}
+    record = records.Record(folder.name, meta, history, search.architecture.derive())
+    records.save(record, folder)
+    return record
+
+
+def run_training(
+    config: TrainConfig,
+    genotype: Genotype,
+    folder: Path,
+    *,
+    profile: str = "custom",
+    genotype_name: str = "",
+    overridden: dict[str, Any] | None = None,
+    data: str | Path = "data",
+    device: str | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> records.Record:
+    """A training from its settings to its record, written into the folder.
+
+    With config.part "compare" accuracy is watched on the held-out images and reported for them;
+    with "final" the test images are used once, after the last step. Arguments as in `run_search`;
+    genotype_name says in the record where the genotype comes from.
+    """
+    device = device or best_device()
+    dataset = load(config.dataset, data)
+    part = parts(dataset, held_out=config.held_out)
+    compare = config.part == "compare"
+    options = {"seed": config.seed, "device": device, "cutout": config.cutout}
+    images = part.compare_train if compare else part.final_train
+    watched = part.compare_valid if compare else None
+    training = Training(
+        config,
+        genotype,
+        dataset.batches(images, config.batch_size, **options),
+        watched and dataset.evaluation_batches(watched, device=device),
+        device=device,
+        **_of(dataset),
+    )
+    stretches = drive(training, folder, resume=resume, progress=progress, device=device)
+    history = _arrays(training.history)
+    result = {"train_accuracy": float(history["train_accuracy"][-1])}
+    if compare:
+        result["valid_accuracy"] = float(history["valid_accuracy"][-1])
+    else:
+        test = dataset.evaluation_batches(part.test, device=device)
+        result["test_loss"], result["test_accuracy"] = training.evaluate(test)
+    shape = dataset.in_channels, dataset.image_size, dataset.image_size
+    meta = _meta("train", config, profile, overridden, stretches, training, result)
+    meta |= {
+        "method": genotype_name,
+        "weights": count_weights(training.network),
+        "multiply_adds": count_multiply_adds(training.network, *shape),
+    }
+    record = records.Record(folder.name, meta, history, genotype)
+    records.save(record, folder)
+    return record
+
+
+def _of(dataset: DataSet) -> dict[str, int]:
+    """What a network must know of a data set."""
+    return {name: getattr(dataset, name) for name in ("num_classes", "in_channels", "image_size")}
+
+
+def _arrays(history: dict[str, list[Any]]) -> dict[str, np.ndarray]:
+    return {name: stack(values) for name, values in history.items()}
+
+
+def _meta(
+    kind: str,
+    config: Config,
+    profile: str,
+    overridden: dict[str, Any] | None,
+    stretches: list[dict[str, Any]],
+    loop: Search | Training,
+    result: dict[str, float],
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "dataset": config.dataset,
+        "profile": profile,
+        "seed": config.seed,
+        "overridden": overridden or {},
+        "config": config.model_dump(mode="json"),
+        "command": "python -m dartslib " + shlex.join(sys.argv[1:]),
+        "commits": [stretch["commit"] for stretch in stretches],
+        "machines": [stretch["machine"] for stretch in stretches],
+        "versions": [stretch["versions"] for stretch in stretches],
+        "from_steps": [stretch["from_step"] for stretch in stretches],
+        "steps": loop.steps,
+        "seconds": loop.seconds,
+        "seconds_per_iteration": loop.seconds / loop.steps,
+        "result": result,
+    }

@@ -1,0 +1,81 @@
+"""The search space: which nodes a cell has, which edges join them, which operations compete.
+
+Section 2.1 of the report, section 2.1 of Liu et al. (2019). Pure data, no torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+CELL_TYPES = ("normal", "reduction")
+
+# In the report's order (section 4.2); sep_conv and dil_conv are its separable and dilated
+# separable convolutions, skip_connect its identity, none its zero.
+REPORT_OPERATIONS = (
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "none",
+)
+
+# The same eight in the order of the paper's code.
+DARTS_OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All cells that can be found.
+
+    States are numbered: 0 is the output of the cell before the last (c_{k-2}), 1 that of the
+    last cell (c_{k-1}), 2, 3, … are the intermediate nodes. Every node sees all earlier states.
+
+    Attributes:
+        nodes: how many intermediate nodes a cell has; 3 in the report, 4 in the paper.
+        operations: the names that compete on every edge, in the order of alpha's columns.
+        edges: the pairs (source state, target state), by target, then source.
+
+    Raises:
+        ValueError: no node, no operation, or an operation named twice.
+    """
+
+    nodes: int = 3
+    operations: Sequence[str] = REPORT_OPERATIONS
+    edges: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.nodes, int) or self.nodes < 1:
+            raise ValueError(f"A cell needs at least one node, not {self.nodes!r}: set nodes >= 1.")
+        if isinstance(self.operations, str) or not self.operations:
+            raise ValueError("operations must be a sequence of at least one operation name.")
+        if len(set(self.operations)) != len(self.operations):
+            raise ValueError(f"operations names one twice: {', '.join(self.operations)}.")
+        object.__setattr__(self, "operations", tuple(self.operations))
+        states = range(2, 2 + self.nodes)
+        edges = tuple((source, target) for target in states for source in range(target))
+        object.__setattr__(self, "edges", edges)
+
+    @classmethod
+    def report(cls) -> "SearchSpace":
+        """The report's space: 3 nodes, 9 edges."""
+        return cls(3, REPORT_OPERATIONS)
+
+    @classmethod
+    def darts(cls) -> "SearchSpace":
+        """The paper's space: 4 nodes, 14 edges."""
+        return cls(4, DARTS_OPERATIONS)
+
+    def edges_into(self, target: int) -> list[int]:
+        """The positions in `edges` of the edges that enter a state."""
+        return [position for position, (_, end) in enumerate(self.edges) if end == target]

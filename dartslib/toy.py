@@ -1,0 +1,203 @@
+"""The toy bilevel problem, in closed form: two numbers, two losses, one step ahead.
+
+    minimize over alpha   L_val(w*, alpha) = alpha w* - 2 alpha + 1     report, equation (2)
+    where w* minimizes    L_train(w, alpha) = c/2 (w - alpha)^2         report, equation (1): c = 2
+
+The inner problem says w* = alpha, so what is really minimized is (alpha - 1)^2, and the answer is
+alpha = w = 1. DARTS does not solve the inner problem. It looks one gradient step of length xi ahead
+of the w at hand:
+
+    w' = w - xi dL_train/dw = w - xi c (w - alpha)
+    dL_val(w', alpha)/dalpha = (w' - 2) + xi c alpha
+
+The loop uses plain Python floats: for two numbers they are several times faster than numpy's.
+Sources: section 4.1 of the report this project implements; Liu et al. (2019), Figure 2.
+"""
+
+import cmath
+import math
+import operator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Numbers = float | np.ndarray  # or a tensor: the losses only add and multiply
+CURVATURE = 2.0  # L_train'' in w of the report's toy problem
+START = (2.0, -2.0)  # (alpha, w), as the report writes it
+OPTIMUM = (1.0, 1.0)  # (alpha, w): solves the bilevel problem, whatever the curvature
+DIVERGED = 1e6  # a run this many times farther out than it began is not coming back
+
+
+def train_loss(w: Numbers, alpha: Numbers, curvature: float = CURVATURE) -> Numbers:
+    """L_train = c/2 (w - alpha)^2, equation (1) of the report. Floats, arrays, tensors alike."""
+    return 0.5 * curvature * (w - alpha) ** 2
+
+
+def valid_loss(w: Numbers, alpha: Numbers) -> Numbers:
+    """L_val = alpha w - 2 alpha + 1, equation (2) of the report. Floats, arrays, tensors alike."""
+    return alpha * w - 2.0 * alpha + 1.0
+
+
+def alpha_gradient(w: Numbers, alpha: Numbers, xi: float, curvature: float = CURVATURE) -> Numbers:
+    """Gradient over alpha of L_val(w', alpha), where w' = w - xi dL_train/dw moves with alpha.
+
+    It is the sum of the direct term w' - 2, as if w' were fixed, and of the implicit term
+    xi c alpha, what alpha changes through w'. xi = 0 gives the first-order gradient w - 2.
+    Floats, arrays, tensors alike.
+    """
+    reach = xi * curvature
+    unrolled = w - reach * (w - alpha)
+    return (unrolled - 2.0) + reach * alpha
+
+
+def fixed_point(xi: float, curvature: float = CURVATURE) -> float:
+    """Where the steps come to rest: alpha = w = 2 / (1 + c xi), the optimum 1 only for xi = 1/c.
+
+    Raises ValueError where xi is negative, the curvature is not positive, or one is not finite.
+    """
+    xi, curvature = _check(xi=xi, curvature=curvature)
+    return 2.0 / (1.0 + curvature * xi)
+
+
+def eigenvalues(xi: float, curvature: float = CURVATURE) -> tuple[complex, complex]:
+    """The two rates of the flow d(alpha, w)/dt = -gradients near the fixed point, faster one first.
+
+    With m = c (1 + 2 xi) / 2 they are -m -+ sqrt(m^2 - c (1 + c xi)); for c = 2 this is
+    -(2 xi + 1) -+ sqrt((2 xi + 1)(2 xi - 1)). An imaginary part means a spiral.
+    Raises ValueError as `fixed_point` does.
+    """
+    xi, curvature = _check(xi=xi, curvature=curvature)
+    middle = -0.5 * curvature * (1.0 + 2.0 * xi)
+    root = cmath.sqrt(middle**2 - curvature * (1.0 + curvature * xi))
+    return middle - root, middle + root
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """What one run did: every (alpha, w) it visited, and how it ended."""
+
+    alpha: np.ndarray  # (steps + 1,), the start first
+    w: np.ndarray  # (steps + 1,)
+    reason: Literal["settled", "limit", "diverged"]  # why it stopped
+    xi: float
+    curvature: float
+
+    @property
+    def steps(self) -> int:
+        """Number of steps made; each moves alpha, then w."""
+        return len(self.alpha) - 1
+
+    @property
+    def end(self) -> tuple[float, float]:
+        """The last (alpha, w). It lies near the fixed point, not at it: see `distance`."""
+        return float(self.alpha[-1]), float(self.w[-1])
+
+    @property
+    def distance(self) -> float:
+        """How far the end is from the fixed point of this xi.
+
+        A run with tiny steps settles far away; a diverged one may be infinitely far.
+        """
+        rest = fixed_point(self.xi, self.curvature)
+        distance = math.dist(self.end, (rest, rest))
+        return math.inf if math.isnan(distance) else distance
+
+    def __repr__(self) -> str:
+        alpha, w = self.end
+        return (
+            f"Trajectory(xi={self.xi:g}: {self.reason} after {self.steps} steps at "
+            f"alpha={alpha:.5g}, w={w:.5g}, {self.distance:.2g} from the fixed point "
+            f"{fixed_point(self.xi, self.curvature):.5g})"
+        )
+
+
+def descend(
+    xi: float,
+    *,
+    curvature: float = CURVATURE,
+    start: tuple[float, float] = START,
+    lr: float = 1e-2,
+    tol: float = 1e-4,
+    max_steps: int = 10_000,
+) -> Trajectory:
+    """Approximate bilevel descent on the toy problem; the defaults are the report's.
+
+    One step moves alpha along its gradient one step ahead, then w along dL_train/dw at the new
+    alpha, both with learning rate `lr`.
+
+    Args:
+        xi: how far ahead w is followed when alpha is judged; 0 does not follow it at all.
+        curvature: L_train'' in w.
+        start: (alpha, w).
+        lr: learning rate of alpha and of w.
+        tol: the run has "settled" once both numbers moved by less than this in one step. This
+            looks at the step, not at the error: a small `lr` settles far from the fixed point.
+        max_steps: a run that has not settled by then ends with reason "limit".
+
+    Returns the `Trajectory`. A run that leaves for infinity ends with reason "diverged", without an
+    error or a warning.
+
+    Raises ValueError for a negative xi, a learning rate, tolerance or curvature that is not
+    positive, anything that is not finite, a start that is not a pair, or fewer than one step.
+    """
+    xi, curvature, lr, tol = _check(xi=xi, curvature=curvature, lr=lr, tol=tol)
+    alpha, w = _check_start(start)
+    max_steps = _check_count(max_steps)
+    far = DIVERGED * max(1.0, abs(alpha), abs(w))
+    alphas, ws = [alpha], [w]
+    reason: Literal["settled", "limit", "diverged"] = "limit"
+    for _ in range(max_steps):
+        alpha_moved = -lr * alpha_gradient(w, alpha, xi, curvature)
+        alpha += alpha_moved
+        w_moved = -lr * curvature * (w - alpha)
+        w += w_moved
+        alphas.append(alpha)
+        ws.append(w)
+        if -tol < alpha_moved < tol and -tol < w_moved < tol:
+            reason = "settled"
+            break
+        if not (-far < alpha < far and -far < w < far):  # also true for nan
+            reason = "diverged"
+            break
+    return Trajectory(np.array(alphas), np.array(ws), reason, xi, curvature)
+
+
+def _check(**numbers: float) -> list[float]:
+    """The numbers as plain floats, or one sentence about the first that cannot be meant."""
+    checked = []
+    for name, number in numbers.items():
+        value = _number(name, number)
+        if value < 0 or (value == 0 and name != "xi"):
+            bound = "0 or more" if name == "xi" else "greater than 0"
+            raise ValueError(f"{name} must be {bound}, not {number!r}.")
+        checked.append(value)
+    return checked
+
+
+def _check_start(start: tuple[float, float]) -> tuple[float, float]:
+    try:
+        alpha, w = start
+    except (TypeError, ValueError):
+        raise ValueError(f"start must be a pair (alpha, w), not {start!r}.") from None
+    return _number("alpha of the start", alpha), _number("w of the start", w)
+
+
+def _check_count(max_steps: int) -> int:
+    try:
+        count = operator.index(max_steps)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ValueError(f"max_steps must be a whole number, 1 or more, not {max_steps!r}.")
+    return count
+
+
+def _number(name: str, number: float) -> float:
+    try:
+        value = float(number)  # numpy's own scalars are slower, and warn where they overflow
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be a number, not {number!r}.") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, not {number!r}.")
+    return value

@@ -1,0 +1,270 @@
+"""Training of a final network from scratch; transfer is the same on another data set.
+
+Sections 4.3 and 4.4 of the report, section 3.1.2 of Liu et al. (2019). Like `Search`, `Training` is
+a loop with a state that yields records.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dartslib.genotypes import Genotype
+from dartslib.networks import FinalNetwork
+from dartslib.searching import (
+    BatchSource,
+    Config,
+    Means,
+    cosine,
+    set_lr,
+    stack,
+    step_generator,
+    unstack,
+)
+
+
+class TrainConfig(Config):
+    """All settings of a training; the defaults are those of the report's final network."""
+
+    dataset: str = "cifar10"
+    """Name of the data set, as `dartslib.data.load` takes it."""
+    part: Literal["compare", "final"] = "final"
+    """What is trained on. "compare": without the held-out images (or on the first half, where none are held
+    out) and watch accuracy on them. "final": train on all, test once at the end."""
+    held_out: float = Field(0.0, ge=0, lt=1)
+    """Fraction of the training images that cells are compared on."""
+    layers: int = Field(14, ge=1)
+    """Cells of the network."""
+    reductions: tuple[int, ...] | None = None
+    """Which cells reduce; None for those at one and two thirds of the depth."""
+    channels: int = Field(16, ge=1)
+    """Channels of the first cells."""
+    head: Literal["linear", "mlp"] = "mlp"
+    """Classifier: linear on the mean, or the report's MLP on the flattened map."""
+    epochs: int = Field(600, ge=1)
+    """Passes over the images."""
+    batch_size: int = Field(128, ge=1)
+    """Images a batch."""
+    lr: float = Field(0.025, gt=0)
+    """Largest learning rate (SGD)."""
+    lr_min: float = Field(0.0, ge=0)
+    """Last learning rate."""
+    schedule: Literal["cosine", "one_cycle"] = "cosine"
+    """How the learning rate moves. "cosine": falls from the first step on. "one_cycle": rises for the first fifth, then falls."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum."""
+    weight_decay: float = Field(3e-4, ge=0)
+    """Weight decay."""
+    clip: float = Field(5.0, gt=0)
+    """Largest norm of the gradient."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread over all classes."""
+    cutout: int = Field(0, ge=0)
+    """Side of the square set to zero in each training image, in pixels; 0 for none."""
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    """Drop path probability at the end; it grows linearly from 0."""
+    auxiliary: float = Field(0.0, ge=0)
+    """Weight of the auxiliary loss; 0 for no auxiliary head."""
+    channels_last: bool = True
+    """Memory format of weights and images: faster on CPUs and recent GPUs, same mathematics."""
+    records: int = Field(100, ge=1)
+    """How many records a run yields."""
+    seed: int = Field(0, ge=0)
+    """Fixes the first weights, the batches and the drop paths."""
+
+    def network(
+        self, genotype: Genotype, num_classes: int, in_channels: int = 3, image_size: int = 32
+    ) -> FinalNetwork:
+        """The network that these settings train, its weights drawn by the seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return FinalNetwork(
+                genotype,
+                self.channels,
+                self.layers,
+                num_classes,
+                self.head,
+                self.auxiliary > 0,
+                0.0,
+                in_channels,
+                image_size,
+                self.reductions,
+            )
+
+
+def learning_rate(config: TrainConfig, progress: float, rise: float = 0.2) -> float:
+    """The learning rate at a progress from 0 to 1, by the schedule of the configuration."""
+    if config.schedule == "one_cycle":
+        if progress < rise:
+            return config.lr * (0.1 + 0.9 * progress / rise)
+        progress = (progress - rise) / (1 - rise)
+    return cosine(config.lr, config.lr_min, progress)
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module, batches: BatchSource, memory_format: torch.memory_format | None = None
+) -> tuple[float, float]:
+    """Mean loss and accuracy (a fraction) over every image once, in evaluation mode."""
+    was_training = network.training
+    network.eval()
+    loss = correct = count = 0
+    for step in range(len(batches)):
+        images, labels = batches.at(step)
+        if memory_format is not None:
+            images = images.contiguous(memory_format=memory_format)
+        scores = network(images)
+        loss = loss + F.cross_entropy(scores, labels, reduction="sum").double()
+        correct = correct + (scores.argmax(dim=1) == labels).sum()
+        count += len(labels)
+    network.train(was_training)
+    return float(loss) / count, int(correct) / count
+
+
+class Training:
+    """A training in progress; iterate it for its records.
+
+    Args:
+        config: the settings.
+        genotype: the cells of the network.
+        batches: training batches, as `dartslib.data.Batches`.
+        watched: batches to evaluate on after every epoch; None for none. Never the test images.
+        num_classes, in_channels, image_size: of the data set.
+        device: where it runs; the batches must come from there.
+
+    Attributes:
+        network: the network.
+        step, steps: steps done, and in all.
+        history: the records so far, name -> list of numbers; evaluations in lists of their own.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        genotype: Genotype,
+        batches: BatchSource,
+        watched: BatchSource | None = None,
+        *,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        image_size: int = 32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.genotype = config, genotype
+        self.batches, self.watched = batches, watched
+        self.steps = config.epochs * len(batches)
+        self.memory_format = (
+            torch.channels_last if config.channels_last else torch.contiguous_format
+        )
+        network = config.network(genotype, num_classes, in_channels, image_size)
+        self.network = network.to(device, memory_format=self.memory_format)
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(),
+            config.lr,
+            config.momentum,
+            weight_decay=config.weight_decay,
+        )
+        self.step, self.seconds, self.history = 0, 0.0, defaultdict(list)
+        self.means = Means()
+
+    def advance(self) -> None:
+        """One step of SGD."""
+        config, network = self.config, self.network
+        progress = self.step / self.steps
+        set_lr(self.optimizer, learning_rate(config, progress))
+        network.drop_path = config.drop_path * progress
+        network.generator = step_generator(config.seed, self.step)
+        network.train()
+        images, labels = self.batches.at(self.step)
+        scores = network(images.contiguous(memory_format=self.memory_format))
+        loss = 0.0
+        if isinstance(scores, tuple):
+            scores, auxiliary = scores
+            loss = config.auxiliary * self._loss(auxiliary, labels)
+        loss = loss + self._loss(scores, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+        self.optimizer.step()
+        self.means.add(
+            train_loss=loss, train_accuracy=(scores.detach().argmax(1) == labels).float().mean()
+        )
+        self.step += 1
+
+    def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(scores, labels, label_smoothing=self.config.label_smoothing)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Runs to the end and yields a record about `config.records` times.
+
+        Raises:
+            FloatingPointError: a loss is not finite.
+        """
+        every = max(1, self.steps // self.config.records)
+        while self.step < self.steps:
+            start = perf_counter()
+            while True:
+                self.advance()
+                ends_epoch = self.step % len(self.batches) == 0
+                if ends_epoch or self.step % every == 0:
+                    break
+            self.seconds += perf_counter() - start
+            if ends_epoch and self.watched is not None:
+                loss, accuracy = self.evaluate(self.watched)
+                self.history["evaluation_step"].append(self.step)
+                self.history["valid_loss"].append(loss)
+                self.history["valid_accuracy"].append(accuracy)
+            yield self._record()
+
+    def evaluate(self, batches: BatchSource) -> tuple[float, float]:
+        """Mean loss and accuracy of the network now."""
+        return evaluate(self.network, batches, self.memory_format)
+
+    def _record(self) -> dict[str, Any]:
+        record = {
+            "step": self.step,
+            "epoch": self.step / len(self.batches),
+            "seconds": self.seconds,
+            "w_lr": self.optimizer.param_groups[0]["lr"],
+            **self.means.take(),
+        }
+        if not abs(record["train_loss"]) < float("inf"):
+            raise FloatingPointError(
+                f"The training loss is {record['train_loss']} at step {self.step}: "
+                "try a smaller learning rate."
+            )
+        for name, value in record.items():
+            self.history[name].append(value)
+        return record
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on, and the history; take it after a record."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": {name: torch.as_tensor(stack(v)) for name, v in self.history.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict` of a training with the same configuration and genotype."""
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = unstack(state["history"])
+
+
+def train(
+    config: TrainConfig, genotype: Genotype, batches: BatchSource, **options: Any
+) -> Training:
+    """A training, ready to be iterated: `for record in train(config, genotype, batches): …`.
+
+    Takes what `Training` takes.
+    """
+    return Training(config, genotype, batches, **options)
