@@ -31,6 +31,10 @@ OutOption = Annotated[
     typer.Option(help="Folder of the run; runs/… named after its settings if not given."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")]
+RecordOption = Annotated[
+    str | None,
+    typer.Option(help="Also keep the finished run as data/recorded/NAME.", metavar="NAME"),
+]
 SetOption = Annotated[
     list[str],
     typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; again for another."),
@@ -77,7 +81,11 @@ def _overrides(words: list[str], **options: Any) -> dict[str, Any]:
     return found
 
 
-def _finish(record: Any, folder: Path) -> None:
+def _finish(record: Any, folder: Path, name: str | None) -> None:
+    if name:
+        from dartslib.runs import records
+
+        records.save(record, records.RECORDED / name)
     result = ", ".join(f"{name} {value:.4f}" for name, value in record.meta["result"].items())
     typer.echo(
         f"{folder}: {record.meta['steps']} steps in {record.meta['seconds']:.0f} s; {result}"
@@ -92,6 +100,7 @@ def search(
     seed: SeedOption = 0,
     out: OutOption = None,
     resume: ResumeOption = False,
+    record: RecordOption = None,
     set_: SetOption = (),
     device: DeviceOption = None,
     data_folder: FolderOption = Path("data"),
@@ -105,7 +114,7 @@ def search(
         changes = _overrides(set_, dataset=data, method=method)
         config = type(base)(**(base.model_dump() | changes | {"seed": seed}))
         folder = out or Path("runs") / f"search-{profile}-{config.dataset}-{config.method}-{seed}"
-        record = run_search(
+        done = run_search(
             config,
             folder,
             profile=profile,
@@ -114,7 +123,7 @@ def search(
             device=device,
             resume=resume,
         )
-        _finish(record, folder)
+        _finish(done, folder, record)
 
 
 def _train(
@@ -125,6 +134,7 @@ def _train(
     seed: int,
     out: Path | None,
     resume: bool,
+    record: str | None,
     set_: list[str],
     device: str | None,
     data_folder: Path,
@@ -138,7 +148,7 @@ def _train(
         config = type(base)(**(base.model_dump() | changes | {"seed": seed}))
         name = Path(genotype).name
         folder = out or Path("runs") / f"{kind}-{profile}-{config.dataset}-{name}-{seed}"
-        record = run_training(
+        done = run_training(
             config,
             find_genotype(genotype),
             folder,
@@ -149,7 +159,7 @@ def _train(
             device=device,
             resume=resume,
         )
-        _finish(record, folder)
+        _finish(done, folder, record)
 
 
 @app.command()
@@ -164,12 +174,13 @@ def train(
     seed: SeedOption = 0,
     out: OutOption = None,
     resume: ResumeOption = False,
+    record: RecordOption = None,
     set_: SetOption = (),
     device: DeviceOption = None,
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """Train a network of one genotype from scratch."""
-    _train(part, genotype, profile, data, seed, out, resume, set_, device, data_folder)
+    _train(part, genotype, profile, data, seed, out, resume, record, set_, device, data_folder)
 
 
 @app.command()
@@ -180,12 +191,15 @@ def transfer(
     seed: SeedOption = 0,
     out: OutOption = None,
     resume: ResumeOption = False,
+    record: RecordOption = None,
     set_: SetOption = (),
     device: DeviceOption = None,
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """Train the same genotype on the profile's other data set."""
-    _train("transfer", genotype, profile, data, seed, out, resume, set_, device, data_folder)
+    _train(
+        "transfer", genotype, profile, data, seed, out, resume, record, set_, device, data_folder
+    )
 
 
 @app.command()

@@ -30,7 +30,7 @@ class Hypergradient:
         gradient: direct - xi * implicit.
         direct: d L_val(w', alpha) / d alpha with w' held fixed.
         implicit: (d2 L_train / d alpha dw) d L_val(w', alpha) / d w'; empty where a method has none.
-        loss: the value of the loss that was differentiated for `direct`, a detached scalar.
+        loss: the loss that `direct` is a gradient of, a detached scalar.
     """
 
     gradient: list[Tensor]
@@ -129,7 +129,7 @@ def _grad(loss: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) ->
 def _exact_term(
     train_gradient: Sequence[Tensor], alpha: Sequence[Tensor], v: Sequence[Tensor]
 ) -> list[Tensor]:
-    """d/d alpha of <d L_train / d w, v>, v held fixed: the product with the mixed second derivative."""
+    """d/d alpha of <d L_train / d w, v>, v held fixed: the mixed second derivative times v."""
     try:
         product = sum((g * d).sum() for g, d in zip(train_gradient, v, strict=True))
         return _grad(product, alpha)
@@ -191,6 +191,7 @@ class BatchLoss:
         self.accuracy: Tensor | None = None
 
     def __call__(self, w: Sequence[Tensor], alpha: Sequence[Tensor]) -> Tensor:
+        """The mean cross-entropy, a scalar; w in the order of supernet.parameters()."""
         state = dict(zip(self.names, w, strict=True))
         state |= {name: buffer.clone() for name, buffer in self.supernet.named_buffers()}
         weights = self.architecture.weights(alpha, self.generator)

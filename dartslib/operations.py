@@ -1,8 +1,8 @@
 """The operations that compete on an edge, and the registry where you add your own.
 
 Section 4.2 of the report, section 3.1.1 of Liu et al. (2019); strides, paddings and BatchNorm as
-in the paper's code. Every operation maps (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride)),
-odd sizes included. No convolution has a bias, since a BatchNorm follows.
+in the paper's code. Every operation maps (N, C, H, W) to (N, C, ceil(H / stride),
+ceil(W / stride)), odd sizes included. No convolution has a bias, since a BatchNorm follows.
 
 In the search (`searching=True`) BatchNorm has no learned scale, because that scale could undo what
 alpha says, and pools get a BatchNorm of their own, so that all operations speak equally loud. In
@@ -104,7 +104,8 @@ class FactorizedReduce(nn.Module):
         self.bn = nn.BatchNorm2d(c_out, affine=not searching)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(x)  # (N, c_in, H, W)
+        """(N, c_in, H, W) -> (N, c_out, ceil(H / 2), ceil(W / 2))."""
+        x = F.relu(x)
         # A row and a column of zeros at the far side let odd sizes come out as ceil(H / 2), too.
         shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
         return self.bn(torch.cat([self.even(x), self.odd(shifted)], dim=1))
@@ -118,16 +119,19 @@ class Zero(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> zeros (N, C, ceil(H / stride), ceil(W / stride))."""
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
 @register("none")
 def none(channels: int, stride: int, searching: bool) -> nn.Module:
+    """No connection; the report's zero."""
     return Zero(stride)
 
 
 @register("skip_connect")
 def skip_connect(channels: int, stride: int, searching: bool) -> nn.Module:
+    """The identity, or a factorized reduction where the stride is 2."""
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, searching)
 
 
@@ -137,11 +141,13 @@ def _pool(pool: nn.Module, channels: int, searching: bool) -> nn.Module:
 
 @register("max_pool_3x3")
 def max_pool_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
+    """The largest of 3 x 3 values."""
     return _pool(nn.MaxPool2d(3, stride, padding=1), channels, searching)
 
 
 @register("avg_pool_3x3")
 def avg_pool_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
+    """The mean of those of the 3 x 3 values that lie in the image."""
     pool = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
     return _pool(pool, channels, searching)
 
@@ -156,19 +162,23 @@ def _sep_conv(channels: int, kernel: int, stride: int, searching: bool) -> nn.Se
 
 @register("sep_conv_3x3")
 def sep_conv_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
+    """Separable 3 x 3 convolution, twice; sees 5 x 5 pixels at stride 1."""
     return _sep_conv(channels, 3, stride, searching)
 
 
 @register("sep_conv_5x5")
 def sep_conv_5x5(channels: int, stride: int, searching: bool) -> nn.Module:
+    """Separable 5 x 5 convolution, twice; sees 9 x 9 pixels at stride 1."""
     return _sep_conv(channels, 5, stride, searching)
 
 
 @register("dil_conv_3x3")
 def dil_conv_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
+    """Separable 3 x 3 convolution of dilation 2, once; spans 5 x 5 pixels."""
     return separable(channels, 3, stride, 2, searching)
 
 
 @register("dil_conv_5x5")
 def dil_conv_5x5(channels: int, stride: int, searching: bool) -> nn.Module:
+    """Separable 5 x 5 convolution of dilation 2, once; spans 9 x 9 pixels."""
     return separable(channels, 5, stride, 2, searching)

@@ -36,7 +36,9 @@ class BatchSource(Protocol):
     """What a loop needs of its data: the batches of an epoch, asked for by the number of a step."""
 
     def __len__(self) -> int: ...
-    def at(self, step: int) -> tuple[Tensor, Tensor]: ...
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images (N, C, H, W) and labels (N,) of a step."""
 
 
 class Config(BaseModel):
@@ -104,6 +106,7 @@ class SearchConfig(Config):
     """Fixes the first weights, the first alpha and all batches."""
 
     def space(self) -> SearchSpace:
+        """The space of these nodes and operations."""
         return SearchSpace(self.nodes, self.operations)
 
     @classmethod
@@ -132,7 +135,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step: a function of seed and step, so that resuming needs no state."""
+    """The random numbers of one step: fixed by seed and step, so that resuming needs no state."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
@@ -144,6 +147,7 @@ class Means:
         self.counts: dict[str, int] = defaultdict(int)
 
     def add(self, **values: Tensor) -> None:
+        """Adds one value a name."""
         for name, value in values.items():
             value = value.detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
@@ -340,7 +344,7 @@ class Search:
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the run depends on, and the history; take it after a record."""
+        """What the rest of the run depends on, and the history; take it after a record."""
         return {
             "step": self.step,
             "seconds": self.seconds,

@@ -34,8 +34,8 @@ class TrainConfig(Config):
     dataset: str = "cifar10"
     """Name of the data set, as `dartslib.data.load` takes it."""
     part: Literal["compare", "final"] = "final"
-    """What is trained on. "compare": without the held-out images (or on the first half, where none are held
-    out) and watch accuracy on them. "final": train on all, test once at the end."""
+    """What is trained on. "compare": without the held-out images (or on the first half, where none
+    are held out), which accuracy is watched on. "final": on all, tested once at the end."""
     held_out: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training images that cells are compared on."""
     layers: int = Field(14, ge=1)
@@ -55,7 +55,7 @@ class TrainConfig(Config):
     lr_min: float = Field(0.0, ge=0)
     """Last learning rate."""
     schedule: Literal["cosine", "one_cycle"] = "cosine"
-    """How the learning rate moves. "cosine": falls from the first step on. "one_cycle": rises for the first fifth, then falls."""
+    """How lr moves. "cosine": falls from the first step. "one_cycle": rises for a fifth first."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum."""
     weight_decay: float = Field(3e-4, ge=0)
@@ -243,7 +243,7 @@ class Training:
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the run depends on, and the history; take it after a record."""
+        """What the rest of the run depends on, and the history; take it after a record."""
         return {
             "step": self.step,
             "seconds": self.seconds,

@@ -1,9 +1,9 @@
 """The planted problem: a tiny data set on which, by construction, one operation is needed.
 
-A 16x16 grey image holds three pairs of dots, 6 pixels apart, on noise; the class is whether the pairs lie side by side
-or one above the other.  Pairs wrap around the edges, so that every place is equally likely for a dot and single dots
-tell nothing.  A pair is told apart only by what brings both dots together before a ReLU: behind a 3x3 stem, which
-reaches 1 pixel, sep_conv_5x5 does.
+A 16 x 16 grey image holds three pairs of dots, 6 pixels apart, on noise. The class is whether the
+pairs lie side by side or one above the other. Pairs wrap around the edges, so that each place is
+equally likely for a dot, and single dots tell nothing. A pair is told apart only by what brings
+both dots together before a ReLU: behind a stem that reaches 1 pixel, sep_conv_5x5 does.
 """
 
 import numpy as np
@@ -15,44 +15,48 @@ from dartslib.data.batches import Batches, Part
 SIZE = 16  # pixels a side
 PAIRS = 3
 APART = 6  # pixels from one dot of a pair to the other
-NOISE = 0.1  # standard deviation, where a dot has 1
+NOISE = 0.1  # standard deviation, where a dot is 1
 
 CLASS_NAMES = ("horizontal", "vertical")
 
-# A pixel of the value v is kept as the byte 50 + 100 v.  These undo it when `Batches` normalizes.
+# A pixel of the value v is kept as the byte 50 + 100 v. These undo it when batches are normalized.
 MEAN, STD = (50 / 255,), (100 / 255,)
-
-_WORDS = 2 * PAIRS + 2  # an image
 
 
 def planted(images: int, seed: int = 0) -> Part:
-    """Images of the planted problem, a part of their own for each seed; half of them of each class.
+    """Images of the planted problem, half of them of each class; other images for each seed.
 
-    Uint8 (N, 1, 16, 16): dots at 150, ground at 50, noise of 10.  `planted_batches` gives the values 1, 0 and 0.1.
-    Class 0 is horizontal, 1 vertical.  The noise is a sum of four uniform numbers.
+    The bytes are 50 for ground, 150 for a dot, and noise (a sum of four uniform numbers) of 10;
+    `planted_batches` turns them into 0, 1 and 0.1. Class 0 is horizontal, 1 is vertical.
+
+    Returns:
+        Part: uint8 (images, 1, 16, 16).
+
+    Raises:
+        ValueError: less than one image.
     """
     if images < 1:
         raise ValueError(f"{images} images are none: ask for 1 or more.")
-    labels = np.arange(images) % 2
-    words = counter.words(seed, 0, images * _WORDS).reshape(images, _WORDS)
-    places = counter.below(SIZE, words)
+    labels = np.arange(images, dtype=np.int64) % 2
+    places = counter.below(SIZE, counter.words(seed, 0, images * PAIRS * 2))
+    rows, columns = places.reshape(images, PAIRS, 2).transpose(2, 0, 1)  # (images, PAIRS) each
+    vertical, image = labels[:, None], np.arange(images)[:, None]
     dots = np.zeros((images, SIZE, SIZE), dtype=bool)
-    for pair in range(PAIRS):
-        row, column = places[:, 2 * pair], places[:, 2 * pair + 1]
-        dots[np.arange(images), row, column] = True
-        row, column = row + APART * (labels == 1), column + APART * (labels == 0)
-        dots[np.arange(images), row % SIZE, column % SIZE] = True
-    octets = counter.octets(seed, 1, dots.size * 4).reshape(*dots.shape, 4)
-    # the sum has a standard deviation of 147.8
-    noise = (octets.astype(np.int64).sum(axis=-1) - 510) * round(100 * NOISE) / 147.8
+    dots[image, rows, columns] = True
+    dots[image, (rows + APART * vertical) % SIZE, (columns + APART * (1 - vertical)) % SIZE] = True
+    sums = counter.octets(seed, 1, dots.size * 4).reshape(*dots.shape, 4).sum(-1, dtype=np.int64)
+    noise = (sums - 510) * (100 * NOISE) / 147.8  # a sum of four bytes has the std 147.8
     pixels = np.rint(50 + 100 * dots + noise).astype(np.uint8)
     return Part(torch.from_numpy(pixels[:, None]), torch.from_numpy(labels), f"planted {seed}")
 
 
 def planted_batches(part: Part, batch_size: int, **options) -> Batches:
-    """Batches of the planted problem as it was built: neither cropped nor mirrored, dots of 1, noise of 0.1.
+    """Batches of the planted problem as built: neither cropped nor mirrored, dots of 1.
 
-    options: as in `Batches`.
+    Args:
+        part: of `planted`.
+        batch_size: images a batch.
+        options: others of `Batches`.
     """
     built = {"mean": MEAN, "std": STD, "crop": 0, "flip": False}
     return Batches(part, batch_size, **(built | options))

@@ -29,8 +29,11 @@ class Loop(Protocol):
     steps: int
 
     def __iter__(self) -> Any: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def state_dict(self) -> dict[str, Any]:
+        """What the rest of the run depends on."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from there."""
 
 
 def drive(
@@ -68,14 +71,9 @@ def drive(
                 f"{folder} holds a run already: go on with --resume, or choose another folder."
             )
         stretches = _read(path, loop)
-    stretches.append(
-        {
-            "from_step": loop.step,
-            "commit": commit(),
-            "machine": machine(device),
-            "versions": versions(),
-        }
-    )
+    if loop.step < loop.steps:
+        here = {"commit": commit(), "machine": machine(device), "versions": versions()}
+        stretches.append({"from_step": loop.step} | here)
     saved = monotonic()
     with tqdm(
         total=loop.steps, initial=loop.step, unit="step", disable=None if progress else True

@@ -168,7 +168,8 @@ def _meta(
         "seed": config.seed,
         "overridden": overridden or {},
         "config": config.model_dump(mode="json"),
-        "command": "python -m dartslib " + shlex.join(sys.argv[1:]),
+        "command": "python -m dartslib "
+        + shlex.join(word for word in sys.argv[1:] if word != "--resume"),
         "commits": [stretch["commit"] for stretch in stretches],
         "machines": [stretch["machine"] for stretch in stretches],
         "versions": [stretch["versions"] for stretch in stretches],

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from dartslib.show.figures import HISTORY, every
+from dartslib.show.figures import HISTORY, arrays, every
 from dartslib.show.marks import WIDTH
 from dartslib.show.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, styled
 
@@ -40,7 +40,7 @@ def search_curves(histories: Mapping[str, HISTORY], title: str | None = None) ->
     """
     figure = Figure(figsize=(WIDTH, 4.4 + 0.28 * len(histories) + (0.4 if title else 0)))
     panels = figure.subplots(1, 2)
-    for history, (color, marker) in zip(histories.values(), cycle(RUNS), strict=False):
+    for history, (color, marker) in zip(map(arrays, histories.values()), cycle(RUNS), strict=False):
         for part, dashes in (("train", "-"), ("valid", "--")):
             _curve(panels, history["step"], history, part, color, marker, dashes)
     _finish_curves(figure, panels, histories, "step", title)
@@ -57,7 +57,7 @@ def training_curves(histories: Mapping[str, HISTORY], title: str | None = None) 
     """
     figure = Figure(figsize=(WIDTH, 4.4 + 0.28 * len(histories) + (0.4 if title else 0)))
     panels, watched = figure.subplots(1, 2), False
-    for history, (color, marker) in zip(histories.values(), cycle(RUNS), strict=False):
+    for history, (color, marker) in zip(map(arrays, histories.values()), cycle(RUNS), strict=False):
         _curve(panels, history["epoch"], history, "train", color, marker, "-")
         if len(history.get("evaluation_step", ())):
             watched = True

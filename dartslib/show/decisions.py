@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from dartslib.genotypes import choices
-from dartslib.show.figures import HISTORY
+from dartslib.show.figures import HISTORY, arrays
 from dartslib.show.marks import WIDTH, ink, look, state_math, state_name
 from dartslib.show.style import GREY, styled
 from dartslib.space import CELL_TYPES, SearchSpace
@@ -38,7 +38,7 @@ def choices_over_time(history: HISTORY, space: SearchSpace, title: str | None = 
         for edge in range(1, len(space.edges)):
             if space.edges[edge][1] != space.edges[edge - 1][1]:
                 axes.axhline(edge - 0.5, color=GREY, lw=1)
-        axes.set(title=f"{cell_type} cell", xlabel="step", xlim=(0, history["step"][-1]))
+        axes.set(title=f"{cell_type} cell", xlabel="step", xlim=(0, max(1, history["step"][-1])))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid(visible=False)
     names = [f"{state_math(source)} → {target - 1}" for source, target in space.edges]
@@ -87,7 +87,8 @@ def _rows(history: HISTORY, space: SearchSpace) -> dict[str, list[Row]]:
 
     Records at which alpha is still uniform decide nothing and are left out.
     """
-    steps = np.asarray(history["step"], dtype=float)
+    history = arrays(history)
+    steps = history["step"].astype(float)
     moments = []
     for t in range(len(steps)):
         tables = {kind: history[f"probabilities_{kind}"][t] for kind in CELL_TYPES}

@@ -228,9 +228,9 @@ def _network_figure(network: _Network, title: str) -> Figure:
     extra = network.auxiliary is not None
     figure, axes = _canvas(3.75 if extra else 3.2)
     axes.text(WIDTH / 2, axes.get_ylim()[1] - 0.1, title, ha="center", va="top", size=14)
-    y, room = 1.5, WIDTH - 3.5  # what image, stem, head and scores leave
+    y, room = 1.5, WIDTH - 3.7  # what image, stem, head and scores leave
     step = min(1.15, room / network.layers)
-    first = 1.75 + (room - step * network.layers) / 2
+    first = 1.83 + (room - step * network.layers) / 2
     x = [first + step * (cell + 0.5) for cell in range(network.layers)]
     wide = min(0.62, 0.7 * step)
     x_image, x_stem, x_head = first - 1.32, first - 0.42, first + step * network.layers + 0.45

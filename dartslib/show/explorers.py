@@ -19,11 +19,11 @@ from PIL import Image
 from dartslib import toy
 from dartslib.show.pictures import data_address
 from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, styled
-from dartslib.show.toy import END, FIXED_POINT, START, WIDEST, draw_map, map_view
+from dartslib.show.toy import END, FIXED_POINT, START, draw_map, map_view
 from dartslib.toy import Trajectory
 
 XI_TO = 1.5
-RATES = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+RATES = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 0.8)
 DPI = 110
 # The artists that are kept and moved, path, start, fixed point, end. A full draw leaves them out.
 KEPT_ON_MAP = (
@@ -130,8 +130,7 @@ class XiExplorer(widgets.VBox):
         """Move the kept artists to the run of the present xi, and show the picture."""
         run = self.run = self._descend(self.slider.value)
         rest = toy.fixed_point(run.xi)
-        drawn = slice(_first_far(run))
-        self._map_kept[0].set_data(run.alpha[drawn], run.w[drawn])
+        self._map_kept[0].set_data(run.alpha, run.w)
         self._map_kept[1].set_data(run.alpha[:1], run.w[:1])
         self._map_kept[2].set_data([rest], [rest])
         self._map_kept[3].set_data(run.alpha[-1:], run.w[-1:])
@@ -156,12 +155,6 @@ class XiExplorer(widgets.VBox):
         return buffer.getvalue()
 
 
-def _first_far(run: Trajectory) -> int:
-    """Number of points to draw: up to the first one far outside, it may never come back."""
-    far = (np.abs(run.alpha) > 5 * WIDEST) | (np.abs(run.w) > 5 * WIDEST)
-    return int(far.argmax()) + 1 if far.any() else len(far)
-
-
 def _words(run: Trajectory, lr: float) -> str:
     alpha, w = run.end
     begin = f"ξ = {run.xi:.2f}, learning rate {lr:g}, start ({run.alpha[0]:g}, {run.w[0]:g}): "
@@ -179,7 +172,7 @@ def _palette(*colors: str) -> Image.Image:
 
     It is given because to find the best colors takes longer than all the rest of a picture.
     """
-    fade = np.linspace(0, 1, 32)[:, None]
+    fade = np.linspace(0, 0.85, 32)[:, None]  # no further: a grey must not turn blue
     ramps = [255 * np.linspace(0, 1, 33)[:, None].repeat(3, axis=1)]  # PIL tells 32 greys apart
     for color in colors:
         full = 255 * np.array(to_rgb(color))

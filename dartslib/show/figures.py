@@ -5,12 +5,13 @@ figure as wide as a notebook's column. Whether a run was live or recorded stands
 the caller gives.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.patheffects as effects
 import numpy as np
 import seaborn as sns
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,8 +24,9 @@ from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, styled
 from dartslib.space import CELL_TYPES, SearchSpace
 
 TOP = 0.5  # probability of the darkest color: the same in every heatmap, so that two compare
+SHADES = colormaps["Blues"].resampled(50)  # few, so that a PNG with a palette has them all
 KEPT = VERMILION  # outlines what derivation keeps
-HISTORY = Mapping[str, np.ndarray]
+HISTORY = Mapping[str, Sequence | np.ndarray]  # of a record: arrays; of a live run: lists
 # Each cell type has a color, a marker and a line style of its own.
 CELL_LOOKS = {"normal": (BLUE, "o", "-"), "reduction": (VERMILION, "s", (0, (5, 1.6)))}
 
@@ -59,6 +61,7 @@ def alpha_heatmap(
                 Rectangle(place, 1, 1, fill=False, ec=KEPT, lw=3, zorder=4, clip_on=False)
             )
         axes.set_title(f"{cell_type} cell", loc="left")
+        axes.set_ylabel("operation")
     panels[1].set_xlabel("edge (from → to node)")
     bar = figure.colorbar(
         panels[0].collections[0], ax=list(panels), extend="max", pad=0.02, aspect=40
@@ -87,6 +90,7 @@ def alpha_over_time(
     """
     if cell_type not in CELL_TYPES:
         raise ValueError(f"A cell is one of {', '.join(CELL_TYPES)}, not {cell_type!r}.")
+    history = arrays(history)
     steps, table = history["step"], as_array(history[f"probabilities_{cell_type}"])
     last = {kind: history[f"probabilities_{kind}"][-1] for kind in CELL_TYPES}
     final = {c.edge: c for c in choices(_tables(last, space), space) if c.cell_type == cell_type}
@@ -137,6 +141,7 @@ def confidence(history: HISTORY, title: str | None = None) -> Figure:
     """
     figure = Figure(figsize=(WIDTH, 4.4 + (0.4 if title else 0)))
     left, right = figure.subplots(1, 2)
+    history = arrays(history)
     steps = history["step"]
     for cell_type, (color, marker, dashes) in CELL_LOOKS.items():
         for axes, name in ((left, "entropy"), (right, "margin")):
@@ -194,6 +199,7 @@ def describe_heatmap(probabilities: Mapping[str, Any], space: SearchSpace) -> st
 
 def describe_confidence(history: HISTORY) -> str:
     """In words where a recorded run ended: entropy and margins, means over the edges."""
+    history = arrays(history)
     count = history["probabilities_normal"].shape[-1]
     parts = []
     for cell_type in CELL_TYPES:
@@ -226,7 +232,7 @@ def _heatmap(axes: Axes, table: np.ndarray, space: SearchSpace, top: float) -> N
     names = [f"{state_math(source)}\n→ {target - 1}" for source, target in space.edges]
     numbers = np.vectorize(lambda p: f"{p:.3f}".lstrip("0"))(table)
     sns.heatmap(
-        table, ax=axes, cmap="Blues", vmin=0, vmax=top, annot=numbers, fmt="", cbar=False,
+        table, ax=axes, cmap=SHADES, vmin=0, vmax=top, annot=numbers, fmt="", cbar=False,
         annot_kws={"size": 12}, linewidths=0.5, linecolor="white", xticklabels=names,
         yticklabels=list(space.operations),
     )  # fmt: skip
@@ -275,6 +281,11 @@ def _operations_legend(space: SearchSpace) -> list[Line2D | Rectangle]:
         *handles,
         Rectangle((0, 0), 1, 1, fill=False, ec=KEPT, lw=2.5, label="kept at the end"),
     ]
+
+
+def arrays(history: HISTORY) -> dict[str, np.ndarray]:
+    """A history with an array under every name."""
+    return {name: np.asarray(values) for name, values in history.items()}
 
 
 def every(records: int, count: int = 6) -> int:

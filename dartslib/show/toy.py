@@ -1,7 +1,7 @@
 """Figures of the toy problem: where the runs go on the map of L_val, and where they end.
 
-Each function returns a matplotlib figure. A run is a `dartslib.toy.Trajectory`; it keeps its color
-and marker through all figures as long as the runs are given in the same order.
+Each function returns a matplotlib figure. A run is a `dartslib.toy.Trajectory`. The four xi of the
+report keep their colors and markers through all figures.
 Sources: Figure 2 and Table 1 of the report; Liu et al. (2019), Figure 2.
 """
 
@@ -17,6 +17,7 @@ from dartslib.toy import Trajectory
 
 MAP = (-0.4, 3.6, -2.5, 3.2)  # alpha from, to; w from, to
 WIDEST = 6.0  # a map never shows more than +-6, however far a run goes
+REPORT_XIS = (0, 0.3, 0.5, 0.7)
 WIDTH = 9.6  # inches; what a notebook's column holds
 
 # How the places on a map look. The star is kept for the optimum.
@@ -88,7 +89,7 @@ def toy_lookahead(
     alpha = np.linspace(here - 2.5, here + 1.0, 141)
     figure = Figure(figsize=(WIDTH, 4.6))
     axes = figure.subplots()
-    for xi, (color, marker) in zip(xis, looks(), strict=False):
+    for xi, (color, marker) in zip(xis, _looks(xis), strict=True):
         slope = toy.alpha_gradient(w, here, xi, curvature)
         curve = toy.valid_loss(w - xi * curvature * (w - alpha), alpha)
         point = toy.valid_loss(w - xi * curvature * (w - here), here)
@@ -112,7 +113,7 @@ def toy_start(runs: Sequence[Trajectory], steps: int = 60) -> Figure:
     alphas, ws = (np.concatenate(parts) for parts in zip(*shown, strict=True))
     pad = 0.12 * max(np.ptp(alphas), np.ptp(ws), 1.0)
     draw_map(axes, (alphas.min() - pad, alphas.max() + pad, ws.min() - pad, ws.max() + pad))
-    for run, (alpha, w), (color, marker) in zip(runs, shown, looks(), strict=False):
+    for run, (alpha, w), (color, marker) in zip(runs, shown, _looks_of(runs), strict=True):
         marks = {"marker": marker, "markevery": 10, "ms": 7, "mec": "white"}
         axes.plot(alpha, w, color=color, label=f"ξ = {run.xi:g}", **marks)
     axes.plot(runs[0].alpha[0], runs[0].w[0], label="start", **START)
@@ -129,7 +130,7 @@ def toy_paths(runs: Sequence[Trajectory]) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.1 * rows + 0.5))
     panels = np.ravel(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False))
     view = map_view(runs)
-    for axes, run, (color, _) in zip(panels, runs, looks(), strict=False):
+    for axes, run, (color, _) in zip(panels, runs, _looks_of(runs), strict=False):
         draw_map(axes, view)
         rest = toy.fixed_point(run.xi, run.curvature)
         axes.plot(run.alpha, run.w, color=color, lw=2.6)
@@ -152,7 +153,7 @@ def toy_losses(runs: Sequence[Trajectory]) -> Figure:
     """Both losses over the steps: every run solves the inner problem, few the outer one."""
     figure = Figure(figsize=(WIDTH, 4.2))
     left, right = figure.subplots(1, 2)
-    for run, (color, marker) in zip(runs, looks(), strict=False):
+    for run, (color, marker) in zip(runs, _looks_of(runs), strict=True):
         look = {"color": color} | _last_marked(run, marker)
         inner = toy.train_loss(run.w, run.alpha, run.curvature)
         left.plot(inner, label=f"ξ = {run.xi:g}", **look)
@@ -174,7 +175,7 @@ def toy_distances(runs: Sequence[Trajectory], labels: Sequence[str] | None = Non
     figure = Figure(figsize=(WIDTH, 4.2))
     axes = figure.subplots()
     labels = labels or [f"ξ = {run.xi:g}" for run in runs]
-    for run, label, (color, marker) in zip(runs, labels, looks(), strict=False):
+    for run, label, (color, marker) in zip(runs, labels, _looks_of(runs), strict=True):
         rest = toy.fixed_point(run.xi, run.curvature)
         away = np.hypot(run.alpha - rest, run.w - rest)
         label = f"{label}: {run.reason}"
@@ -224,8 +225,8 @@ def toy_times(rows: Mapping[str, Mapping[float, float]]) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.5 + 0.75 * len(rows)))
     axes = figure.subplots()
     xis = sorted({xi for times in rows.values() for xi in times})
-    shifts = np.linspace(0.21, -0.21, len(xis))  # within a row, so that no marker hides another
-    for xi, shift, (color, marker) in zip(xis, shifts, looks(), strict=False):
+    shifts = np.linspace(0.3, -0.3, len(xis))  # within a row, so that no marker hides another
+    for xi, shift, (color, marker) in zip(xis, shifts, _looks(xis), strict=True):
         here = [(times[xi], row + shift) for row, times in enumerate(rows.values()) if xi in times]
         look = {"marker": marker, "color": color, "mec": "white", "ms": 11, "ls": "none"}
         axes.plot(*zip(*here, strict=True), label=f"ξ = {xi:g}", **look)
@@ -233,6 +234,17 @@ def toy_times(rows: Mapping[str, Mapping[float, float]]) -> Figure:
     axes.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5))
     figure.legend(loc="outside lower center", ncols=max(1, len(xis)))
     return figure
+
+
+def _looks(xis: Sequence[float]) -> list[tuple[str, str]]:
+    """A color and a marker for each xi, that of the report's four, or one that is left over."""
+    every = looks()
+    known = dict(zip(REPORT_XIS, every, strict=False))
+    return [known[xi] if xi in known else next(every) for xi in xis]
+
+
+def _looks_of(runs: Sequence[Trajectory]) -> list[tuple[str, str]]:
+    return _looks([run.xi for run in runs])
 
 
 def _last_marked(run: Trajectory, marker: str) -> dict:

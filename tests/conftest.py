@@ -1,0 +1,10 @@
+"""Settings for the unit tests."""
+
+import matplotlib
+from hypothesis import settings
+
+matplotlib.use("Agg")  # no window; not MPLBACKEND, which the notebooks' kernels would inherit
+
+# The same examples on every run, and no time limit an example: a slow machine is not a failure.
+settings.register_profile("dartslib", derandomize=True, deadline=None)
+settings.load_profile("dartslib")

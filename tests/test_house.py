@@ -1,0 +1,277 @@
+"""The house rules that no linter knows: packages, imports, sizes, names, links."""
+
+import ast
+import re
+import subprocess
+import sys
+import tokenize
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "dartslib"
+CORE = """toy space operations relaxation supernet gradients searching genotypes networks
+    training""".split()
+
+
+# Packages
+
+
+def _bounds(requirements):
+    return dict(re.fullmatch(r"([\w-]+)(.*)", line).groups() for line in requirements)
+
+
+def test_conda_and_pip_name_the_same_packages():
+    conda_names = {"torch": "pytorch", "graphviz": "python-graphviz"}
+    only_conda = {"python", "pip", "graphviz"}  # this graphviz is the program dot
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pip = _bounds(project["dependencies"] + project["optional-dependencies"]["dev"])
+    pip = {conda_names.get(name, name): bound for name, bound in pip.items()}
+
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    listed = [line for line in environment["dependencies"] if isinstance(line, str)]
+    conda = _bounds(listed)
+    assert len(listed) == len(conda), "a package is listed twice"
+    assert conda["python"] == project["requires-python"]
+    assert {"pip": ["-e ."]} in environment["dependencies"]
+    assert {n: b for n, b in conda.items() if n not in only_conda} == pip
+    assert only_conda <= conda.keys()
+    assert environment["channels"] == ["conda-forge"]
+
+
+def test_versions_agree():
+    import dartslib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert dartslib.__version__ == project["version"] == str(citation["version"])
+
+
+def test_citation_names_the_report_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    names = [reference["authors"][0]["family-names"] for reference in citation["references"]]
+    assert names == ["Voronkova", "Liu"]
+
+
+# Imports
+
+
+def _run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("name", ["dartslib", "dartslib.toy", "dartslib.show", "dartslib.show.toy"])
+def test_light_parts_load_no_torch(name):
+    done = _run(f"import {name}, sys; print('torch' in sys.modules)")
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def _modules():
+    return sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in PACKAGE.rglob("*.py")
+        if path.stem != "__main__"
+    )
+
+
+def test_nothing_happens_on_import():
+    done = _run(f"""
+import random, numpy, torch
+before = random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+from importlib import import_module
+for name in {_modules()}:
+    import_module(name)
+after = random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+assert before == after, "a global generator was moved"
+assert threads == torch.get_num_threads() and dtype == torch.get_default_dtype()
+assert not torch.cuda.is_initialized()
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def _imports(path):
+    """Parts of dartslib that a file imports, anywhere in it: ("gradients",), ("data", "sets")."""
+    package = path.relative_to(ROOT).parent.parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, *rest = name.split(".")
+            if first == "dartslib" and rest:
+                found.add(tuple(rest))
+    return found
+
+
+# Who may not import whom: imports run along the way of the data and never back.
+FORBIDDEN = {
+    "data": {"runs", "show", "fast", "course"},
+    "runs": {"show", "course"},
+    "fast": {"data", "runs", "show", "course"},
+}
+
+
+def _importers():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        part = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        for target in sorted(_imports(path)):
+            yield path.relative_to(ROOT).as_posix(), part, target
+
+
+def test_the_core_imports_only_the_core():
+    outside = {"data", "runs", "show", "fast", "course", "__main__"}
+    wrong = [
+        f"{path} imports {'.'.join(target)}"
+        for path, part, target in _importers()
+        if part in CORE and target[0] in outside
+    ]
+    assert not wrong
+
+
+def test_imports_run_along_the_way_of_the_data():
+    wrong = [
+        f"{path} imports {'.'.join(target)}"
+        for path, part, target in _importers()
+        if target[0] in FORBIDDEN.get(part, {"show"} - {part})
+    ]
+    assert not wrong
+
+
+def test_the_command_line_offers_every_method():
+    from dartslib.__main__ import Method
+    from dartslib.gradients import METHODS
+
+    assert get_args(Method) == METHODS
+
+
+# Sizes and names
+
+
+def _lines_of_code(path):
+    """Lines that hold code: no blank ones, no comments, no docstrings."""
+    tree = ast.parse(path.read_text())
+    prose = set()
+    for node in ast.walk(tree):  # a string that stands alone says something to the reader
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            prose |= set(range(node.lineno, node.end_lineno + 1))
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines = set()
+    with tokenize.open(path) as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type not in layout and token.type != tokenize.ENDMARKER:
+                lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - prose)
+
+
+def test_the_core_stays_small():
+    sizes = {name: _lines_of_code(PACKAGE / f"{name}.py") for name in CORE}
+    print(sizes)
+    assert sum(sizes.values()) <= 1500, f"the core is to be read in an afternoon: {sizes}"
+
+
+def _packages():
+    return [name for name in _modules() if (ROOT / name.replace(".", "/")).is_dir()]
+
+
+@pytest.mark.parametrize("package", _packages())
+def test_no_file_bears_a_public_name(package):
+    # `package.name` would be the function at first and the module once something imported that.
+    # With names that load on first use, which of the two it is depends on who came before.
+    module = import_module(package)
+    files = {path.stem for path in Path(module.__file__).parent.glob("*.py")}
+    both = files & set(getattr(module, "__all__", ()))
+    assert not both, f"{package}: rename the file, not the function"
+
+
+@pytest.mark.parametrize("package", ["dartslib", "dartslib.show"])
+def test_every_public_name_can_be_had(package):
+    module = import_module(package)
+    missing = [name for name in module.__all__ if not hasattr(module, name)]
+    assert not missing
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        module.no_such_name  # noqa: B018
+
+
+# Pages
+
+
+def _targets():
+    return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_readme_commands_are_in_the_makefile():
+    readme = (ROOT / "README.md").read_text()
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.DOTALL))
+    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", code))
+    assert {"lab", "test"} <= named <= _targets()
+
+
+def test_every_target_is_phony_and_explained():
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
+    assert phony == _targets()
+    assert _targets() == set(re.findall(r"^([a-z-]+):.*## \w", makefile, re.MULTILINE))
+
+
+def _pages():
+    folders = [ROOT, *(ROOT / name for name in ("data", "notebooks", "benchmarks", "docs"))]
+    return sorted(path for folder in folders for path in folder.glob("*.md"))
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_to_files_resolve(page):
+    assert broken_links(page.read_text(), page.parent) == []
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_pages_name_no_machine(page):
+    assert machine_traces(page.read_text()) == []
+
+
+def broken_links(markdown, folder):
+    """Local files that a text links to and that are not there."""
+    markdown = re.sub(r"```.*?```|`[^`\n]*`|<!--.*?-->", "", markdown, flags=re.DOTALL)
+    links = re.findall(r"\]\(\s*<?([^)\s>]+)", markdown)
+    links += re.findall(r"""\b(?:src|href)=["']([^"']+)""", markdown)
+    local = [re.sub(r"[#?].*", "", link) for link in links if not re.match(r"[a-z]+:|#", link)]
+    return [link for link in local if not (folder / link).exists()]
+
+
+def machine_traces(text):
+    """Paths and addresses that are true on one machine only."""
+    patterns = (
+        r"(?<![\w.~-])/(?:work|home|root|tmp|Users)/[\w.-]*",
+        r"\b[A-Z]:\\\w+",
+        r"\b(?:localhost|127\.0\.0\.1):\d+",
+    )
+    return [found[0] for pattern in patterns for found in re.finditer(pattern, text)]
+
+
+def test_the_page_checks_see_what_they_look_for():
+    assert broken_links("[a](no.md) ![b](no.png 't') <img src='no.svg'>", ROOT) == [
+        "no.md",
+        "no.png",
+        "no.svg",
+    ]
+    fine = "[a](LICENSE) [b](LICENSE#top) [c](#here) [d](https://example.org) `[e](no.md)`"
+    assert broken_links(fine, ROOT) == []
+    assert machine_traces("in /home/me/x, C:\\Users, at 127.0.0.1:8888") == [
+        "/home/me",
+        "C:\\Users",
+        "127.0.0.1:8888",
+    ]
+    assert machine_traces("data/home/x, https://example.org/home/x, A: b") == []

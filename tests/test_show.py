@@ -1,0 +1,477 @@
+"""Cells, diagrams and the figures of a search: what is drawn is what there is."""
+
+import io
+import re
+import subprocess
+import sys
+
+import graphviz
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from dartslib import show
+from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype, choices, entropy
+from dartslib.show import cells, marks
+from dartslib.show.staircase import draw_staircase
+from dartslib.space import CELL_TYPES, SearchSpace
+
+SPACES = {"report": SearchSpace.report(), "paper": SearchSpace.darts()}
+ENGINES = (
+    pytest.param("dot", marks=pytest.mark.skipif(not cells.shutil.which("dot"), reason="no dot")),
+    "matplotlib",
+)
+# Three edges into one node, one into another, and two operations between the same two states.
+ODD = Genotype(
+    normal=(
+        (("sep_conv_3x3", 0), ("dil_conv_5x5", 0), ("max_pool_3x3", 1)),
+        (("skip_connect", 2),),
+    ),
+    reduction=((("mine", 0), ("avg_pool_3x3", 1)), (("mine", 2), ("yours", 1))),
+)
+
+
+def history(space, records=30, seed=0):
+    """A made-up search: alpha drifts from uniform, losses fall."""
+    rng = np.random.default_rng(seed)
+    time = np.linspace(0, 1, records)
+    made = {"step": np.linspace(0, 600, records).astype(int), "seconds": 60 * time}
+    for cell_type in CELL_TYPES:
+        goal = rng.normal(0, 0.7, (len(space.edges), len(space.operations)))
+        p = np.exp(goal * time[:, None, None] + np.cumsum(rng.normal(0, 0.02, goal.shape), 0))
+        p[0] = 1.0
+        p /= p.sum(-1, keepdims=True)
+        real = [k for k, name in enumerate(space.operations) if name != "none"]
+        best = np.sort(p[:, :, real], axis=-1)
+        made[f"probabilities_{cell_type}"] = p
+        made[f"entropy_{cell_type}"] = entropy(p)
+        made[f"margin_{cell_type}"] = best[:, :, -1] - best[:, :, -2]
+    for part in ("train", "valid"):
+        made[f"{part}_loss"] = 1 + np.exp(-3 * time)
+        made[f"{part}_accuracy"] = 0.6 - 0.5 * np.exp(-3 * time)
+        made[f"{part}_loss"][0] = made[f"{part}_accuracy"][0] = np.nan
+    return made
+
+
+def training(watched):
+    """A made-up training, with or without a validation set."""
+    time = np.arange(20)
+    made = {"step": 100 * time, "epoch": time / 4, "train_loss": 2 / (1 + time)}
+    made["train_accuracy"] = 1 - 0.9 / (1 + time)
+    if watched:
+        made["evaluation_step"] = np.array([400, 800, 1200])
+        made["valid_loss"], made["valid_accuracy"] = (
+            np.array([1.2, 1, 0.9]),
+            np.array([0.5, 0.6, 0.7]),
+        )
+    return made
+
+
+def last(space, seed=0):
+    """The probabilities at the end of a made-up search."""
+    made = history(space, seed=seed)
+    return {kind: made[f"probabilities_{kind}"][-1] for kind in CELL_TYPES}
+
+
+def drawn_edges(source):
+    """(source, target, operation or None) of a DOT text, its labels on the way taken together.
+
+    Dashed edges, the concatenation, come second.
+    """
+    labels = dict(re.findall(r'^\s*(label\d+) \[label="?([^"\s\\]+)', source, re.M))
+    solid, dashed, arrives, leaves = [], [], {}, {}
+    for start, end, style in re.findall(r"^\s*(\w+)(?::e)? -> (\w+)(?::w)? \[(.*)\]", source, re.M):
+        if "invis" in style:
+            continue
+        if "dashed" in style:
+            dashed.append((int(start), int(end)))
+        elif end in labels:
+            arrives[end] = int(start)
+        elif start in labels:
+            leaves[start] = int(end)
+        else:
+            solid.append((int(start), int(end), None))
+    assert arrives.keys() == leaves.keys() == labels.keys()
+    solid += [(arrives[label], leaves[label], labels[label]) for label in labels]
+    return sorted(solid, key=str), dashed
+
+
+@pytest.mark.parametrize("genotype", [DARTS_V1, DARTS_V2, ODD], ids=["V1", "V2", "odd"])
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_the_graph_has_the_edges_of_the_genotype(genotype, cell_type):
+    nodes = genotype.cell(cell_type)
+    source = cells.cell_graph("a cell", len(nodes), cells._wires(nodes)).source
+    solid, dashed = drawn_edges(source)
+    expected = [(s, t, name) for t, edges in enumerate(nodes, start=2) for name, s in edges]
+    assert solid == sorted(expected, key=str)
+    assert dashed == [(state, len(nodes) + 2) for state in range(2, len(nodes) + 2)]
+
+
+@pytest.mark.parametrize("genotype", [DARTS_V2, ODD], ids=["V2", "odd"])
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_the_plain_drawing_has_a_label_for_every_edge(genotype, cell_type):
+    nodes = genotype.cell(cell_type)
+    figure = draw_staircase("a cell", len(nodes), cells._wires(nodes))
+    words = [text.get_text() for text in figure.axes[0].texts]
+    for name in {operation for edges in nodes for operation, _ in edges}:
+        assert words.count(name) == sum(o == name for edges in nodes for o, _ in edges)
+    assert {"$c_{k-2}$", "$c_{k-1}$", "$c_k$", "1"} <= set(words)
+    # Nothing leaves the page.
+    figure.draw_without_rendering()
+    width = figure.bbox.width
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
+    assert all(0 <= box.x0 and box.x1 <= width for box in boxes)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_a_cell_is_a_picture_that_is_described(engine, cell_type):
+    picture = show.cell(DARTS_V2, cell_type, engine)
+    image = Image.open(io.BytesIO(picture.png))
+    assert image.size[0] == round(9.6 * 144) and picture.width == 864
+    assert len(np.unique(np.asarray(image.convert("L")))) > 10  # not blank
+    assert picture.description == show.describe_cell(DARTS_V2.cell(cell_type), cell_type)
+    assert len(picture.png) < 150_000
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_notebook_compares_does_not_depend_on_the_engine(engine):
+    def text(picture):
+        return re.sub('base64,[^"]*', "", picture._repr_html_())
+
+    assert text(show.genotype_cells(ODD, engine)) == text(show.genotype_cells(ODD, "matplotlib"))
+
+
+def test_nodes_draw_like_their_genotype():
+    nodes = DARTS_V2.reduction
+    assert show.cell(nodes, "reduction", "matplotlib") == show.cell(
+        DARTS_V2, "reduction", "matplotlib"
+    )
+    assert show.cell([[["skip_connect", 0]]], engine="matplotlib").description.startswith("Normal")
+
+
+def test_the_description_says_what_every_node_adds():
+    words = show.describe_cell(DARTS_V2.normal, "normal")
+    assert words == (
+        "Normal cell: node 1 adds sep_conv_3x3 of c_{k-2} and sep_conv_3x3 of c_{k-1}; node 2 adds "
+        "sep_conv_3x3 of c_{k-2} and sep_conv_3x3 of c_{k-1}; node 3 adds sep_conv_3x3 of c_{k-1} "
+        "and skip_connect of c_{k-2}; node 4 adds skip_connect of c_{k-2} and dil_conv_3x3 of "
+        "node 1. The output c_k concatenates nodes 1 to 4 (dashed)."
+    )
+    odd = show.describe_cell(ODD.normal)
+    assert "sep_conv_3x3 of c_{k-2}, dil_conv_5x5 of c_{k-2} and max_pool_3x3 of c_{k-1}" in odd
+    assert "node 2 is skip_connect of node 1" in odd
+    assert "stride 2" in show.describe_cell(ODD.reduction, "reduction")
+
+
+def test_a_live_cell_can_be_described_without_what_came_out():
+    picture = show.cell(DARTS_V1, engine="matplotlib", description="The cell of the live search.")
+    assert "sep_conv" not in picture._repr_html_()
+
+
+def test_without_dot_a_cell_is_drawn_all_the_same(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert show.cell(DARTS_V2) == show.cell(DARTS_V2, engine="matplotlib")
+    with pytest.raises(FileNotFoundError, match="install graphviz"):
+        show.cell(DARTS_V2, engine="dot")
+
+
+def test_a_dot_that_cannot_draw_is_as_good_as_none(monkeypatch):
+    def fail(*_, **__):
+        raise subprocess.CalledProcessError(1, "dot")
+
+    monkeypatch.setattr(cells.shutil, "which", lambda _: "/somewhere/dot")
+    monkeypatch.setattr(graphviz.Digraph, "pipe", fail)
+    assert show.cell(DARTS_V2) == show.cell(DARTS_V2, engine="matplotlib")
+    with pytest.raises(subprocess.CalledProcessError):
+        show.cell(DARTS_V2, engine="dot")
+
+
+@pytest.mark.parametrize("bad", [{"cell_type": "both"}, {"engine": "neato"}])
+def test_a_wrong_word_is_named(bad):
+    with pytest.raises(ValueError, match=next(iter(bad.values()))):
+        show.cell(DARTS_V2, **bad)
+    with pytest.raises(ValueError, match=next(iter(bad.values()))):
+        show.search_cell(SPACES["report"], **bad)
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_search_cell_joins_every_earlier_state(space, engine):
+    wires = [marks.Wire(*edge) for edge in space.edges]
+    solid, dashed = drawn_edges(cells.cell_graph("", space.nodes, wires).source)
+    assert sorted(solid) == sorted((s, t, None) for s, t in space.edges)
+    assert len(dashed) == space.nodes
+    assert f"{len(space.edges)} solid lines" in show.search_cell(space, engine=engine).description
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_cell_at_a_moment_shows_what_would_be_kept(space, engine):
+    probabilities = last(space)
+    picture = show.search_cell(space, probabilities, "reduction", engine)
+    kept = [c for c in choices(probabilities, space) if c.kept and c.cell_type == "reduction"]
+    for choice in kept:
+        assert f"{choice.operation} of " in picture.description
+        assert f"({choice.probability:.2f})" in picture.description
+    wires = [
+        cells._decided_wire(c, space) for c in cells._decided(probabilities, space, "reduction")
+    ]
+    assert len(wires) == len(space.edges)
+    assert sum(wire.kept for wire in wires) == len(kept) == 2 * space.nodes
+    widest = max(wires, key=lambda wire: wire.width)
+    best = max(choices(probabilities, space)[len(wires) :], key=lambda c: c.probability)
+    assert (widest.source, widest.target) == (best.source, best.node + 2)  # width is probability
+
+
+def test_one_cells_rows_and_tensors_are_taken_too():
+    torch = pytest.importorskip("torch")
+    space = SPACES["report"]
+    tables = last(space)
+    tensors = {k: torch.tensor(v, requires_grad=True) for k, v in tables.items()}
+    words = show.describe_search_cell(space, tables)
+    assert show.describe_search_cell(space, tables["normal"]) == words
+    assert show.describe_search_cell(space, tensors) == words
+    assert show.describe_heatmap(tensors, space) == show.describe_heatmap(tables, space)
+    assert isinstance(show.alpha_heatmap(tensors, space), Figure)
+
+
+def test_probabilities_of_another_space_are_refused():
+    for draw in (show.alpha_heatmap, show.describe_heatmap):
+        with pytest.raises(ValueError, match=r"\(9, 8\).*\(14, 8\)"):
+            draw(last(SPACES["report"]), SPACES["paper"])
+    with pytest.raises(ValueError, match=r"\(9, 8\)"):
+        show.search_cell(SPACES["paper"], last(SPACES["report"]))
+
+
+def test_operations_are_told_apart_and_added_ones_have_looks():
+    looks = [marks.look(name) for name in SPACES["report"].operations]
+    assert len({look.color for look in looks}) == len({look.marker for look in looks}) == 8
+    added = ["mine", "yours", "max_pool_3x3"]
+    assert marks.look("mine", added) != marks.look("yours", added)
+    assert marks.look("mine") == marks.look("mine")
+    shapes = {(marks.state_look(s, 3).shape, marks.state_look(s, 3).borders) for s in range(6)}
+    assert len(shapes) == 3  # inputs, nodes, output: without color, too
+
+
+def test_diagrams_say_where_cells_reduce():
+    words = show.search_network().description
+    assert "8 cells" in words and "Reduction cells: 2, 5;" in words and "mlp head" in words
+    assert "32 x 32, 16 x 16, 8 x 8, with 16, 32, 64 channels" in words
+    words = show.final_network(20, channels=36, head="linear", auxiliary=True).description
+    assert "Reduction cells: 6, 13;" in words and "auxiliary head follows cell 13" in words
+    assert "36, 72, 144" in words
+    assert "Reduction cells: 4, 9;" in show.final_network().description
+    assert "All are normal cells" in show.search_network(1, ()).description
+    assert "29 x 29, 15 x 15, 8 x 8" in show.search_network(image_size=29).description
+    for word in ("search space", "search strategy", "performance estimation", "final network"):
+        assert word in show.nas_picture().description
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 5, 14, 20])
+def test_networks_of_any_depth_fit_the_page(layers):
+    for picture in (show.search_network(layers), show.final_network(layers, auxiliary=True)):
+        assert picture.width == 864 and len(picture.png) < 150_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [({"layers": 0}, "layers"), ({"reductions": (9,)}, "0 to 7"), ({"head": "big"}, "big")],
+)
+def test_networks_that_cannot_be_are_refused(arguments, word):
+    with pytest.raises(ValueError, match=word):
+        show.search_network(**arguments)
+
+
+RUNS = {"recorded: xi = 0": history(SPACES["report"]), "live": history(SPACES["report"], 4, 1)}
+FIGURES = {
+    "curves": lambda: show.search_curves(RUNS, "two runs"),
+    "training": lambda: show.training_curves({"watched": training(True), "not": training(False)}),
+    "bars": lambda: show.accuracy_bars(
+        [("xi = 0", 0.7828, "report"), ("xi = 0", [0.8, 0.82], "recorded")], "Test", chance=0.1
+    ),
+    "plain bars": lambda: show.accuracy_bars([("a", 0.9)]),
+}
+for _name, _space in {**SPACES, "one node": SearchSpace(1), "two nodes": SearchSpace(2)}.items():
+    FIGURES |= {
+        f"heatmap, {_name}": lambda s=_space: show.alpha_heatmap(last(s), s, "title"),
+        f"alpha, {_name}": lambda s=_space: show.alpha_over_time(history(s), s, "reduction", "t"),
+        f"choices, {_name}": lambda s=_space: show.choices_over_time(history(s), s, "title"),
+        f"confidence, {_name}": lambda s=_space: show.confidence(history(s), "title"),
+    }
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_labeled_readable_and_leave_nothing_behind(name):
+    before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
+    figure = FIGURES[name]()
+    assert isinstance(figure, Figure)
+    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
+    for axes in figure.axes:
+        assert not axes.get_visible() or axes.get_title() or axes.get_xlabel() or axes.get_ylabel()
+    assert any(axes.get_xlabel() for axes in figure.axes)
+    picture = show.picture(figure, "what it shows")
+    assert picture.width == 864 and len(picture.png) < 150_000
+    assert plt.get_fignums() == open_figures
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().strip()]
+    assert min(text.get_fontsize() for text in texts) >= 11.9  # 11 points on the page
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_the_heatmap_has_every_number_and_outlines_what_is_kept(space):
+    tables = last(space)
+    figure = show.alpha_heatmap(tables, space)
+    for axes, cell_type in zip(figure.axes, CELL_TYPES, strict=False):
+        numbers = [float(text.get_text()) for text in axes.texts]
+        np.testing.assert_allclose(numbers, tables[cell_type].T.ravel(), atol=5.1e-4)
+        names = [label.get_text() for label in axes.get_xticklabels()]
+        assert names[:2] == ["$c_{k-2}$\n→ 1", "$c_{k-1}$\n→ 1"] and len(names) == len(space.edges)
+        assert [t.get_text() for t in axes.get_yticklabels()] == list(space.operations)
+        outlined = {patch.get_xy() for patch in axes.patches}
+        kept = [c for c in choices(tables, space) if c.kept and c.cell_type == cell_type]
+        assert outlined == {(c.edge, space.operations.index(c.operation)) for c in kept}
+        assert axes.collections[0].get_clim() == (0, 0.5)  # the same in every map
+
+
+def contrast(one, other):
+    """Contrast of two colors after WCAG 2.1."""
+
+    def luminance(color):
+        c = np.asarray(color)
+        linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+        return linear @ (0.2126, 0.7152, 0.0722)
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_heatmap_numbers_stand_out_at_every_probability():
+    space = SPACES["report"]
+    table = np.linspace(0, 1, 72).reshape(9, 8)
+    axes = show.alpha_heatmap({"normal": table, "reduction": table}, space).axes[0]
+    shades = axes.collections[0].to_rgba(table.T.ravel())
+    for text, shade in zip(axes.texts, shades, strict=True):
+        assert contrast(matplotlib.colors.to_rgb(text.get_color()), shade[:3]) >= 4.5
+
+
+def test_alpha_over_time_has_a_panel_an_edge_and_names_what_was_kept():
+    space = SPACES["paper"]
+    made = history(space)
+    figure = show.alpha_over_time(made, space, "normal")
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(panels) == len(space.edges)
+    kept = [c for c in choices(last(space), space) if c.kept and c.cell_type == "normal"]
+    words = sorted(text.get_text() for axes in panels for text in axes.texts)
+    assert words == sorted(f"{c.operation}\n{c.probability:.2f}" for c in kept)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert set(space.operations) < set(legend) and "uniform: 1/8" in legend
+    with pytest.raises(ValueError, match="both"):
+        show.alpha_over_time(made, space, "both")
+
+
+def test_the_legend_of_alpha_over_time_covers_no_panel():
+    for space in SPACES.values():
+        figure = show.alpha_over_time(history(space), space, title="title")
+        figure.draw_without_rendering()
+        legend = figure.legends[0].get_window_extent()
+        panels = [axes.get_window_extent() for axes in figure.axes if axes.get_visible()]
+        assert not any(legend.overlaps(panel) for panel in panels)
+
+
+def test_confidence_has_the_line_of_the_uniform():
+    figure = show.confidence(history(SPACES["report"]))
+    left = figure.axes[0]
+    assert any(np.allclose(line.get_ydata(), np.log(8)) for line in left.lines)
+    assert any("ln 8 = 2.08" in text.get_text() for text in left.texts)
+
+
+def test_curves_bear_the_labels_of_the_caller():
+    for figure, labels in (
+        (show.search_curves(RUNS), list(RUNS)),
+        (show.training_curves({"final": training(True)}), ["final"]),
+    ):
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == labels
+        left, right = figure.axes
+        assert left.get_ylabel() and right.get_ylabel() and left.get_xlabel() in ("step", "epoch")
+    evaluated = show.training_curves({"final": training(True)}).axes[1].lines[1]
+    np.testing.assert_allclose(evaluated.get_xdata(), [1, 2, 3])  # epochs of the evaluations
+    assert len(show.training_curves({"final": training(False)}).axes[0].lines) == 1
+
+
+def test_bars_show_means_and_every_seed():
+    rows = [("a", [0.5, 0.7], "recorded"), ("b", 0.4, "report")]
+    axes = show.accuracy_bars(rows).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.6, 0.4])
+    words = [text.get_text() for text in axes.texts]
+    assert words == ["60.00% (mean of 2)", "40.00%"]
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [0.5, 0.7])
+    with pytest.raises(ValueError, match="at least one row"):
+        show.accuracy_bars([])
+
+
+def test_a_live_runs_lists_are_taken_as_well():
+    space = SPACES["report"]
+    live = {name: list(values) for name, values in history(space, 2).items()}
+    for figure in (
+        show.alpha_over_time(live, space),
+        show.choices_over_time(live, space),
+        show.confidence(live),
+        show.search_curves({"live": live}),
+        show.training_curves({"live": {name: list(v) for name, v in training(True).items()}}),
+    ):
+        assert isinstance(figure, Figure)
+    only = {name: values[:1] for name, values in live.items()}  # before the first step
+    assert isinstance(show.choices_over_time(only, space), Figure)
+
+
+def flipping():
+    """Five records of one node: uniform, then sep 3x3, at last sep 5x5 on the second edge."""
+    space = SearchSpace(1, ("sep_conv_3x3", "sep_conv_5x5", "none"))
+    first, second = np.array([0.6, 0.3, 0.1]), np.array([0.3, 0.6, 0.1])
+    rows = [
+        [first * 0 + 1 / 3] * 2,
+        [first, first],
+        [first, first],
+        [first, second],
+        [first, second],
+    ]
+    made = {"step": np.arange(5) * 10, "probabilities_normal": np.array(rows)}
+    made["probabilities_reduction"] = np.array(rows[:2] + [rows[1]] * 3)
+    return made, space
+
+
+def test_flips_are_found_and_drawn():
+    made, space = flipping()
+    words = show.describe_choices(made, space)
+    assert "normal cell that would be derived changed at 1 of 5 records, last at step 30" in words
+    assert "from c_{k-1} to node 1" in words
+    assert "reduction cell that would be derived never changed" in words
+    figure = show.choices_over_time(made, space)
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert words == ["sep 3x3", "sep 3x3", "sep 5x5"]
+
+
+def test_descriptions_of_recorded_runs_say_what_came_out():
+    space = SPACES["report"]
+    tables, words = last(space), show.describe_heatmap(last(space), space)
+    for cell_type in CELL_TYPES:
+        best = max(
+            (c for c in choices(tables, space) if c.cell_type == cell_type),
+            key=lambda c: c.probability,
+        )
+        assert f"{best.operation} from" in words and f"with {best.probability:.3f}" in words
+    assert "9 edges by 8 operations" in words and "0.125" in words
+    assert "2.079 when uniform" in show.describe_confidence(history(space))
+
+
+def test_show_loads_no_torch_and_its_names_are_functions():
+    code = (
+        "import sys; from dartslib import show; from dartslib.genotypes import DARTS_V2;"
+        "show.cell(DARTS_V2, engine='matplotlib'); show.nas_picture();"
+        "assert all(callable(getattr(show, name)) for name in show.NAMES if name[0] != 'x');"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
