@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help lab test notebooks bench clean
+.PHONY: help lab test notebooks bench recorded clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 18
@@ -27,6 +27,9 @@ notebooks: $(READY) ## run the notebooks and write their outputs; ONLY="01 03" r
 bench: $(READY) ## measure and print
 	@set -e; for file in benchmarks/[a-z]*.py; do \
 	  name=$$(basename $$file .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+
+recorded: $(READY) ## make the recorded runs again, for real: hours
+	PYTHON=$(BIN)/python tools/record_runs.sh
 
 clean: ## remove caches; the environment, data and runs stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info

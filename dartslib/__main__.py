@@ -76,7 +76,7 @@ def _overrides(words: list[str], **options: Any) -> dict[str, Any]:
             raise ValueError(f"--set takes NAME=VALUE, such as epochs=3, not {word!r}.")
         try:
             found[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[name] = value  # a plain word
     return found
 
@@ -112,8 +112,10 @@ def search(
 
         base = PROFILES[profile].search
         changes = _overrides(set_, dataset=data, method=method)
-        config = type(base)(**(base.model_dump() | changes | {"seed": seed}))
-        folder = out or Path("runs") / f"search-{profile}-{config.dataset}-{config.method}-{seed}"
+        config = type(base)(**(base.model_dump() | {"seed": seed} | changes))
+        folder = (
+            out or Path("runs") / f"search-{profile}-{config.dataset}-{config.method}-{config.seed}"
+        )
         done = run_search(
             config,
             folder,
@@ -145,9 +147,10 @@ def _train(
 
         base = getattr(PROFILES[profile], kind)
         changes = _overrides(set_, dataset=data)
-        config = type(base)(**(base.model_dump() | changes | {"seed": seed}))
-        name = Path(genotype).name
-        folder = out or Path("runs") / f"{kind}-{profile}-{config.dataset}-{name}-{seed}"
+        config = type(base)(**(base.model_dump() | {"seed": seed} | changes))
+        path = Path(genotype)
+        name = path.parent.name if path.name == "genotype.json" else path.name
+        folder = out or Path("runs") / f"{kind}-{profile}-{config.dataset}-{name}-{config.seed}"
         done = run_training(
             config,
             find_genotype(genotype),

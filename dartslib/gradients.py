@@ -29,7 +29,8 @@ class Hypergradient:
     Attributes:
         gradient: direct - xi * implicit.
         direct: d L_val(w', alpha) / d alpha with w' held fixed.
-        implicit: (d2 L_train / d alpha dw) d L_val(w', alpha) / d w'; empty where a method has none.
+        implicit: (d2 L_train / d alpha dw) d L_val(w', alpha) / d w'; empty in the methods that
+            have none.
         loss: the loss that `direct` is a gradient of, a detached scalar.
     """
 
@@ -63,8 +64,8 @@ def hypergradient(
             gradients (equation 8 of the paper). "exact": the same term by double backward.
         xi: learning rate of the step ahead, w' = w - xi * (momentum * buffer + gradient +
             weight_decay * w). 0 gives the first order's value at the second order's cost.
-        momentum, buffers, weight_decay: those of the optimizer of w, so that w' is its next step;
-            a missing buffer counts as 0.
+        momentum, buffers, weight_decay: those of the optimizer of w, so that w' is its next step
+            at this alpha, before any clipping of the gradient; a missing buffer counts as 0.
         radius: R = radius / ||v|| is the finite difference's step, v = d L_val(w', alpha) / d w'.
             Where v is 0, so is the term.
 
@@ -120,7 +121,10 @@ def _leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _grad(loss: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
-    # An input that takes no part (alpha of a cell type the network has none of) has gradient 0.
+    # An input that takes no part (alpha of a cell type the network has none of) has gradient 0,
+    # and so have all where none takes part (L_val of a hyperparameter that only L_train knows).
+    if not loss.requires_grad:
+        return [torch.zeros_like(t) for t in inputs]
     return list(
         torch.autograd.grad(loss, inputs, create_graph=create_graph, materialize_grads=True)
     )
@@ -130,14 +134,34 @@ def _exact_term(
     train_gradient: Sequence[Tensor], alpha: Sequence[Tensor], v: Sequence[Tensor]
 ) -> list[Tensor]:
     """d/d alpha of <d L_train / d w, v>, v held fixed: the mixed second derivative times v."""
+    product = sum((g * d).sum() for g, d in zip(train_gradient, v, strict=True))
     try:
-        product = sum((g * d).sum() for g, d in zip(train_gradient, v, strict=True))
+        _check_whole(product)
         return _grad(product, alpha)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise ValueError(
             "method='exact' needs a network that can be differentiated twice, and this one "
             f"cannot ({str(error).splitlines()[0]}): use method='finite_difference'."
         ) from error
+
+
+def _check_whole(loss: Tensor) -> None:
+    """Raises a RuntimeError where the graph of a loss ends in a once-differentiable function.
+
+    Torch puts a node there that raises, but cuts it off from alpha, so that a gradient for alpha
+    never meets it, and would be wrong without a word.
+    """
+    seen, waiting = set(), [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if type(node).__name__ == "Error":
+            raise RuntimeError("a function of it is marked once_differentiable")
+        seen.add(node)
+        waiting.extend(function for function, _ in node.next_functions)
 
 
 def _finite_difference_term(
@@ -171,7 +195,9 @@ class BatchLoss:
         supernet: called as supernet(images, weights).
         architecture: turns alpha into weights; its own logits are not read.
         images, labels: (N, C, H, W) and (N,).
-        generator: for relaxations that sample.
+        generator: for relaxations that sample. Every call draws what a generator in its present
+            state would, so that the loss stays a function of w and alpha alone; afterwards the
+            generator has moved on by one draw.
 
     Attributes:
         accuracy: fraction of the batch that the last call got right, a tensor.
@@ -187,6 +213,7 @@ class BatchLoss:
     ) -> None:
         self.supernet, self.architecture = supernet, architecture
         self.images, self.labels, self.generator = images, labels, generator
+        self.draw = None if generator is None else generator.get_state()
         self.names = [name for name, _ in supernet.named_parameters()]
         self.accuracy: Tensor | None = None
 
@@ -194,6 +221,8 @@ class BatchLoss:
         """The mean cross-entropy, a scalar; w in the order of supernet.parameters()."""
         state = dict(zip(self.names, w, strict=True))
         state |= {name: buffer.clone() for name, buffer in self.supernet.named_buffers()}
+        if self.generator is not None:
+            self.generator.set_state(self.draw)
         weights = self.architecture.weights(alpha, self.generator)
         scores = functional_call(self.supernet, state, (self.images, weights))
         self.accuracy = (scores.detach().argmax(dim=1) == self.labels).float().mean()

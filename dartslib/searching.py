@@ -17,6 +17,7 @@ from math import cos, pi
 from time import perf_counter
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -102,7 +103,7 @@ class SearchConfig(Config):
     """Memory format of weights and images: faster on CPUs and recent GPUs, same mathematics."""
     records: int = Field(100, ge=1)
     """How many records a run yields."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Fixes the first weights, the first alpha and all batches."""
 
     def space(self) -> SearchSpace:
@@ -143,14 +144,13 @@ class Means:
     """Means since the last record, summed on the device so that no step waits for a number."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, Tensor | float] = {}
         self.counts: dict[str, int] = defaultdict(int)
 
     def add(self, **values: Tensor) -> None:
         """Adds one value a name."""
         for name, value in values.items():
-            value = value.detach().double()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
             self.counts[name] += 1
 
     def take(self) -> dict[str, float]:
@@ -158,6 +158,17 @@ class Means:
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.__init__()
         return means
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Sums and counts since the last record, plain numbers."""
+        return {
+            "sums": {name: float(total) for name, total in self.sums.items()},
+            "counts": dict(self.counts),
+        }
+
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
+        """Goes on from there."""
+        self.sums, self.counts = dict(state["sums"]), defaultdict(int, state["counts"])
 
 
 class Search:
@@ -305,17 +316,19 @@ class Search:
         Raises:
             FloatingPointError: a loss is not finite.
         """
+        return (record for record in self.each_step() if record is not None)
+
+    def each_step(self) -> Iterator[dict[str, Any] | None]:
+        """Runs to the end and yields after every step: a record where one is due, or None."""
         every = max(1, self.steps // self.config.records)
         if not self.history:
             yield self._record()
         while self.step < self.steps:
             start = perf_counter()
-            while True:
-                self.advance()
-                if self.step % every == 0 or self.step == self.steps:
-                    break
+            self.advance()
             self.seconds += perf_counter() - start
-            yield self._record()
+            due = self.step % every == 0 or self.step == self.steps
+            yield self._record() if due else None
 
     def _record(self) -> dict[str, Any]:
         """What is known at this step; see `history`."""
@@ -344,10 +357,11 @@ class Search:
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """What the rest of the run depends on, and the history; take it after a record."""
+        """What the rest of the run depends on, and the history; take it between two steps."""
         return {
             "step": self.step,
             "seconds": self.seconds,
+            "means": self.means.state_dict(),
             "supernet": self.supernet.state_dict(),
             "architecture": self.architecture.state_dict(),
             "w_optimizer": self.w_optimizer.state_dict(),
@@ -358,6 +372,7 @@ class Search:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of a search with the same configuration."""
         self.step, self.seconds = state["step"], state["seconds"]
+        self.means.load_state_dict(state["means"])
         self.supernet.load_state_dict(state["supernet"])
         self.architecture.load_state_dict(state["architecture"])
         self.w_optimizer.load_state_dict(state["w_optimizer"])
@@ -365,14 +380,14 @@ class Search:
         self.history = unstack(state["history"])
 
 
-def stack(values: list[Any]) -> Any:
-    """A history's list of numbers or arrays as one array, (T, …)."""
-    return as_array(values)
+def stack(values: list[Any]) -> np.ndarray:
+    """A history's list of numbers or arrays as one array, (T, …): int64 or float64."""
+    return np.asarray(values)
 
 
 def unstack(history: dict[str, Tensor]) -> dict[str, list[Any]]:
     """The lists of a history that was stacked."""
-    lists = {name: list(as_array(values)) for name, values in history.items()}
+    lists = {name: list(values.cpu().numpy()) for name, values in history.items()}
     return defaultdict(list, lists)
 
 

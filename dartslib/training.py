@@ -74,7 +74,7 @@ class TrainConfig(Config):
     """Memory format of weights and images: faster on CPUs and recent GPUs, same mathematics."""
     records: int = Field(100, ge=1)
     """How many records a run yields."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Fixes the first weights, the batches and the drop paths."""
 
     def network(
@@ -205,21 +205,22 @@ class Training:
         Raises:
             FloatingPointError: a loss is not finite.
         """
+        return (record for record in self.each_step() if record is not None)
+
+    def each_step(self) -> Iterator[dict[str, Any] | None]:
+        """Runs to the end and yields after every step: a record where one is due, or None."""
         every = max(1, self.steps // self.config.records)
         while self.step < self.steps:
             start = perf_counter()
-            while True:
-                self.advance()
-                ends_epoch = self.step % len(self.batches) == 0
-                if ends_epoch or self.step % every == 0:
-                    break
+            self.advance()
             self.seconds += perf_counter() - start
-            if ends_epoch and self.watched is not None:
+            if self.watched is not None and self.step % len(self.batches) == 0:
                 loss, accuracy = self.evaluate(self.watched)
                 self.history["evaluation_step"].append(self.step)
                 self.history["valid_loss"].append(loss)
                 self.history["valid_accuracy"].append(accuracy)
-            yield self._record()
+            due = self.step % every == 0 or self.step == self.steps
+            yield self._record() if due else None
 
     def evaluate(self, batches: BatchSource) -> tuple[float, float]:
         """Mean loss and accuracy of the network now."""
@@ -243,18 +244,29 @@ class Training:
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """What the rest of the run depends on, and the history; take it after a record."""
+        """What the rest of the run depends on, and the history; take it between two steps."""
         return {
+            "genotype": self.genotype.to_json(),
             "step": self.step,
             "seconds": self.seconds,
+            "means": self.means.state_dict(),
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": {name: torch.as_tensor(stack(v)) for name, v in self.history.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state_dict` of a training with the same configuration and genotype."""
+        """Goes on from a `state_dict` of a training with the same configuration and genotype.
+
+        Raises:
+            ValueError: the state is of another genotype.
+        """
+        if state["genotype"] != self.genotype.to_json():
+            raise ValueError(
+                "This training is of another genotype: go on with the one it began with."
+            )
         self.step, self.seconds = state["step"], state["seconds"]
+        self.means.load_state_dict(state["means"])
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = unstack(state["history"])

@@ -84,6 +84,7 @@ def test_a_failing_notebook_stays_as_it_was(tmp_path, capsys):
     printed = capsys.readouterr()
     assert "02_failing failed and is as it was before" in printed.err
     assert "ZeroDivisionError" in printed.err
+    assert "\x1b" not in printed.err
     assert "03_never" not in printed.out
 
 

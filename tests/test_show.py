@@ -271,7 +271,7 @@ def test_diagrams_say_where_cells_reduce():
         assert word in show.nas_picture().description
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3, 5, 14, 20])
+@pytest.mark.parametrize("layers", [1, 2, 20])
 def test_networks_of_any_depth_fit_the_page(layers):
     for picture in (show.search_network(layers), show.final_network(layers, auxiliary=True)):
         assert picture.width == 864 and len(picture.png) < 150_000
@@ -295,7 +295,7 @@ FIGURES = {
     ),
     "plain bars": lambda: show.accuracy_bars([("a", 0.9)]),
 }
-for _name, _space in {**SPACES, "one node": SearchSpace(1), "two nodes": SearchSpace(2)}.items():
+for _name, _space in {"one node": SearchSpace(1), "paper": SPACES["paper"]}.items():
     FIGURES |= {
         f"heatmap, {_name}": lambda s=_space: show.alpha_heatmap(last(s), s, "title"),
         f"alpha, {_name}": lambda s=_space: show.alpha_over_time(history(s), s, "reduction", "t"),
@@ -373,8 +373,8 @@ def test_alpha_over_time_has_a_panel_an_edge_and_names_what_was_kept():
 
 
 def test_the_legend_of_alpha_over_time_covers_no_panel():
-    for space in SPACES.values():
-        figure = show.alpha_over_time(history(space), space, title="title")
+    for space in (SearchSpace(2), *SPACES.values()):
+        figure = show.alpha_over_time(history(space, 5), space, title="title")
         figure.draw_without_rendering()
         legend = figure.legends[0].get_window_extent()
         panels = [axes.get_window_extent() for axes in figure.axes if axes.get_visible()]

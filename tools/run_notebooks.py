@@ -11,6 +11,7 @@ What differs between runs or machines is left out: times, versions, random names
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -151,7 +152,10 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
                 run(path, on_cell=lambda done, bar=bar: bar.update(done - bar.n))
             except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
                 bar.close()
-                print(f"{path.stem} failed and is as it was before.\n\n{error}", file=sys.stderr)
+                reason = str(error)
+                if not sys.stderr.isatty():  # no colors in a log file
+                    reason = re.sub(r"\x1b\[[\d;]*m", "", reason)
+                print(f"{path.stem} failed and is as it was before.\n\n{reason}", file=sys.stderr)
                 return 1
         print(f"{path.stem}: {cells} cells, {time.perf_counter() - start:.1f} s", flush=True)
     if len(paths) > 1:

@@ -1,6 +1,7 @@
-"""Embedded sets, real sets, and the batches a search and a training take from them."""
+"""Embedded sets, real sets, their parts, and the batches that a search and a training take."""
 
 from dartslib.data.batches import Batches, Part
-from dartslib.data.sets import DataSet, Parts, load, parts
+from dartslib.data.sets import DataSet, load
+from dartslib.data.splitting import Parts, parts
 
 __all__ = ["Batches", "DataSet", "Part", "Parts", "load", "parts"]

@@ -59,8 +59,9 @@ class Batches:
         crop: pixels of black around the image, out of which a window of the image's size is cut at
             a random place; 0 for none. Black is added before normalization, as is usual.
         flip: mirror left and right with probability 1/2.
-        cutout: side of a square set to 0 after normalization, that is to the mean color (DeVries
-            and Taylor 2017). Its center lies anywhere in the image, so it may stick out; 0 for none.
+        cutout: side of a square set to 0 after normalization, that is to the mean color; 0 for
+            none. Its center lies anywhere in the image, so it may stick out (DeVries and Taylor
+            2017, and the paper's code).
         shuffle: a new order each epoch.
         drop_last: leave out the images that do not fill a batch.
         device: where images are held and augmented. Random numbers come from the CPU, so that they

@@ -1,10 +1,11 @@
-"""shapes10 and shapes100: embedded data sets for where there is neither CIFAR nor time.
+"""shapes10 and shapes100: embedded data sets, for where there is neither CIFAR nor time.
 
-Each image is one sticker, a shape filled with a texture in two colors, turned, scaled and put somewhere on clutter.
-A sticker is light and dark on a ground of middle tones, and which of its colors is the light one is left to chance: so no
-pixel, and no weighted sum of pixels, tells the class.
+An image is one sticker, a shape filled with a texture in two colors, turned, scaled and put
+somewhere on clutter. A sticker is light and dark on a ground of middle tones, and chance says which
+of its colors is the light one: no pixel, and no weighted sum of pixels, tells much of the class.
 
-Everything is whole numbers and tables, from counted random numbers (`counter`): every machine draws the same bytes.
+Whole numbers and tables throughout, and random numbers from a counter: every machine draws the same
+bytes.
 """
 
 import numpy as np
@@ -13,86 +14,90 @@ from numpy.lib.stride_tricks import sliding_window_view
 from dartslib.data import counter
 
 SIZE = 32  # pixels a side
-TRAIN, TEST = 10_000, 2_000
+TRAIN, TEST = 10_000, 2_000  # images
+CHUNK = 125  # images drawn at a time: the work stays in the cache
+
 CELLS = 64  # cells a side of a sticker's table
-FINE = 4  # points a cell and axis
-BORDER = 14  # points, the width of a bordered sticker's border
-UNIT = 32  # places a pixel: centers and radii are counted in these
+FINE = 4  # points a side of a cell
+FULL = 128  # in the tables: wholly covered, wholly the second color
+BORDER = 14  # points: the border of a bordered sticker
+UNIT = 32  # steps a pixel, in which centers and radii are counted
 PIECES = 4  # of clutter
-FULL = 128  # a cell that is covered, a color that is wholly the second
 WORDS = 8 * PIECES + 16  # random words an image
-CHUNK = 125  # images drawn at a time, so that the work stays in the cache
 
-SHAPES = (
-    "disk",
-    "square",
-    "triangle",
-    "star",
-    "cross",
-    "ring",
-    "crescent",
-    "heart",
-    "bar",
-    "bow tie",
+SHAPES = tuple(
+    "disk, square, triangle, star, cross, ring, crescent, heart, bar, bow tie".split(", ")
 )
-TEXTURES = (
-    "plain", "striped", "checked", "dotted", "latticed", "ringed", "rayed", "halved", "shaded", "bordered",
-)  # fmt: skip
-
-# shapes10 needs both words of a name: five shapes in two textures
-COARSE_SHAPES = ("disk", "triangle", "star", "cross", "crescent")
-COARSE_TEXTURES = ("striped", "checked")
-
-# round(2**14 * sin(3 k degrees)) for k = 0 … 30: written down, since the last bit of a sine may differ by machine
-QUARTER = (
-    0, 857, 1713, 2563, 3406, 4240, 5063, 5872, 6664, 7438, 8192, 8923, 9630, 10311, 10963, 11585, 12176, 12733,
-    13255, 13741, 14189, 14598, 14968, 15296, 15582, 15826, 16026, 16182, 16294, 16362, 16384,
-)  # fmt: skip
-ANGLES = 120
-SINE = np.array(
-    [*QUARTER[:-1], *QUARTER[:0:-1], *(-q for q in QUARTER[:-1]), *(-q for q in QUARTER[:0:-1])],
-    dtype=np.int64,
+TEXTURES = tuple(
+    "plain, striped, checked, dotted, latticed, ringed, rayed, halved, shaded, bordered".split(", ")
 )
+# shapes10: five shapes in two textures, so that a class needs both words
+FEW_SHAPES = ("disk", "triangle", "star", "cross", "crescent")
+FEW_TEXTURES = ("striped", "checked")
+
+# round(2**14 * sin(angle)) for 0, 3, … 90 degrees, written down: the last bit of a computed sine
+# may differ between machines
+QUARTER = [
+    *(0, 857, 1713, 2563, 3406, 4240, 5063, 5872, 6664, 7438),
+    *(8192, 8923, 9630, 10311, 10963, 11585, 12176, 12733, 13255, 13741),
+    *(14189, 14598, 14968, 15296, 15582, 15826, 16026, 16182, 16294, 16362),
+    16384,
+]
+ANGLES = 120  # of 3 degrees
+HALF = np.array([*QUARTER[:-1], *QUARTER[:0:-1]], dtype=np.int64)
+SINE = np.concatenate([HALF, -HALF])
 COSINE = np.roll(SINE, -ANGLES // 4)
 
 
 def class_names(name: str) -> tuple[str, ...]:
-    """The ten or hundred names, such as "striped disk"."""
+    """The ten names of shapes10 or the hundred of shapes100, such as "striped disk"."""
     return tuple(f"{TEXTURES[texture]} {SHAPES[shape]}" for shape, texture in _kinds(name))
 
 
-def draw(name: str, train: int = TRAIN, test: int = TEST):
-    """(x_train, y_train, x_test, y_test, class_names) of shapes10 or shapes100.
+def draw(
+    name: str, train: int = TRAIN, test: int = TEST
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Draw shapes10 or shapes100.
 
-    x: uint8 (N, 32, 32, 3).  y: int64 (N,), every class equally often.
+    Args:
+        name: which.
+        train, test: how many images; the first ones are for training.
+
+    Returns:
+        x_train uint8 (train, 32, 32, 3), y_train int64 (train,), x_test, y_test, class_names. Each
+        class comes equally often.
+
+    Raises:
+        ValueError: another name.
     """
     kinds = np.array(_kinds(name))  # (classes, 2)
-    labels = np.arange(train + test) % len(kinds)
     tables = stickers()
-    images = np.empty((train + test, 3, SIZE, SIZE), dtype=np.uint8)
-    for start in range(0, train + test, CHUNK):
-        stop = min(start + CHUNK, train + test)
-        shape, texture = kinds[labels[start:stop]].T
-        images[start:stop] = _scenes(tables, shape, texture, seed=len(kinds), first=start)
+    count = train + test
+    labels = np.arange(count, dtype=np.int64) % len(kinds)
+    images = np.empty((count, 3, SIZE, SIZE), dtype=np.uint8)
+    for first in range(0, count, CHUNK):
+        shape, texture = kinds[labels[first : first + CHUNK]].T
+        images[first : first + CHUNK] = _scenes(tables, shape, texture, len(kinds), first)
     images = images.transpose(0, 2, 3, 1)
     return images[:train], labels[:train], images[train:], labels[train:], class_names(name)
 
 
 def stickers() -> np.ndarray:
-    """(2, shapes, textures, 64, 64) int16, 0 … FULL: how far a sticker covers a cell, and which of its colors it has there.
+    """All stickers as tables: int16 (2, shapes, textures, 64, 64), from 0 to FULL.
 
-    The table reaches from -1 to 1 in both directions; its edges are softened over about a pixel of the image.
+    First how far a cell is covered, then which of the two colors it has. A table reaches from -1 to
+    1 both ways; its edges are softened over about a pixel of an image.
     """
     points = CELLS * FINE
-    axis = 2 * np.arange(points) - (points - 1)  # odd numbers: -255 … 255
+    axis = 2 * np.arange(points, dtype=np.int64) - (points - 1)  # odd numbers, -255 … 255
     x, y = axis[None, :], axis[:, None]
-    table = np.zeros((2, len(SHAPES), len(TEXTURES), CELLS, CELLS), dtype=np.int16)
+    tables = np.zeros((2, len(SHAPES), len(TEXTURES), CELLS, CELLS), dtype=np.int16)
     for s, shape in enumerate(SHAPES):
         mask = _shape(shape, x, y)
-        table[0, s] = _soften(mask * FULL)
+        tables[0, s] = _soften(mask * FULL)
         for t, texture in enumerate(TEXTURES):
-            table[1, s, t] = _soften(_texture(texture, x, y, mask))
-    return table
+            tables[1, s, t] = _soften(_texture(texture, x, y, mask))
+    return tables
 
 
 def _kinds(name: str) -> list[tuple[int, int]]:
@@ -100,14 +105,12 @@ def _kinds(name: str) -> list[tuple[int, int]]:
     if name == "shapes100":
         return [(s, t) for s in range(len(SHAPES)) for t in range(len(TEXTURES))]
     if name == "shapes10":
-        return [
-            (SHAPES.index(s), TEXTURES.index(t)) for s in COARSE_SHAPES for t in COARSE_TEXTURES
-        ]
+        return [(SHAPES.index(s), TEXTURES.index(t)) for s in FEW_SHAPES for t in FEW_TEXTURES]
     raise ValueError(f"There are no shapes {name!r}: draw shapes10 or shapes100.")
 
 
 def _shape(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which points (x, y), in 256ths of the half side, lie in a shape: bool."""
+    """Which points lie in a shape: bool. x, y in 256ths of half a side, y pointing down."""
     square = x * x + y * y
     match shape:
         case "disk":
@@ -115,9 +118,9 @@ def _shape(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         case "square":
             return np.maximum(abs(x), abs(y)) < 185
         case "triangle":
-            return np.all([_beyond(a, x, y) < 122 for a in (90, 210, 330)], axis=0)
+            return np.all([_beyond(a, x, y) < 120 for a in (90, 210, 330)], axis=0)
         case "star":  # inside at least four of the five lines that draw a pentagram
-            return np.sum([_beyond(a, x, y) < 74 for a in range(18, 378, 72)], axis=0) >= 4
+            return np.sum([_beyond(a, x, y) < 72 for a in range(18, 378, 72)], axis=0) >= 4
         case "cross":
             return (np.minimum(abs(x), abs(y)) < 75) & (np.maximum(abs(x), abs(y)) < 225)
         case "ring":
@@ -135,12 +138,12 @@ def _shape(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _beyond(degrees: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far a point lies in a direction."""
+    """How far points lie in a direction, in the units of x and y."""
     return x * COSINE[degrees // 3] + y * SINE[degrees // 3] >> 14
 
 
 def _texture(texture: str, x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Which of the two colors the points have: 0 … FULL."""
+    """Which of the two colors points have, from 0 to FULL. mask: the points of the shape."""
     square = x * x + y * y
     match texture:
         case "plain":
@@ -172,35 +175,26 @@ def _texture(texture: str, x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np
 
 
 def _soften(points: np.ndarray) -> np.ndarray:
-    """Means over 3x3 cells, a cell being FINE points."""
-    width = 3 * FINE
-    points = np.broadcast_to(points, (CELLS * FINE, CELLS * FINE)).astype(np.int64)
-    sums = np.pad(points, ((FINE + 1, FINE), (FINE + 1, FINE)), mode="edge")
-    sums[0], sums[:, 0] = 0, 0
-    sums = sums.cumsum(0).cumsum(1)
-    corners = sums[::FINE, ::FINE]
-    step = width // FINE
-    box = (
-        corners[step:, step:]
-        - corners[:-step, step:]
-        - corners[step:, :-step]
-        + corners[:-step, :-step]
-    )
-    return (box // width**2).astype(np.int16)
+    """Means over 3 x 3 cells: (256, 256) points, or what broadcasts to them -> (64, 64) cells."""
+    points = np.broadcast_to(points, (CELLS * FINE, CELLS * FINE))
+    cells = points.reshape(CELLS, FINE, CELLS, FINE).sum((1, 3), dtype=np.int64)
+    padded = np.pad(cells, 1, mode="edge")
+    around = sliding_window_view(padded, (3, 3)).sum((2, 3))
+    return (around // (3 * FINE) ** 2).astype(np.int16)
 
 
 def _scenes(
     tables: np.ndarray, shape: np.ndarray, texture: np.ndarray, seed: int, first: int
 ) -> np.ndarray:
-    """(n, 3, 32, 32) uint8: the images number first, first + 1, … of a seed."""
+    """The images number first, first + 1, … of a seed: uint8 (n, 3, 32, 32)."""
     count = len(shape)
     words = counter.words(seed, 0, count * WORDS, first * WORDS).reshape(count, WORDS)
-    drawn = iter(words.T)
+    columns = iter(words.T)
 
-    def between(low, high, many=0) -> np.ndarray:  # (n,) or (n, many), high included
+    def between(low, high, many=0) -> np.ndarray:  # (n,) or (n, many); high is included
         if many:
             return np.stack([between(low, high) for _ in range(many)], axis=1)
-        return low + counter.below(high - low + 1, next(drawn))
+        return low + counter.below(high - low + 1, next(columns))
 
     images = _ground(count, seed, first)
     for _ in range(PIECES):
@@ -238,7 +232,7 @@ def _scenes(
 
 
 def _ground(count: int, seed: int, first: int) -> np.ndarray:
-    """(n, 3, 32, 32) int16: clouds of middle tones, from 5x5 random values a channel."""
+    """Clouds of middle tones, from 5 x 5 random values a channel: int16 (n, 3, 32, 32)."""
     octets = counter.octets(seed, 2, count * 80, first * 80).reshape(count, 80).astype(np.int16)
     values = octets[:, :75].reshape(count, 3, 5, 5) * 80 >> 8
     values += 75 + (octets[:, 75:78] >> 2)[:, :, None, None]
@@ -251,16 +245,21 @@ def _ground(count: int, seed: int, first: int) -> np.ndarray:
 def _paste(images, tables, *, kind, center, radius, angle, colors, window=SIZE) -> None:
     """Lay a sticker on each image, in place.
 
-    images: int16 (n, 3, 32, 32).  tables: as of `stickers`.  kind: (n,), which sticker.
-    center: (n, 2), x and y.  radius: (n,).  Both in UNITs of a pixel.  angle: (n,), of ANGLES.
-    colors: two of (n, 3).  window: pixels a side that are looked at, around the center.
+    Args:
+        images: int16 (n, 3, 32, 32).
+        tables: from `stickers`.
+        kind: which sticker, (n,).
+        center, radius: x and y (n, 2), and half the side of the table (n,), in UNITs of a pixel.
+        angle: (n,), below ANGLES.
+        colors: two arrays (n, 3).
+        window: pixels a side, around the center, that the sticker can reach.
     """
     corner = np.clip(center // UNIT - window // 2, 0, SIZE - window)  # (n, 2)
     x, y = (
         (corner[:, i, None] + np.arange(window)) * UNIT + UNIT // 2 - center[:, i, None]
         for i in (0, 1)
     )  # (n, window) each
-    # cells a unit, times 2**14
+    # a UNIT in cells, along the turned axes, times 2**14: (n, 1)
     cosine, sine = (wave[angle, None] * (CELLS // 2) // radius[:, None] for wave in (COSINE, SINE))
 
     def cell(across: np.ndarray, down: np.ndarray) -> np.ndarray:  # (n, window, window), 0 … 63

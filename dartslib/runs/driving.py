@@ -1,12 +1,14 @@
 """Drives a loop to its end: progress, checkpoints, resuming.
 
-A checkpoint is written whole at least every five minutes, after a record; a run that was stopped
+A checkpoint is written whole at least every five minutes, between two steps; a run that was stopped
 goes on from the last one. It holds tensors, numbers and strings only, and is read with
 `weights_only=True`, so that no checkpoint can run code.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from time import monotonic
 from typing import Any, Protocol
 
@@ -28,7 +30,9 @@ class Loop(Protocol):
     step: int
     steps: int
 
-    def __iter__(self) -> Any: ...
+    def each_step(self) -> Iterator[dict[str, Any] | None]:
+        """Runs to the end and yields after every step: a record where one is due, or None."""
+
     def state_dict(self) -> dict[str, Any]:
         """What the rest of the run depends on."""
 
@@ -78,11 +82,12 @@ def drive(
     with tqdm(
         total=loop.steps, initial=loop.step, unit="step", disable=None if progress else True
     ) as bar:
-        for record in loop:
+        for record in loop.each_step():
             bar.update(loop.step - bar.n)
-            bar.set_postfix(
-                loss=f"{record['train_loss']:.3f}", accuracy=f"{record['train_accuracy']:.3f}"
-            )
+            if record is not None:
+                bar.set_postfix(
+                    loss=f"{record['train_loss']:.3f}", accuracy=f"{record['train_accuracy']:.3f}"
+                )
             if monotonic() - saved > every_seconds:
                 _write(path, loop, stretches)
                 saved = monotonic()
@@ -101,7 +106,10 @@ def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]]) -> None:
 
 
 def _read(path: Path, loop: Loop) -> list[dict[str, Any]]:
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, EOFError, RuntimeError):  # no file of torch's, or not only data
+        state = None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of this dartslib: choose another folder.")
     if state["config"] != loop.config.model_dump_json():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import dartslib
 from dartslib.data import DataSet, load, parts
 from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.networks import count_multiply_adds, count_weights
@@ -77,13 +78,16 @@ def run_search(
     )
     stretches = drive(search, folder, resume=resume, progress=progress, device=device)
     history = _arrays(search.history)
-    result = {
-        # Means over the steps of the last record: the halves are seen augmented, in train mode.
-        "train_accuracy": float(history["train_accuracy"][-1]),
-        "valid_accuracy": float(history["valid_accuracy"][-1]),
-    }
+    # Batch means, in train mode, as the halves go by; one_level has no half for alpha alone.
+    names = ["train_accuracy"] + ["valid_accuracy"] * (config.method != "one_level")
+    result = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
+    weights = search.architecture.weights(generator=torch.Generator())
     meta = _meta("search", config, profile, overridden, stretches, search, result)
-    meta |= {"method": config.method, "weights": count_weights(search.supernet)}
+    meta |= {
+        "method": config.method,
+        "weights": count_weights(search.supernet),
+        "multiply_adds": count_multiply_adds(search.supernet, *_shape(dataset), weights=weights),
+    }
     record = records.Record(folder.name, meta, history, search.architecture.derive())
     records.save(record, folder)
     return record
@@ -125,18 +129,18 @@ def run_training(
     )
     stretches = drive(training, folder, resume=resume, progress=progress, device=device)
     history = _arrays(training.history)
-    result = {"train_accuracy": float(history["train_accuracy"][-1])}
+    accuracy = _last_epoch(history, "train_accuracy", training.steps, config.epochs)
+    result = {"train_accuracy": accuracy}
     if compare:
         result["valid_accuracy"] = float(history["valid_accuracy"][-1])
     else:
         test = dataset.evaluation_batches(part.test, device=device)
         result["test_loss"], result["test_accuracy"] = training.evaluate(test)
-    shape = dataset.in_channels, dataset.image_size, dataset.image_size
     meta = _meta("train", config, profile, overridden, stretches, training, result)
     meta |= {
         "method": genotype_name,
         "weights": count_weights(training.network),
-        "multiply_adds": count_multiply_adds(training.network, *shape),
+        "multiply_adds": count_multiply_adds(training.network, *_shape(dataset)),
     }
     record = records.Record(folder.name, meta, history, genotype)
     records.save(record, folder)
@@ -146,6 +150,24 @@ def run_training(
 def _of(dataset: DataSet) -> dict[str, int]:
     """What a network must know of a data set."""
     return {name: getattr(dataset, name) for name in ("num_classes", "in_channels", "image_size")}
+
+
+def _shape(dataset: DataSet) -> tuple[int, int, int]:
+    return dataset.in_channels, dataset.image_size, dataset.image_size
+
+
+def _last_epoch(history: dict[str, np.ndarray], name: str, steps: int, epochs: int) -> float:
+    """The mean over the steps of the last epoch, as nearly as the records tell."""
+    lengths = np.diff(history["step"], prepend=0)
+    last = history["step"] > steps - steps // epochs
+    return float(np.average(history[name][last], weights=lengths[last]))
+
+
+def _command() -> str | None:
+    """What makes the run again; None where it did not start from the command line."""
+    if Path(sys.argv[0]).resolve() != Path(dartslib.__file__).resolve().with_name("__main__.py"):
+        return None
+    return "python -m dartslib " + shlex.join(w for w in sys.argv[1:] if w != "--resume")
 
 
 def _arrays(history: dict[str, list[Any]]) -> dict[str, np.ndarray]:
@@ -168,8 +190,7 @@ def _meta(
         "seed": config.seed,
         "overridden": overridden or {},
         "config": config.model_dump(mode="json"),
-        "command": "python -m dartslib "
-        + shlex.join(word for word in sys.argv[1:] if word != "--resume"),
+        "command": _command(),
         "commits": [stretch["commit"] for stretch in stretches],
         "machines": [stretch["machine"] for stretch in stretches],
         "versions": [stretch["versions"] for stretch in stretches],

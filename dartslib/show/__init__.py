@@ -35,11 +35,17 @@ NAMES = {
     "confidence": "figures",
     "describe_heatmap": "figures",
     "describe_confidence": "figures",
+    "margins": "decisions",
     "choices_over_time": "decisions",
     "describe_choices": "decisions",
     "search_curves": "curves",
     "training_curves": "curves",
     "accuracy_bars": "curves",
+    "choice_over_time": "comparisons",
+    "difference_errors": "comparisons",
+    "step_costs": "comparisons",
+    "gradient_shares": "comparisons",
+    "alphas_compared": "comparisons",
 }
 
 __all__ = list(NAMES)

@@ -1,22 +1,73 @@
-"""What would have been derived at every moment of a search: which choices flip, and when."""
+"""How narrowly derivation decides, and what it would have decided at every moment of a search."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
+import matplotlib.patheffects as effects
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from dartslib.genotypes import choices
+from dartslib.genotypes import Choice, as_array, choices
 from dartslib.show.figures import HISTORY, arrays
 from dartslib.show.marks import WIDTH, ink, look, state_math, state_name
-from dartslib.show.style import GREY, styled
+from dartslib.show.style import BLACK, GREY, VERMILION, styled
 from dartslib.space import CELL_TYPES, SearchSpace
 
 NAMED = 0.24  # a strip that is at least this part of the run bears the operation's name
 Row = list[tuple[float, float, str, bool]]  # from step, to step, operation, kept
+
+
+@styled
+def margins(
+    probabilities: Mapping[str, Any], space: SearchSpace, title: str | None = None
+) -> Figure:
+    """A row an edge: the probabilities of its operations, and how closely derivation decides.
+
+    The best operation but none has its own marker, filled where the edge is kept. The band across
+    the rows of a node, with its width, is the margin between its weakest kept and its strongest
+    dropped edge.
+
+    Args:
+        probabilities: cell type -> (edges, operations); arrays or tensors.
+        space: the space they belong to.
+        title: above both cell types.
+    """
+    tables = {cell_type: as_array(probabilities[cell_type]) for cell_type in CELL_TYPES}
+    found = choices(tables, space)
+    figure = Figure(figsize=(WIDTH, 0.37 * len(space.edges) + 2.1 + 0.4 * bool(title)))
+    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    for axes, cell_type in zip(panels, CELL_TYPES, strict=True):
+        _part_nodes(axes, space)
+        axes.axvline(1 / len(space.operations), color=BLACK, lw=0.9, ls=(0, (1, 2)), zorder=1)
+        for choice in (choice for choice in found if choice.cell_type == cell_type):
+            _draw_rivals(axes, choice, tables[cell_type][choice.edge], space)
+        for node in range(space.nodes):
+            _draw_band(axes, [c for c in found if (c.cell_type, c.node) == (cell_type, node)])
+        axes.set(title=f"{cell_type} cell", xlabel="probability (softmax of α)")
+    _name_edges(panels[0], space)
+    best = [name for name in space.operations if any(c.operation == name for c in found)]
+    pens = {name: look(name, space.operations) for name in best}
+    small = {"color": GREY, "ls": "none", "mec": "none"}
+    handles = [
+        Line2D([], [], ls="none", color=p.color, marker=p.marker, ms=10, label=name)
+        for name, p in pens.items()
+    ] + [Line2D([], [], marker=".", ms=9, label="another operation", **small)]
+    if "none" in space.operations:
+        handles.append(
+            Line2D([], [], marker="x", ms=7, mew=1.6, ls="none", color=GREY, label="none")
+        )
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=4, handlelength=1.4,
+        title="filled: kept; hollow: dropped; band: the margin between edges; dotted: uniform",
+    )  # fmt: skip
+    if title:
+        figure.suptitle(title)
+    return figure
 
 
 @styled
@@ -32,18 +83,14 @@ def choices_over_time(history: HISTORY, space: SearchSpace, title: str | None = 
     figure = Figure(figsize=(WIDTH, 0.31 * len(space.edges) + 1.9 + 0.4 * bool(title)))
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     for axes, cell_type in zip(panels, CELL_TYPES, strict=True):
+        _part_nodes(axes, space)
         length = float(history["step"][-1] - history["step"][0])
         for edge, row in enumerate(rows[cell_type]):
             _draw_row(axes, edge, row, length, space)
-        for edge in range(1, len(space.edges)):
-            if space.edges[edge][1] != space.edges[edge - 1][1]:
-                axes.axhline(edge - 0.5, color=GREY, lw=1)
         axes.set(title=f"{cell_type} cell", xlabel="step", xlim=(0, max(1, history["step"][-1])))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid(visible=False)
-    names = [f"{state_math(source)} → {target - 1}" for source, target in space.edges]
-    panels[0].set(yticks=range(len(names)), yticklabels=names, ylabel="edge")
-    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    _name_edges(panels[0], space)
     handles = [
         Rectangle((0, 0), 1, 1, fc=look(name, space.operations).color, label=name)
         for name in space.operations
@@ -114,6 +161,50 @@ def _stretches(moments: Row) -> Row:
     """Neighbors with the same operation and fate become one."""
     grouped = [list(group) for _, group in groupby(moments, key=lambda moment: moment[2:])]
     return [(group[0][0], group[-1][1], *group[0][2:]) for group in grouped]
+
+
+def _name_edges(axes: Axes, space: SearchSpace) -> None:
+    names = [f"{state_math(source)} → {target - 1}" for source, target in space.edges]
+    axes.set(yticks=range(len(names)), yticklabels=names, ylabel="edge")
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def _part_nodes(axes: Axes, space: SearchSpace) -> None:
+    """A line between the edges into one node and those into the next."""
+    for edge in range(1, len(space.edges)):
+        if space.edges[edge][1] != space.edges[edge - 1][1]:
+            axes.axhline(edge - 0.5, color=GREY, lw=1)
+
+
+def _draw_rivals(axes: Axes, choice: Choice, row: np.ndarray, space: SearchSpace) -> None:
+    """The operations of one edge; the best above the others."""
+    for name, probability in zip(space.operations, row, strict=True):
+        if name == "none":
+            axes.plot(probability, choice.edge, "x", color=GREY, ms=7, mew=1.6)
+        elif name != choice.operation:
+            axes.plot(probability, choice.edge, ".", color=GREY, ms=8, mec="none")
+    pen = look(choice.operation, space.operations)
+    axes.plot(
+        choice.probability, choice.edge, pen.marker or "o", ms=9, color=pen.color, mew=2,
+        mfc=pen.color if choice.kept else "white", zorder=4,
+    )  # fmt: skip
+
+
+def _draw_band(axes: Axes, node: Sequence[Choice]) -> None:
+    """From the strongest dropped to the weakest kept edge of a node, across its rows."""
+    dropped = [choice.probability for choice in node if not choice.kept]
+    if not dropped:
+        return
+    margin, edges = node[0].edge_margin, [choice.edge for choice in node]
+    place = max(dropped), min(edges) - 0.5
+    axes.add_patch(
+        Rectangle(place, margin, len(node), fc=VERMILION, ec=VERMILION, alpha=0.3, lw=1, zorder=2)
+    )
+    axes.annotate(
+        f"{margin:.3f}", (1, max(edges) + 0.42), (-3, 0), ha="right", va="bottom", size=12,
+        xycoords=axes.get_yaxis_transform(), textcoords="offset points", color=VERMILION,
+        path_effects=[effects.withStroke(linewidth=3, foreground="white")], zorder=5,
+    )  # fmt: skip
 
 
 def _draw_row(axes: Axes, edge: int, row: Row, length: float, space: SearchSpace) -> None:

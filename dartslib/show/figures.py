@@ -209,7 +209,7 @@ def describe_confidence(history: HISTORY) -> str:
             f"{margin.mean():.3f} ahead of the second ({margin.min():.3f} on the closest edge)"
         )
     return (
-        f"After {history['step'][-1]} steps the edges' entropy, {np.log(count):.3f} when uniform, "
+        f"After {history['step'][-1]:g} steps the edges' entropy, {np.log(count):.3f} when uniform, "
         f"is on average {' and '.join(parts)}."
     )
 

@@ -1,0 +1,88 @@
+"""Arrays of images, labels and names as they come from a file, checked in plain sentences."""
+
+import hashlib
+
+import numpy as np
+
+
+def check_images(key: str, array: np.ndarray) -> np.ndarray:
+    """Images with channels first.
+
+    Args:
+        key: what the array is called, for the sentence.
+        array: uint8 (N, H, W, C) or (N, H, W); square, 8 to 64 pixels, 1 or 3 channels.
+
+    Returns:
+        uint8 (N, C, H, W).
+
+    Raises:
+        ValueError: what is wrong, and what to do.
+    """
+    array = np.asarray(array)
+    if array.dtype != np.uint8:
+        raise ValueError(f"{key} is {array.dtype}: give uint8, pixels from 0 to 255.")
+    channels_last = array[..., None] if array.ndim == 3 else array
+    shape = channels_last.shape
+    if len(shape) != 4 or shape[3] not in (1, 3) or shape[1] != shape[2]:
+        raise ValueError(
+            f"{key} has the shape {array.shape}: give square images as (N, H, W, 3), "
+            "(N, H, W, 1) or (N, H, W)."
+        )
+    if not 8 <= shape[1] <= 64:
+        raise ValueError(f"{key} has images of {shape[1]} pixels a side: bring them to 8 to 64.")
+    if shape[0] == 0:
+        raise ValueError(f"{key} is empty: give at least one image.")
+    return np.ascontiguousarray(channels_last.transpose(0, 3, 1, 2))
+
+
+def check_labels(key: str, array: np.ndarray, images: int, classes: int) -> np.ndarray:
+    """Labels as int64 (N,), from whole numbers (N,) below the number of classes.
+
+    Raises:
+        ValueError: what is wrong, and what to do.
+    """
+    array = np.asarray(array)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{key} is {array.dtype}: give whole numbers, from 0.")
+    if array.shape != (images,):
+        raise ValueError(
+            f"{key} has the shape {array.shape}: give ({images},), one label for each image."
+        )
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"{key} has labels from {low} to {high} for {classes} class_names: number the classes "
+            f"from 0 to {classes - 1}."
+        )
+    return array.astype(np.int64)
+
+
+def check_class_names(names: np.ndarray) -> tuple[str, ...]:
+    """Names of the classes, by label.
+
+    Raises:
+        ValueError: fewer than two, or something else than a list of strings.
+    """
+    array = np.asarray(names)
+    if array.dtype.kind != "U" or array.ndim != 1 or len(array) < 2:
+        raise ValueError(
+            f"class_names is {array.dtype} of the shape {array.shape}: give a list of two or more "
+            "names, one for each class."
+        )
+    return tuple(str(name) for name in array)
+
+
+def hash_order(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Indices that put images in the order of a hash of their bytes; equal images, of the label.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        labels: (N,).
+
+    Returns:
+        int64 (N,). The hash is BLAKE2b with 128 bits: the same everywhere.
+    """
+    rows = np.ascontiguousarray(images).reshape(len(images), -1)
+    digests = [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
+    keys = list(zip(digests, labels.tolist(), strict=True))
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)

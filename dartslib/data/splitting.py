@@ -1,0 +1,74 @@
+"""The parts of a data set: what each step of an experiment may look at."""
+
+from dataclasses import dataclass
+
+from dartslib.data.batches import Part
+from dartslib.data.sets import DataSet
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What each step of an experiment may look at.
+
+    Attributes:
+        search_train, search_valid: for w and for alpha, in a search.
+        compare_train, compare_valid: for training, and for judging, cells that are compared.
+        final_train: all training images, for the final network, whose cell is then fixed.
+        test: used once.
+    """
+
+    search_train: Part
+    search_valid: Part
+    compare_train: Part
+    compare_valid: Part
+    final_train: Part
+    test: Part
+
+
+def parts(dataset: DataSet, half: int | None = None, held_out: float = 0.1) -> Parts:
+    """Split a data set, whose images lie in hash order, by counting.
+
+    Args:
+        dataset: what is split.
+        half: images in each half of a search; None for as many as there are. A smaller half is the
+            beginning of a larger one.
+        held_out: fraction of the training images that takes part in no search and in no training
+            of cells that are compared. It is compare_valid; the rest is compare_train, and the
+            halves come out of it. With 0 the split is the published one: compare_train and
+            compare_valid are the two halves of all training images (25,000 each for CIFAR), and
+            the search uses them, or the beginning of each.
+
+    Raises:
+        ValueError: a half or a fraction that does not fit.
+    """
+    images, labels, count = dataset.x_train, dataset.y_train, len(dataset.y_train)
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out={held_out} is no fraction from 0 to below 1: choose 0.1, say.")
+    held = round(held_out * count)
+    if held_out > 0 and held == 0:
+        raise ValueError(
+            f"held_out={held_out} of {count} training images is no image: choose a larger "
+            "fraction, or 0 for the published split."
+        )
+    rest = count - held
+    largest = rest // 2
+    half = largest if half is None else half
+    if not 1 <= half <= largest:
+        raise ValueError(
+            f"Halves of {half} images cannot be had: {rest} training images of {dataset.name} are "
+            f"not held out, so choose 1 to {largest}."
+        )
+
+    def part(name: str, start: int, stop: int) -> Part:
+        return Part(images[start:stop], labels[start:stop], name)
+
+    compare_train = (0, rest) if held else (0, largest)
+    compare_valid = (rest, count) if held else (largest, 2 * largest)
+    return Parts(
+        search_train=part("search_train", 0, half),
+        search_valid=part("search_valid", largest, largest + half),
+        compare_train=part("compare_train", *compare_train),
+        compare_valid=part("compare_valid", *compare_valid),
+        final_train=part("final_train", 0, count),
+        test=Part(dataset.x_test, dataset.y_test, "test"),
+    )

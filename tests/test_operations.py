@@ -1,0 +1,182 @@
+"""Every operation against a second calculation, and the registry."""
+
+from math import ceil
+
+import pytest
+import torch
+from plain import Noise, Plain, is_one_sentence
+from torch import nn
+from torch.nn import functional as F
+
+from dartslib import operations
+from dartslib.genotypes import Genotype
+from dartslib.networks import FinalNetwork
+from dartslib.operations import FactorizedReduce, build, conv_bn, register
+from dartslib.searching import Search, SearchConfig
+from dartslib.space import DARTS_OPERATIONS, REPORT_OPERATIONS
+
+SIZES = [(8, 8), (7, 7), (9, 6), (1, 2)]
+
+
+def _maps(channels=4, size=(8, 8), images=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(images, channels, *size, generator=generator, dtype=torch.float64)
+
+
+def _shuffled(module, seed=1):
+    """With affine parameters and running statistics that a mistake could not hide behind."""
+    generator = torch.Generator().manual_seed(seed)
+    module = module.double()
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(generator=generator)
+            layer.running_var.uniform_(0.5, 2.0, generator=generator)
+            if layer.affine:
+                layer.weight.data.uniform_(0.5, 2.0, generator=generator)
+                layer.bias.data.normal_(generator=generator)
+    return module
+
+
+def test_the_report_and_the_paper_have_the_same_operations():
+    assert sorted(REPORT_OPERATIONS) == sorted(DARTS_OPERATIONS)
+    assert set(DARTS_OPERATIONS) <= set(operations.OPERATIONS)
+
+
+@pytest.mark.parametrize("searching", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", DARTS_OPERATIONS)
+def test_operation(name, stride, searching):
+    module = _shuffled(build(name, 4, stride, searching))
+    for size in SIZES:
+        x = _maps(4, size)
+        for training in (False, True):  # training last: it moves the running statistics
+            module.train(training)
+            plain = Plain(module.parameters(), list(module.buffers()), searching, training)
+            expected = plain.operation(name, x, stride)
+            assert expected.shape == (3, 4, ceil(size[0] / stride), ceil(size[1] / stride))
+            assert plain.finished()
+            torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", DARTS_OPERATIONS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_batch_norm_has_a_scale_only_in_the_final_network(name, stride):
+    def norms(searching):
+        modules = build(name, 4, stride, searching).modules()
+        return [module for module in modules if isinstance(module, nn.BatchNorm2d)]
+
+    assert not any(norm.affine for norm in norms(True))
+    assert all(norm.affine for norm in norms(False))
+    if "pool" in name:
+        assert len(norms(True)) == 1 and not norms(False)
+    for searching in (True, False):
+        modules = build(name, 4, stride, searching).modules()
+        assert not any(isinstance(m, nn.Conv2d) and m.bias is not None for m in modules)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "kernels"),
+    [
+        ("sep_conv_3x3", (9, 9)),
+        ("sep_conv_5x5", (25, 25)),
+        ("dil_conv_3x3", (9,)),
+        ("dil_conv_5x5", (25,)),
+    ],
+)
+def test_weights_of_convolutions(name, kernels, stride):
+    c = 6
+    counts = [p.numel() for p in build(name, c, stride).parameters()]
+    assert counts == [n for taps in kernels for n in (taps * c, c * c)]
+
+
+def test_average_pool_leaves_out_the_padding():
+    # A map of ones stays one, at the border too; with counted padding a corner would be 4/9.
+    pool = build("avg_pool_3x3", 2, 1, searching=False)
+    assert torch.equal(pool(torch.ones(1, 2, 5, 5)), torch.ones(1, 2, 5, 5))
+
+
+def test_max_pool_does_not_see_the_padding():
+    pool = build("max_pool_3x3", 2, 2, searching=False)
+    assert torch.equal(pool(-torch.ones(1, 2, 5, 5)), -torch.ones(1, 2, 3, 3))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (2, 6)])
+def test_factorized_reduce_is_the_classical_one_on_even_sizes(size):
+    reduce = _shuffled(FactorizedReduce(4, 6, searching=True))
+    x = _maps(4, size)
+    positive = F.relu(x)
+    halves = [
+        F.conv2d(positive, reduce.even.weight, stride=2),
+        F.conv2d(positive[:, :, 1:, 1:], reduce.odd.weight, stride=2),
+    ]
+    expected = F.batch_norm(torch.cat(halves, dim=1), None, None, training=True)
+    torch.testing.assert_close(reduce(x), expected)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (5, 8), (1, 1)])
+def test_factorized_reduce_on_odd_sizes_and_odd_channels(size):
+    reduce = FactorizedReduce(4, 5, searching=False).double().eval()
+    x = _maps(4, size)
+    plain = Plain(reduce.parameters(), list(reduce.buffers()), searching=False, training=False)
+    torch.testing.assert_close(reduce(x), plain.factorized_reduce(x))
+    assert reduce(x).shape == (3, 5, ceil(size[0] / 2), ceil(size[1] / 2))
+
+
+def test_factorized_reduce_reads_two_grids():
+    # Each output pixel depends on the pixels (2i, 2j) and (2i + 1, 2j + 1), and on no other.
+    reduce = FactorizedReduce(1, 2, searching=True).double().eval()
+    x = (_maps(1, (6, 6), images=1).abs() + 0.1).requires_grad_()
+    reduce(x)[0, :, 1, 2].abs().sum().backward()
+    assert {tuple(place) for place in x.grad[0, 0].nonzero().tolist()} == {(2, 4), (3, 5)}
+
+
+def test_zero_passes_no_gradient_and_no_nan():
+    x = torch.full((1, 2, 4, 4), float("nan"), requires_grad=True)
+    assert torch.equal(build("none", 2, 2)(x), torch.zeros(1, 2, 2, 2))
+
+
+# The registry
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr(operations, "OPERATIONS", dict(operations.OPERATIONS))
+
+
+def test_an_operation_of_ones_own(registry):
+    @register("conv_1x1")
+    def conv_1x1(channels, stride, searching):
+        return conv_bn(channels, channels, 1, stride, searching)
+
+    config = SearchConfig(
+        nodes=1,
+        operations=("conv_1x1", "none"),
+        layers=2,
+        reductions=(1,),
+        channels=2,
+        head="linear",
+        epochs=1,
+    )
+    search = Search(config, Noise(), Noise(seed=1), image_size=8)
+    for _ in search:
+        pass
+    genotype = search.architecture.derive()
+    assert genotype.normal == ((("conv_1x1", 0), ("conv_1x1", 1)),) or genotype.normal == (
+        (("conv_1x1", 1), ("conv_1x1", 0)),
+    )
+    network = FinalNetwork(Genotype.from_json(genotype.to_json()), 2, 2, 10)
+    assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
+
+
+def test_a_name_that_is_taken(registry):
+    with pytest.raises(ValueError, match="'skip_connect'") as error:
+        register("skip_connect")(lambda channels, stride, searching: nn.Identity())
+    assert is_one_sentence(error.value)
+    assert isinstance(build("skip_connect", 2), nn.Identity)
+
+
+def test_an_unknown_name():
+    with pytest.raises(ValueError, match="sep_conv_9x9.*sep_conv_5x5") as error:
+        build("sep_conv_9x9", 4)
+    assert is_one_sentence(error.value)
