@@ -1,7 +1,7 @@
-"""What dartslib computes, a second time: from sums and products of tensors alone, by the formulas.
+"""What dartslib computes, a second time: from sums and products alone, by the formulas.
 
-No module and no convolution of torch's, so that the two have nothing in common but the weights. Those are
-taken from a network in the order in which it lists them, never by name.
+No module and no convolution of torch's, so that the two have nothing in common but the weights.
+Those are taken from a network in the order in which it lists them, never by name.
 """
 
 import torch
@@ -100,7 +100,7 @@ class Plain:
         return self.batch_norm(convolve(images, next(self.parameters), padding=1), affine=True)
 
     def head(self, x):
-        """Linear layers with a ReLU between; on the mean if the first one is as wide as x has channels."""
+        """Linear layers with a ReLU between; on the mean if the first one reads as many numbers."""
         layers = list(self.parameters)
         x = x.mean(dim=(2, 3)) if layers[0].shape[1] == x.shape[1] else x.flatten(1)
         for position in range(0, len(layers), 2):
@@ -149,7 +149,7 @@ class Plain:
 
 
 class Noise:
-    """A source of batches: noise and labels that depend on seed and step alone. Keeps the steps asked for."""
+    """Batches of noise that depend on seed and step alone; keeps the steps asked for."""
 
     def __init__(self, batches=4, size=8, channels=3, classes=10, images=4, seed=0):
         self.batches, self.shape = batches, (images, channels, size, size)

@@ -275,3 +275,11 @@ def test_the_page_checks_see_what_they_look_for():
         "127.0.0.1:8888",
     ]
     assert machine_traces("data/home/x, https://example.org/home/x, A: b") == []
+
+
+def test_the_results_in_the_readme_are_those_of_the_records():
+    from tools.write_readme import BEGIN, END, with_results
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert BEGIN in readme and END in readme
+    assert with_results(readme) == readme, "run python tools/write_readme.py"

@@ -87,7 +87,7 @@ def test_no_optimizer_of_the_weights_can_move_alpha():
 
     before = architecture.state_dict()
     optimizer = torch.optim.SGD(net.parameters(), 1.0, weight_decay=0.1)
-    for step in range(2):
+    for _ in range(2):
         net(torch.randn(2, 3, 8, 8), architecture.weights()).sum().backward()
         assert architecture.logits["normal"].grad is not None
         optimizer.step()
@@ -137,7 +137,7 @@ class OneOperation(MixedOperation):
 
 
 class Sampled(Softmax):
-    """A hard sample of every edge in the forward pass, the softmax's gradient in the backward pass."""
+    """A hard sample of every edge forward, the gradient of the softmax backward."""
 
     mixed_operation = OneOperation
 

@@ -300,6 +300,7 @@ for _name, _space in {"one node": SearchSpace(1), "paper": SPACES["paper"]}.item
         f"heatmap, {_name}": lambda s=_space: show.alpha_heatmap(last(s), s, "title"),
         f"alpha, {_name}": lambda s=_space: show.alpha_over_time(history(s), s, "reduction", "t"),
         f"choices, {_name}": lambda s=_space: show.choices_over_time(history(s), s, "title"),
+        f"margins, {_name}": lambda s=_space: show.margins(last(s), s, "title"),
         f"confidence, {_name}": lambda s=_space: show.confidence(history(s), "title"),
     }
 
@@ -379,6 +380,23 @@ def test_the_legend_of_alpha_over_time_covers_no_panel():
         legend = figure.legends[0].get_window_extent()
         panels = [axes.get_window_extent() for axes in figure.axes if axes.get_visible()]
         assert not any(legend.overlaps(panel) for panel in panels)
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_margins_fill_what_is_kept_and_band_what_was_close(space):
+    tables = last(space)
+    figure = show.margins(tables, space)
+    for axes, cell_type in zip(figure.axes, CELL_TYPES, strict=True):
+        mine = [c for c in choices(tables, space) if c.cell_type == cell_type]
+        large = [line for line in axes.lines if line.get_markersize() == 9]
+        places = [(line.get_xdata()[0], line.get_ydata()[0]) for line in large]
+        np.testing.assert_allclose(places, [(c.probability, c.edge) for c in mine])
+        assert [line.get_markerfacecolor() != "white" for line in large] == [c.kept for c in mine]
+        margins = {c.node: c.edge_margin for c in mine if not np.isnan(c.edge_margin)}
+        np.testing.assert_allclose([p.get_width() for p in axes.patches], list(margins.values()))
+        assert [t.get_text() for t in axes.texts] == [f"{m:.3f}" for m in margins.values()]
+    with pytest.raises(ValueError, match="needs"):
+        show.margins({kind: table[:-1] for kind, table in tables.items()}, space)
 
 
 def test_confidence_has_the_line_of_the_uniform():

@@ -1,4 +1,4 @@
-"""The supernet against a second forward pass, one operation at a time; its size against the paper's."""
+"""The supernet against a second forward pass, an operation at a time; its size."""
 
 import pytest
 import torch
@@ -153,7 +153,7 @@ def test_the_mean_of_the_linear_head_takes_any_map():
 
 
 def test_multiply_adds_of_a_supernet():
-    # Stem 3 x 3 on 3 -> 6 channels, two 1 x 1 adjustments 6 -> 2, two edges of one dil_conv, linear.
+    # Stem 3 x 3 from 3 to 6 channels, two 1 x 1 from 6 to 2, two edges of a dil_conv, linear.
     space = SearchSpace(1, ("dil_conv_3x3",))
     net = Supernet(space, 2, 1, reductions=(), image_size=8)
     pixels = 64

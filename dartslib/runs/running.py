@@ -81,7 +81,8 @@ def run_search(
     # Batch means, in train mode, as the halves go by; one_level has no half for alpha alone.
     names = ["train_accuracy"] + ["valid_accuracy"] * (config.method != "one_level")
     result = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
-    weights = search.architecture.weights(generator=torch.Generator())
+    with torch.no_grad():  # the counter of multiply-adds trips over a graph
+        weights = search.architecture.weights(generator=torch.Generator())
     meta = _meta("search", config, profile, overridden, stretches, search, result)
     meta |= {
         "method": config.method,

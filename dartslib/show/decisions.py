@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from dartslib.genotypes import Choice, as_array, choices
-from dartslib.show.figures import HISTORY, arrays
+from dartslib.genotypes import Choice, choices
+from dartslib.show.figures import HISTORY, arrays, checked_tables
 from dartslib.show.marks import WIDTH, ink, look, state_math, state_name
 from dartslib.show.style import BLACK, GREY, VERMILION, styled
 from dartslib.space import CELL_TYPES, SearchSpace
@@ -37,7 +37,7 @@ def margins(
         space: the space they belong to.
         title: above both cell types.
     """
-    tables = {cell_type: as_array(probabilities[cell_type]) for cell_type in CELL_TYPES}
+    tables = checked_tables(probabilities, space)
     found = choices(tables, space)
     figure = Figure(figsize=(WIDTH, 0.37 * len(space.edges) + 2.1 + 0.4 * bool(title)))
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
@@ -50,6 +50,7 @@ def margins(
             _draw_band(axes, [c for c in found if (c.cell_type, c.node) == (cell_type, node)])
         axes.set(title=f"{cell_type} cell", xlabel="probability (softmax of α)")
     _name_edges(panels[0], space)
+    panels[0].xaxis.set_major_locator(MaxNLocator(5))
     best = [name for name in space.operations if any(c.operation == name for c in found)]
     pens = {name: look(name, space.operations) for name in best}
     small = {"color": GREY, "ls": "none", "mec": "none"}

@@ -45,7 +45,7 @@ def alpha_heatmap(
         title: above both maps, for instance which run and which step.
         top: the probability that gets the darkest color. Leave it, so that maps compare.
     """
-    tables = _tables(probabilities, space)
+    tables = checked_tables(probabilities, space)
     kept = [choice for choice in choices(tables, space) if choice.kept]
     rows = len(space.operations)
     figure = Figure(figsize=(WIDTH, 0.36 * rows * 2 + 2.3 + (0.4 if title else 0)))
@@ -93,7 +93,8 @@ def alpha_over_time(
     history = arrays(history)
     steps, table = history["step"], as_array(history[f"probabilities_{cell_type}"])
     last = {kind: history[f"probabilities_{kind}"][-1] for kind in CELL_TYPES}
-    final = {c.edge: c for c in choices(_tables(last, space), space) if c.cell_type == cell_type}
+    found = choices(checked_tables(last, space), space)
+    final = {choice.edge: choice for choice in found if choice.cell_type == cell_type}
     columns, corner = space.nodes + 1, space.nodes > 2  # the legend stands in the empty corner
     figure = Figure(
         figsize=(WIDTH, 1.7 * space.nodes + (0.4 if corner else 1.5) + 0.4 * bool(title))
@@ -170,7 +171,7 @@ def confidence(history: HISTORY, title: str | None = None) -> Figure:
 
 def describe_heatmap(probabilities: Mapping[str, Any], space: SearchSpace) -> str:
     """In words what came out, for the alternative text of a recorded run's heatmap."""
-    tables = _tables(probabilities, space)
+    tables = checked_tables(probabilities, space)
     found = choices(tables, space)
     sentences = [
         f"Heatmap of the softmax of alpha, {len(space.edges)} edges by {len(space.operations)} "
@@ -209,12 +210,12 @@ def describe_confidence(history: HISTORY) -> str:
             f"{margin.mean():.3f} ahead of the second ({margin.min():.3f} on the closest edge)"
         )
     return (
-        f"After {history['step'][-1]:g} steps the edges' entropy, {np.log(count):.3f} when uniform, "
-        f"is on average {' and '.join(parts)}."
+        f"After {history['step'][-1]:g} steps the edges' entropy, {np.log(count):.3f} when "
+        f"uniform, is on average {' and '.join(parts)}."
     )
 
 
-def _tables(probabilities: Mapping[str, Any], space: SearchSpace) -> dict[str, np.ndarray]:
+def checked_tables(probabilities: Mapping[str, Any], space: SearchSpace) -> dict[str, np.ndarray]:
     """Arrays of the right shape, or one sentence."""
     tables = {cell_type: as_array(probabilities[cell_type]) for cell_type in CELL_TYPES}
     shape = (len(space.edges), len(space.operations))
