@@ -43,11 +43,12 @@ def _nodes(cell_type: str, value: Any) -> Nodes:
             ):
                 raise ValueError(
                     f"In the genotype, an edge of {where} must be [operation name, input state], "
-                    f"not {str(edge)[:60]}."
+                    f"not {repr(edge)[:60]}."
                 )
             if not 0 <= edge[1] < state:
                 raise ValueError(
-                    f"In the genotype, {where} reads state {edge[1]}; it can read 0 to {state - 1}."
+                    f"In the genotype, {where} reads state {str(edge[1])[:20]}; "
+                    f"it can read 0 to {state - 1}."
                 )
         nodes.append(tuple((operation, source) for operation, source in edges))
     return tuple(nodes)
@@ -100,7 +101,7 @@ class Genotype:
             raise ValueError(f'This is not a genotype: it lacks "format": "{FORMAT}".')
         if data.get("version") != VERSION:
             raise ValueError(
-                f"This genotype has version {str(data.get('version'))[:20]}; this dartslib reads "
+                f"This genotype has version {repr(data.get('version'))[:20]}; this dartslib reads "
                 f"version {VERSION}."
             )
         missing = [cell_type for cell_type in CELL_TYPES if cell_type not in data]

@@ -1,6 +1,6 @@
 """The final network: cells of one genotype, stacked deep and trained from scratch.
 
-Figure 9 and section 4.3 of the report; section 3.1.2 of Liu et al. (2019) and its code. Also the
+Figure 9 and section 4.3 of the report; section 3.2 of Liu et al. (2019) and its code. Also the
 cost of any network, in weights and multiply-adds.
 """
 

@@ -1,6 +1,6 @@
 """Training of a final network from scratch; transfer is the same on another data set.
 
-Sections 4.3 and 4.4 of the report, section 3.1.2 of Liu et al. (2019). Like `Search`, `Training` is
+Sections 4.3 and 4.4 of the report, section 3.2 of Liu et al. (2019). Like `Search`, `Training` is
 a loop with a state that yields records.
 """
 

@@ -255,7 +255,7 @@ def _by_an_optimizer_and_a_dense_derivative(s):
         gradient = torch.func.grad(loss, argnums=tuple(range(len(w))))(*w)
         return torch.cat([g.flatten() for g in gradient])
 
-    # Forward over reverse: a column an entry of alpha. dartslib takes one product by double reverse.
+    # Forward over reverse, a column an entry of alpha: another way than dartslib's one product.
     matrices = torch.func.jacfwd(weight_gradient, argnums=(0, 1))(*[a.detach() for a in s.alpha])
     implicit = [torch.einsum("weo,w->eo", matrix, v) for matrix in matrices]
     return direct, implicit

@@ -41,6 +41,7 @@ NAMES = {
     "search_curves": "curves",
     "training_curves": "curves",
     "accuracy_bars": "curves",
+    "differences": "intervals",
     "choice_over_time": "comparisons",
     "difference_errors": "comparisons",
     "step_costs": "comparisons",

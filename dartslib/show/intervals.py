@@ -1,0 +1,49 @@
+"""Differences of two accuracies, with the room that the choice of images leaves them."""
+
+from collections.abc import Sequence
+from itertools import cycle
+
+from matplotlib.figure import Figure
+
+from dartslib.show.curves import RUNS
+from dartslib.show.marks import WIDTH
+from dartslib.show.style import BLACK, styled
+
+
+@styled
+def differences(rows: Sequence[Sequence], title: str | None = None) -> Figure:
+    """Differences in percentage points; a bar reaches two standard errors to either side.
+
+    Args:
+        rows: (label, difference, standard error, source), both numbers as fractions. The source
+            ("report", "recorded", …) sets color and marker.
+        title: above the rows.
+    """
+    if not rows:
+        raise ValueError("differences needs at least one row: (label, difference, error, source).")
+    looks = dict(zip(dict.fromkeys(row[3] for row in rows), cycle(RUNS), strict=False))
+    figure = Figure(figsize=(WIDTH, 1.5 + 0.5 * len(rows) + 0.4 * bool(title)))
+    axes, named = figure.subplots(), set()
+    ends = [0.0]
+    for place, (_, difference, error, source) in enumerate(rows):
+        points, reach, (color, marker) = 100 * difference, 200 * error, looks[source]
+        axes.errorbar(
+            points, place, xerr=reach, fmt=marker, color=color, ms=9, capsize=7, elinewidth=2.2,
+            capthick=2.2, label=None if source in named else source,
+        )  # fmt: skip
+        axes.annotate(
+            f"{points:+.2f} ± {reach:.2f}", (points + reach, place), (10, 0),
+            textcoords="offset points", va="center", size=12,
+        )  # fmt: skip
+        named.add(source)
+        ends += [points - reach, points + reach]
+    room = max(ends) - min(ends) or 1.0
+    axes.axvline(0, color=BLACK, lw=1.8, zorder=0)
+    axes.set(yticks=range(len(rows)), yticklabels=[row[0] for row in rows])
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="difference (percentage points)")
+    axes.set(xlim=(min(ends) - 0.05 * room, max(ends) + 0.27 * room))  # for the numbers
+    axes.grid(visible=False, axis="y")
+    figure.legend(loc="outside lower center", ncols=len(looks))
+    if title:
+        axes.set_title(title)
+    return figure

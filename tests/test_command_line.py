@@ -1,0 +1,233 @@
+"""The command line, from a search to a transfer, and what it says to bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from plain import is_one_sentence
+from typer.testing import CliRunner
+
+from dartslib.__main__ import app
+from dartslib.genotypes import DARTS_V2
+from dartslib.runs import records
+from dartslib.searching import Search
+
+ROOT = Path(__file__).resolve().parent.parent
+# The smoke profile, made smaller still.
+SMALL_SEARCH = "--set half=16 --set batch_size=8 --set nodes=1 --set channels=2".split()
+SMALL_TRAIN = "--set channels=2 --set batch_size=1000 --set layers=2".split()
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Runs a command in a folder of its own; no run of the checkout is touched."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(records, "RECORDED", tmp_path / "recorded")
+
+    def run(*words):
+        words = [
+            str(word) for part in words for word in (part if isinstance(part, list) else [part])
+        ]
+        result = CliRunner().invoke(app, words)
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result
+
+    return run
+
+
+def test_search_train_transfer(run, tmp_path):
+    found = run("search", "--method", "finite_difference", "--record", "mine", SMALL_SEARCH)
+    assert found.exit_code == 0, found.output
+    folder = Path("runs/search-smoke-shapes10-finite_difference-0")
+    assert f"{folder}: 2 steps" in found.output and "valid_accuracy" in found.output
+    for kept in (folder, tmp_path / "recorded" / "mine"):
+        record = records.load(kept)
+        assert record.meta["method"] == "finite_difference"
+        assert record.meta["overridden"] == {
+            "half": 16,
+            "batch_size": 8,
+            "nodes": 1,
+            "channels": 2,
+            "method": "finite_difference",
+        }
+        assert len(record.genotype.normal) == 1
+
+    found = run("train", "--genotype", "mine", "--part", "compare", SMALL_TRAIN)
+    assert found.exit_code == 0, found.output
+    record = records.load("runs/compare-smoke-shapes10-mine-0")
+    assert record.meta["method"] == "mine" and record.meta["config"]["part"] == "compare"
+    assert set(record.meta["result"]) == {"train_accuracy", "valid_accuracy"}
+
+    genotype = folder / "genotype.json"
+    found = run("transfer", "--genotype", genotype, "--out", "hundred", SMALL_TRAIN)
+    assert found.exit_code == 0, found.output
+    record = records.load("hundred")
+    assert record.meta["dataset"] == "shapes100"
+    assert record.meta["method"] == folder.name  # not "genotype.json"
+    assert "test_accuracy" in record.meta["result"]
+    assert record.genotype == records.load(folder).genotype
+
+
+def test_a_stopped_search_goes_on_with_resume(run, monkeypatch):
+    words = ["search", "--out", "run", SMALL_SEARCH]
+    monkeypatch.setattr("dartslib.runs.running.drive", _checkpoint_after_every_step())
+    advance = Search.advance
+
+    def interrupted(self):
+        if self.step == 1:
+            raise KeyboardInterrupt
+        advance(self)
+
+    monkeypatch.setattr(Search, "advance", interrupted)
+    stopped = run(*words)
+    assert stopped.exit_code == 2 and "--resume" in stopped.output
+    assert is_one_sentence(stopped.output.strip())
+    monkeypatch.setattr(Search, "advance", advance)
+
+    again = run(*words)
+    assert again.exit_code == 2 and "--resume" in again.output
+    other = run(*words, "--resume", "--seed", "1")
+    assert other.exit_code == 2 and "other settings" in other.output
+    assert not Path("run/meta.json").exists()
+    done = run(*words, "--resume")
+    assert done.exit_code == 0, done.output
+    assert records.load("run").meta["from_steps"] == [0, 1]
+    assert "--resume" not in str(records.load("run").meta["command"])
+
+
+def _checkpoint_after_every_step():
+    from functools import partial
+
+    from dartslib.runs.driving import drive
+
+    return partial(drive, every_seconds=0.0)
+
+
+def test_a_seed_by_set_is_a_seed(run):
+    found = run("search", "--set", "seed=3", SMALL_SEARCH)
+    assert found.exit_code == 0, found.output
+    record = records.load("runs/search-smoke-shapes10-first_order-3")
+    assert record.meta["seed"] == record.meta["config"]["seed"] == 3
+
+
+GENOTYPE = ["--genotype", "DARTS_V2"]
+BAD = {
+    "a data set that is not there": (["search", "--data", "cifar11"], "cifar11"),
+    "a folder as data set": (["search", "--data", "../secret"], "secret"),
+    "a setting that is none": (["search", "--set", "epoch=3"], "epoch"),
+    "a setting of another kind": (["search", "--set", "epochs=many"], "epochs"),
+    "a setting out of range": (["search", "--set", "w_lr=-1"], "w_lr"),
+    "a setting that is no number": (["search", "--set", "w_lr=NaN"], "w_lr"),
+    "a setting without a value": (["search", "--set", "epochs"], "NAME=VALUE"),
+    "a deep setting": (["search", "--set", "epochs=" + "[" * 50_000], "epochs"),
+    "too many images": (["search", "--set", "half=100000"], "100000"),
+    "a batch that is too large": (["search", "--set", "batch_size=4000"], "4000"),
+    "an unknown operation": (["search", "--set", 'operations=["conv_9x9"]'], "conv_9x9"),
+    "a cell that cannot reduce": (["search", "--set", "reductions=[7]"], "7"),
+    "a huge seed": (["search", "--set", f"seed={10**30}"], "seed"),
+    "a device that is none": (["search", "--device", "toaster"], "toaster"),
+    "a genotype that is not there": (["train", "--genotype", "no.json"], "no.json"),
+    "a genotype that is none": (["train", "--genotype", "text.json"], "JSON"),
+    "a genotype of bytes": (["train", "--genotype", "bytes.json"], ""),
+    "an unknown part": (["train", *GENOTYPE, "--set", "part=test"], "part"),
+    "an auxiliary head on a small map": (
+        ["train", *GENOTYPE, "--set", "auxiliary=0.4", "--set", "reductions=[0,1]"]
+        + ["--set", "layers=3", "--data", "tiny"],
+        "auxiliary",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "named"), BAD.values(), ids=BAD)
+def test_bad_input_is_answered_in_one_sentence(run, words, named):
+    Path("text.json").write_text("a cell")
+    Path("bytes.json").write_bytes(bytes(range(128, 256)))
+    _tiny_set(Path("data/tiny.npz"))
+    found = run(words)
+    message = found.output.strip()
+    assert found.exit_code == 2, message
+    assert "Traceback" not in message and is_one_sentence(message), message
+    assert named in message
+    assert not Path("runs").exists() or not any(Path("runs").rglob("*"))
+
+
+def _tiny_set(path):
+    import numpy as np
+
+    path.parent.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (100, 16, 16, 3), dtype=np.uint8), np.arange(100) % 2
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y, class_names=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["search", "--profile", "huge"],
+        ["search", "--method", "second_order"],
+        ["search", "--seed", "-1"],
+        ["train"],
+        ["transfer", "--genotype"],
+        ["serach"],
+    ],
+)
+def test_what_typer_refuses(run, words):
+    found = run(words)
+    assert found.exit_code == 2 and "Traceback" not in found.output
+
+
+def test_a_broken_checkpoint(run):
+    Path("run").mkdir()
+    torch.save(torch.zeros(3), "run/checkpoint.pt")
+    found = run("search", "--out", "run", "--resume", SMALL_SEARCH)
+    assert found.exit_code == 2 and is_one_sentence(found.output.strip())
+
+
+def test_a_training_that_diverges(run):
+    found = run("train", *GENOTYPE, "--set", "lr=1e30", "--set", "clip=1e30", SMALL_TRAIN)
+    assert found.exit_code == 2 and "learning rate" in found.output
+    assert is_one_sentence(found.output.strip())
+
+
+def test_your_own_data_set(run):
+    _tiny_set(Path("data/tiny.npz"))
+    words = ["--data", "tiny", "--set", "layers=2", "--set", "channels=2", "--set", "batch_size=50"]
+    found = run("train", *GENOTYPE, words)
+    assert found.exit_code == 0, found.output
+    record = records.load("runs/final-smoke-tiny-DARTS_V2-0")
+    assert record.meta["dataset"] == "tiny" and record.genotype == DARTS_V2
+
+
+def test_the_command_of_a_record_makes_it_again(tmp_path):
+    """In a process of its own, as it is used."""
+    _tiny_set(tmp_path / "data" / "tiny.npz")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "dartslib", "search", "--data", "tiny", "--out", "run"]
+    for word in ("half=16", "batch_size=8", "nodes=1", "channels=2"):
+        command += ["--set", word]
+
+    def started(words):
+        return subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
+
+    done = started(command)
+    assert done.returncode == 0, done.stderr
+    first = records.load(tmp_path / "run")
+    text = (tmp_path / "run" / "meta.json").read_text()
+    assert str(tmp_path) not in text and str(ROOT) not in text
+    words = first.meta["command"].split()
+    assert words[:3] == ["python", "-m", "dartslib"]
+    words[words.index("run")] = "again"
+    done = started([sys.executable, *words[1:]])
+    assert done.returncode == 0, done.stderr
+    again = records.load(tmp_path / "again")
+    assert again.genotype == first.genotype
+    for name, values in first.history.items():
+        if name != "seconds":
+            assert values.tobytes() == again.history[name].tobytes(), name
+    assert json.loads(text)["config"] == again.meta["config"]

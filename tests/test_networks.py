@@ -1,0 +1,298 @@
+"""The final network against a second forward pass; its size and cost against formulas."""
+
+import pytest
+import torch
+from plain import Plain, is_one_sentence
+from torch import nn
+
+from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
+from dartslib.networks import (
+    AuxiliaryHead,
+    DerivedCell,
+    FinalNetwork,
+    count_multiply_adds,
+    count_weights,
+    drop_paths,
+)
+from dartslib.operations import build
+from dartslib.space import DARTS_OPERATIONS
+from dartslib.supernet import reduction_cells
+
+ALL = Genotype(  # every operation, one to four edges a node, an input read twice
+    normal=(
+        tuple((name, k % 2) for k, name in enumerate(DARTS_OPERATIONS[:4])),
+        (("sep_conv_3x3", 0), ("sep_conv_5x5", 2)),
+        (("dil_conv_3x3", 3), ("dil_conv_5x5", 0), ("dil_conv_5x5", 0)),
+    ),
+    reduction=(
+        (("skip_connect", 0), ("skip_connect", 1)),
+        (("max_pool_3x3", 0), ("avg_pool_3x3", 2), ("none", 1)),
+    ),
+)
+
+# genotype, channels, layers, in_channels, image size, head, reductions
+CASES = {
+    "paper": (DARTS_V2, 2, 3, 3, 8, "linear", None),
+    "every operation, odd and grey": (ALL, 2, 4, 1, 13, "linear", None),
+    "MLP": (ALL, 2, 3, 3, 9, "mlp", (0, 2)),
+    "no reduction": (DARTS_V1, 3, 1, 3, 10, "linear", ()),
+}
+
+
+def _images(channels=3, size=8, images=3):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(images, channels, size, size, generator=generator, dtype=torch.float64)
+
+
+def _uneven(network):
+    """Scales and shifts of BatchNorm that a mistake could not hide behind."""
+    generator = torch.Generator().manual_seed(2)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.normal_(generator=generator)
+            module.running_mean.normal_(generator=generator)
+            module.running_var.uniform_(0.5, 2.0, generator=generator)
+    return network
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_outputs_and_gradients(case, training):
+    genotype, channels, layers, in_channels, size, head, reductions = case
+    torch.manual_seed(0)
+    network = FinalNetwork(
+        genotype,
+        channels,
+        layers,
+        num_classes=5,
+        head=head,
+        in_channels=in_channels,
+        image_size=size,
+        reductions=reductions,
+    )
+    network = _uneven(network.double()).train(training)
+    images = _images(in_channels, size)
+    plain = Plain(network.parameters(), [b.clone() for b in network.buffers()], False, training)
+    expected, _ = plain.final(images, genotype, layers, reduction_cells(layers, reductions))
+    assert plain.finished()
+    scores = network(images)
+    torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-9)
+    ours, theirs = (
+        torch.autograd.grad(output.square().sum(), list(network.parameters()))
+        for output in (scores, expected)
+    )
+    for gradient, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-7, atol=1e-7)
+
+
+# Sizes, against published numbers and formulas
+
+
+def _count(*arguments, **options):
+    with torch.device("meta"):
+        return count_weights(FinalNetwork(*arguments, **options))
+
+
+def test_published_sizes():
+    assert _count(DARTS_V2, 36, 20) == 3_349_342
+    assert _count(DARTS_V2, 16, 14) == 478_394
+    assert _count(DARTS_V2, 36, 20, auxiliary=True) - 3_349_342 == 476_426
+
+
+def test_size_of_the_auxiliary_head():
+    c = 4 * 4 * 36
+    expected = c * 128 + 2 * 128 + 4 * 128 * 768 + 2 * 768 + 768 * 10 + 10
+    assert expected == 476_426
+    assert count_weights(AuxiliaryHead(c, 8, 10)) == expected
+
+
+def test_size_of_the_reports_head():
+    # 14 cells of 3 nodes, 64 channels at the end, on 8 x 8 pixels, 4096 first.
+    genotype = Genotype(DARTS_V2.normal[:3], DARTS_V2.reduction[:3])
+    sizes = [3 * 64 * 64, 4096, 1024, 256, 10]
+    head = sum(a * b + b for a, b in zip(sizes, sizes[1:], strict=False))
+    assert head == 54_796_042
+    linear = 3 * 64 * 10 + 10
+    assert _count(genotype, 16, 14, head="mlp") - _count(genotype, 16, 14) == head - linear
+
+
+def test_the_report_alternates_four_normal_cells_and_a_reduction():
+    assert reduction_cells(14) == {4, 9}
+
+
+def test_multiply_adds_of_a_cell():
+    """A normal cell of 4 channels on 6 x 6 pixels, by hand."""
+    nodes = ((("sep_conv_5x5", 0), ("dil_conv_3x3", 1)), (("max_pool_3x3", 2), ("skip_connect", 0)))
+    cell = DerivedCell(nodes, 10, 8, 4, reduction=False, after_reduction=False)
+    adjusting = 10 * 4 + 8 * 4
+    sep = 2 * (25 * 4 + 4 * 4)  # depthwise and pointwise, twice
+    dil = 9 * 4 + 4 * 4
+    last = torch.zeros(1, 8, 6, 6)
+    assert count_multiply_adds(cell, 10, 6, 6, last=last) == 36 * (adjusting + sep + dil)
+    assert count_weights(cell) == adjusting + sep + dil + 2 * (4 + 4 + 4 * 2 + 4)
+
+
+def test_multiply_adds_of_a_reduction_cell_after_a_reduction():
+    """c_{k-2} on 12 x 12, c_{k-1} on 6 x 6, result on 3 x 3."""
+    nodes = ((("sep_conv_3x3", 0), ("skip_connect", 1)),)
+    cell = DerivedCell(nodes, 10, 8, 4, reduction=True, after_reduction=True)
+    adjusting = 36 * (10 * 2 + 10 * 2 + 8 * 4)
+    sep = 9 * 2 * (9 * 4 + 4 * 4)  # both halves after the stride
+    skip = 9 * (4 * 2 + 4 * 2)
+    last = torch.zeros(1, 8, 6, 6)
+    assert count_multiply_adds(cell, 10, 12, 12, last=last) == adjusting + sep + skip
+
+
+def test_multiply_adds_of_a_network():
+    genotype = Genotype(((("skip_connect", 0),),), ((("max_pool_3x3", 1),),))
+    network = FinalNetwork(genotype, 4, 3, 10, reductions=(1,), image_size=8)
+    stem = 64 * 3 * 12 * 9
+    # adjusted inputs: both from 12 on 8 x 8; then 12 and 4 on 8 x 8; then, halved, 4 and 8 on 4 x 4
+    cells = 64 * 2 * 12 * 4 + 64 * (12 * 8 + 4 * 8) + 16 * (4 * 8 + 8 * 8)
+    network.train()
+    assert count_multiply_adds(network, 3, 8, 8) == stem + cells + 8 * 10
+    assert network.training
+    assert count_multiply_adds(build("max_pool_3x3", 4), 4, 8, 8) == 0  # has no weight at all
+
+
+def test_the_auxiliary_head_costs_nothing_at_the_end():
+    with_, without = (
+        FinalNetwork(DARTS_V1, 2, 3, 10, auxiliary=value, reductions=(2,)) for value in (1, 0)
+    )
+    assert count_multiply_adds(with_, 3, 16, 16) == count_multiply_adds(without, 3, 16, 16)
+
+
+# Drop path
+
+
+def test_drop_path_drops_whole_samples_and_keeps_the_expectation():
+    x = torch.rand(4000, 2, 3, 3, dtype=torch.float64) + 0.5
+    out = drop_paths(x, 0.3, torch.Generator().manual_seed(0))
+    share = (out / x).flatten(1)
+    kept = share[:, 0] > 0
+    assert torch.equal(share > 0, kept[:, None].expand_as(share))
+    torch.testing.assert_close(share[kept], torch.full_like(share[kept], 1 / 0.7))
+    assert abs(kept.double().mean() - 0.7) < 4 * (0.3 * 0.7 / 4000) ** 0.5
+    assert torch.equal(drop_paths(x, 0.0, None), x)
+
+
+class _Mark(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x):
+        return torch.full_like(x, self.value)
+
+
+def test_identities_are_never_dropped():
+    # A node of an identity (of ones) and of another operation (of tens).
+    nodes = ((("skip_connect", 0), ("max_pool_3x3", 1)),)
+    cell = DerivedCell(nodes, 2, 2, 2, reduction=False, after_reduction=False)
+    cell.adjust_before, cell.adjust_last = _Mark(1.0), nn.Identity()
+    cell.nodes[0][1] = _Mark(10.0)
+    x = torch.zeros(500, 2, 2, 2)
+    out = cell(x, x, 0.5, torch.Generator().manual_seed(0))
+    assert set(out.unique().tolist()) == {1.0, 1.0 + 10 / 0.5}
+    assert set(cell(x, x).unique().tolist()) == {11.0}
+
+
+def test_a_skip_connection_with_stride_is_dropped():
+    # It has weights, so it is no identity; the paper's code drops it, too.
+    nodes = ((("skip_connect", 0),),)
+    cell = DerivedCell(nodes, 2, 2, 2, reduction=True, after_reduction=False)
+    x = torch.randn(100, 2, 4, 4)
+    out = cell(x, x, 0.5, torch.Generator().manual_seed(0))
+    assert 20 < (out.flatten(1).abs().sum(1) == 0).sum() < 80
+
+
+def test_drop_path_is_for_training_only():
+    network = FinalNetwork(DARTS_V1, 2, 3, 10, drop_path=0.5, reductions=(1,)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(network(x), network(x))
+    network.train()
+    network.generator = torch.Generator().manual_seed(0)
+    first = network(x)
+    network.generator.manual_seed(0)
+    state = torch.get_rng_state()
+    assert torch.equal(network(x), first)
+    assert not torch.equal(network(x), first)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# The auxiliary head
+
+
+def test_where_the_auxiliary_head_stands_and_what_it_computes():
+    torch.manual_seed(0)
+    genotype, layers, reductions = DARTS_V1, 4, (1,)
+    network = FinalNetwork(
+        genotype, 2, layers, 5, auxiliary=True, image_size=16, reductions=reductions
+    )
+    network = _uneven(network.double())
+    head = network.auxiliary_head
+    rest = [p for name, p in network.named_parameters() if not name.startswith("auxiliary_head")]
+    images = _images(size=16)
+    scores, auxiliary = network(images)
+
+    _, outputs = Plain(rest, searching=False).final(images, genotype, layers, reductions)
+    x = outputs[2 * layers // 3]
+    assert x.shape[-2:] == (8, 8)
+    conv, scale, shift, conv2, scale2, shift2, weight, bias = head.parameters()
+    x = torch.relu(x)
+    x = torch.stack(  # 5 x 5 with stride 3: four windows of an 8 x 8 map
+        [x[:, :, i : i + 5, j : j + 5].mean(dim=(2, 3)) for i in (0, 3) for j in (0, 3)], dim=-1
+    )  # (N, C, 4)
+    x = torch.relu(_norm(torch.einsum("ncp,oc->nop", x, conv[:, :, 0, 0]), scale, shift))
+    x = torch.relu(
+        _norm(torch.einsum("ncp,ocp->no", x, conv2.flatten(2))[..., None], scale2, shift2)
+    )
+    torch.testing.assert_close(auxiliary, x[..., 0] @ weight.T + bias, rtol=1e-8, atol=1e-8)
+    assert scores.shape == auxiliary.shape == (3, 5)
+    assert torch.is_tensor(network.eval()(images))  # one result in evaluation
+
+
+def _norm(x, scale, shift):
+    mean, variance = x.mean(dim=(0, 2)), x.var(dim=(0, 2), unbiased=False)
+    x = (x - mean[:, None]) / (variance[:, None] + 1e-5).sqrt()
+    return x * scale[:, None] + shift[:, None]
+
+
+@pytest.mark.parametrize("size", [8, 9, 12, 16, 32])
+def test_the_auxiliary_head_on_larger_maps(size):
+    head = AuxiliaryHead(4, size, 10)
+    assert head(torch.randn(3, 4, size, size)).shape == (3, 10)
+
+
+def test_the_auxiliary_head_on_smaller_maps():
+    with pytest.raises(ValueError, match="auxiliary=False") as error:
+        FinalNetwork(DARTS_V1, 2, 3, 10, auxiliary=True, image_size=28)
+    assert is_one_sentence(error.value)
+
+
+# What else it is told
+
+
+def test_another_number_of_classes():
+    # Transfer: the same cells, another head.
+    ten, hundred = (FinalNetwork(DARTS_V2, 2, 3, classes, reductions=(1,)) for classes in (10, 100))
+    assert hundred(torch.zeros(2, 3, 8, 8)).shape == (2, 100)
+    shapes = [
+        {n: p.shape for n, p in net.named_parameters() if not n.startswith("head")}
+        for net in (ten, hundred)
+    ]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_genotype_with_an_unknown_operation():
+    with pytest.raises(ValueError, match="sep_conv_7x7") as error:
+        FinalNetwork(Genotype([[("sep_conv_7x7", 0)]], DARTS_V1.reduction), 2, 2, reductions=())
+    assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.0, float("nan")])
+def test_a_drop_path_that_is_no_probability(probability):
+    with pytest.raises(ValueError) as error:
+        FinalNetwork(DARTS_V1, 2, 2, drop_path=probability)
+    assert is_one_sentence(error.value)

@@ -1,0 +1,565 @@
+"""Profiles, checkpoints, records: what stands around the two loops."""
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from plain import Noise, is_one_sentence
+from test_searching import _same
+
+from dartslib.data import DataSet, parts
+from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
+from dartslib.gradients import METHODS
+from dartslib.runs import driving, files, records, running
+from dartslib.runs.driving import drive
+from dartslib.runs.profiles import PROFILES, profile
+from dartslib.runs.records import Record
+from dartslib.runs.running import find_genotype, run_search, run_training
+from dartslib.searching import Search, SearchConfig, stack
+from dartslib.training import TrainConfig, Training
+
+CELL = Genotype(
+    ((("sep_conv_3x3", 0), ("skip_connect", 1)),), ((("max_pool_3x3", 0), ("skip_connect", 1)),)
+)
+TINY_SEARCH = {
+    "nodes": 1,
+    "operations": ("sep_conv_3x3", "max_pool_3x3", "none"),
+    "layers": 2,
+    "reductions": (1,),
+    "channels": 2,
+    "head": "linear",
+    "epochs": 3,
+    "batch_size": 4,
+    "alpha_lr": 0.05,
+    "records": 5,
+}
+TINY_TRAIN = {
+    "layers": 2,
+    "reductions": (1,),
+    "channels": 2,
+    "head": "linear",
+    "epochs": 2,
+    "batch_size": 8,
+}
+
+
+def _noise_set(name="noise", count=40, side=8, classes=2, test=20):
+    """Random images of a shape, as a data set."""
+    rng = np.random.default_rng(0)
+
+    def draw(count):
+        return rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+    names = [str(k) for k in range(classes)]
+    labels = np.arange(count) % classes, np.arange(test) % classes
+    return DataSet.from_arrays(name, draw(count), labels[0], draw(test), labels[1], names)
+
+
+@pytest.fixture
+def noise(monkeypatch):
+    """The data set `noise`, whatever the folder."""
+    monkeypatch.setattr(running, "load", lambda name, folder: _noise_set(name))
+
+
+def _search(**changes):
+    config = SearchConfig(**(TINY_SEARCH | changes))
+    return Search(config, Noise(3, images=4), Noise(3, images=4, seed=1), image_size=8)
+
+
+# Profiles
+
+
+def test_report_profile():
+    """Section 4 of the report, as the facts have it."""
+    report = profile("report")
+    s, f, t = report.search, report.final, report.transfer
+    assert (s.nodes, s.layers, s.channels, s.head) == (3, 8, 16, "mlp")
+    assert (s.batch_size, s.epochs, s.w_lr, s.w_lr_min) == (64, 40, 0.025, 0.0)
+    assert (s.momentum, s.w_weight_decay) == (0.9, 3e-4)
+    assert (s.alpha_lr, s.alpha_betas, s.alpha_weight_decay) == (3e-4, (0.5, 0.999), 1e-3)
+    assert (f.layers, f.channels, f.head, f.epochs, f.batch_size) == (14, 16, "mlp", 600, 128)
+    assert (f.cutout, f.drop_path, f.auxiliary, f.part) == (0, 0, 0, "final")
+    assert (t.dataset, t.epochs, t.batch_size) == ("cifar100", 300, 64)
+    assert report.compare.epochs == 100 and report.compare.layers == 8
+
+
+def test_darts_profile():
+    """Liu et al., as the facts have them."""
+    paper = profile("darts")
+    s, f, t = paper.search, paper.final, paper.transfer
+    assert (s.nodes, s.layers, s.channels, s.head) == (4, 8, 16, "linear")
+    assert (s.batch_size, s.epochs, s.w_lr, s.w_lr_min, s.clip) == (64, 50, 0.025, 0.001, 5)
+    assert (s.alpha_lr, s.alpha_weight_decay, s.alpha_init_std) == (3e-4, 1e-3, 1e-3)
+    assert (f.layers, f.channels, f.epochs, f.batch_size, f.lr) == (20, 36, 600, 96, 0.025)
+    assert (f.cutout, f.drop_path, f.auxiliary, f.clip) == (16, 0.2, 0.4, 5)
+    assert (t.dataset, t.layers, t.channels) == ("cifar100", 20, 36)
+
+
+def test_the_published_halves_are_kept_where_they_were_published():
+    for name in ("report", "darts"):
+        for config in dataclasses.astuple(profile(name))[:2]:
+            assert config.held_out == 0
+    half = profile("lesson").search.half
+    assert half == 10_000 and profile("lesson").search.held_out == 0.1
+
+
+def test_lesson_profile_keeps_steps_times_rate():
+    s = profile("lesson").search
+    assert s.epochs * (s.half // s.batch_size) == 1_248 and s.alpha_lr is None
+    assert (s.nodes, s.layers, s.channels, s.head) == (3, 5, 8, "linear")
+    f = profile("lesson").final
+    assert (f.layers, f.channels, f.head, f.part) == (14, 16, "linear", "final")
+
+
+def test_smoke_profile_needs_nothing_from_the_network():
+    smoke = profile("smoke")
+    names = [c.dataset for c in (smoke.search, smoke.compare, smoke.final, smoke.transfer)]
+    assert names == ["shapes10", "shapes10", "shapes10", "shapes100"]
+    assert smoke.search.half // smoke.search.batch_size * smoke.search.epochs == 20
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_parts_of_a_profile(name):
+    found = profile(name)
+    assert [found.compare.part, found.final.part, found.transfer.part] == [
+        "compare",
+        "final",
+        "final",
+    ]
+    final, transfer = (c.model_dump() for c in (found.final, found.transfer))
+    same = {"layers", "channels", "head", "reductions", "cutout", "drop_path", "auxiliary"}
+    assert all(final[key] == transfer[key] for key in same)
+
+
+def test_an_unknown_profile():
+    with pytest.raises(ValueError) as error:
+        profile("paper")
+    assert is_one_sentence(error.value)
+
+
+# One step at real sizes
+
+
+def _one_step_of_search(name, method, batch, device="cpu"):
+    config = profile(name).search.model_copy(
+        update={"method": method, "batch_size": batch, "epochs": 1}
+    )
+    dataset = _noise_set("cifar10", 2 * batch, 32, 10, 1)
+    part = parts(dataset, config.half, config.held_out)
+    search = Search(
+        config,
+        dataset.batches(part.search_train, batch, device=device),
+        dataset.batches(part.search_valid, batch, device=device),
+        device=device,
+    )
+    alpha = [logits.detach().clone() for logits in search.architecture.alpha]
+    w = [p.detach().clone() for p in search.w]
+    (record,) = [record for record in search if record["step"]]
+    assert search.steps == 1 and np.isfinite(record["train_loss"])
+    # Adam's first step is its rate, whatever the gradient.
+    for before, after in zip(alpha, search.architecture.alpha, strict=True):
+        moved = (after - before).abs().mean().item()
+        assert moved == pytest.approx(3e-4, rel=0.3)
+    assert any(not torch.equal(a, b) for a, b in zip(w, search.w, strict=True))
+    search.architecture.derive()
+
+
+def _one_step_of_training(name, kind, batch, device="cpu"):
+    config = getattr(profile(name), kind).model_copy(update={"batch_size": batch, "epochs": 1})
+    classes = 100 if config.dataset == "cifar100" else 10
+    dataset = _noise_set(config.dataset, batch, 32, classes, 1)
+    batches = dataset.batches(
+        parts(dataset, held_out=0.0).final_train, batch, cutout=config.cutout, device=device
+    )
+    cell = DARTS_V2 if name == "darts" else Genotype(DARTS_V2.normal[:3], DARTS_V1.reduction[:3])
+    training = Training(config, cell, batches, num_classes=classes, device=device)
+    w = [p.detach().clone() for p in training.network.parameters()]
+    (record,) = training
+    assert training.steps == 1 and np.isfinite(record["train_loss"])
+    moved = [not torch.equal(a, b) for a, b in zip(w, training.network.parameters(), strict=True)]
+    assert all(moved)
+
+
+@pytest.mark.parametrize("method", ["first_order", "finite_difference"])
+@pytest.mark.parametrize("name", ["report", "darts"])
+def test_one_step_of_search_at_real_size(name, method):
+    _one_step_of_search(name, method, 4)
+
+
+@pytest.mark.parametrize("kind", ["final", "transfer"])
+@pytest.mark.parametrize("name", ["report", "darts"])
+def test_one_step_of_training_at_real_size(name, kind):
+    _one_step_of_training(name, kind, 4)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["report", "darts"])
+def test_one_step_of_search_with_the_full_batch(name, method):
+    # Double backward at 64 images holds more than 8 GiB: a quarter of the batch there.
+    batch = profile(name).search.batch_size
+    _one_step_of_search(name, method, batch // 4 if method == "exact" else batch)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["compare", "final", "transfer"])
+@pytest.mark.parametrize("name", ["report", "darts"])
+def test_one_step_of_training_with_the_full_batch(name, kind):
+    _one_step_of_training(name, kind, getattr(profile(name), kind).batch_size)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["report", "darts"])
+def test_one_step_at_real_size_on_a_gpu(name):
+    for method in METHODS:
+        _one_step_of_search(name, method, 4, "cuda")
+    _one_step_of_training(name, "final", 4, "cuda")
+
+
+# Files that are whole
+
+
+def test_a_failure_in_the_middle_of_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "deep" / "file.bin"
+    files.write_whole(path, lambda part: part.write_bytes(b"old"))
+
+    def fail(part):
+        part.write_bytes(b"ne")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        files.write_whole(path, fail)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
+    files.write_whole(path, lambda part: part.write_bytes(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+def test_text_is_utf8_with_plain_line_ends(tmp_path):
+    files.write_text(tmp_path / "a.txt", "α = 1\n")
+    assert (tmp_path / "a.txt").read_bytes() == "α = 1\n".encode()
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    drive(_search(epochs=1), tmp_path, progress=False)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    save = torch.save
+
+    def half(state, path):
+        save(state, path)
+        os.truncate(path, path.stat().st_size // 2)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="No space"):
+        drive(_search(epochs=1), tmp_path, resume=True, progress=False)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+class _Stops(Exception):
+    pass
+
+
+def _stop_at(loop, step):
+    """Makes a loop fail when it asks for the batch of a step."""
+    source = loop.train if isinstance(loop, Search) else loop.batches
+    at = source.at
+
+    def failing(asked):
+        if asked == step:
+            raise _Stops
+        return at(asked)
+
+    source.at = failing
+    return loop
+
+
+def _training():
+    config = TrainConfig(**TINY_TRAIN, drop_path=0.3)
+    return Training(config, CELL, Noise(4), Noise(2, seed=3), image_size=8)
+
+
+@pytest.mark.parametrize("make", [_search, _training], ids=["search", "training"])
+@pytest.mark.parametrize("stop", [1, 4, 5])
+def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path, make, stop):
+    whole = make()
+    drive(whole, tmp_path / "whole", progress=False)
+
+    with pytest.raises(_Stops):
+        drive(_stop_at(make(), stop), tmp_path / "run", progress=False, every_seconds=0)
+    resumed = make()
+    stretches = drive(resumed, tmp_path / "run", resume=True, progress=False)
+    assert [stretch["from_step"] for stretch in stretches] == [0, stop]
+    assert _same(whole.state_dict(), resumed.state_dict())
+    for name, values in whole.history.items():
+        if name != "seconds":
+            np.testing.assert_array_equal(stack(values), stack(resumed.history[name]))
+
+
+def test_a_finished_run_can_be_resumed_and_does_nothing(tmp_path):
+    first, second = _search(), _search()
+    drive(first, tmp_path, progress=False)
+    stretches = drive(_stop_at(second, 0), tmp_path, resume=True, progress=False)
+    assert len(stretches) == 1
+    assert _same(first.state_dict(), second.state_dict())
+
+
+def test_a_checkpoint_at_least_every_five_minutes(tmp_path, monkeypatch):
+    # A slow machine: a step takes a minute, and a record is due only at the end.
+    clock, saved = [0.0], []
+    monkeypatch.setattr(driving, "monotonic", lambda: clock[0])
+    write = driving._write
+    monkeypatch.setattr(driving, "_write", lambda *a: (saved.append(clock[0]), write(*a)))
+    loop = _search(epochs=5, records=1)
+    advance = loop.advance
+    loop.advance = lambda: (advance(), clock.__setitem__(0, clock[0] + 60.0))
+    drive(loop, tmp_path, progress=False)
+    assert clock[0] == 15 * 60
+    assert max(np.diff([0.0, *saved])) <= 300
+    assert len(saved) < 15
+
+
+def test_a_checkpoint_is_data_and_no_code(tmp_path):
+    drive(_search(epochs=1), tmp_path, progress=False)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["format"] == "dartslib-checkpoint-1"
+    assert json.loads(state["config"])["epochs"] == 1
+    assert json.loads(state["stretches"])[0]["from_step"] == 0
+
+
+class _Harmful:
+    def __reduce__(self):
+        return (os.mkdir, ("harm",))
+
+
+def _not_a_checkpoint(path, kind):
+    if kind == "code":
+        torch.save({"format": driving.FORMAT, "loop": _Harmful()}, path)
+    elif kind == "cut off":
+        drive(_search(epochs=1), path.parent, progress=False)
+        os.truncate(path, 2000)
+    elif kind == "text":
+        path.write_text("no checkpoint\n")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "a tensor":
+        torch.save(torch.zeros(3), path)
+    else:
+        torch.save({"format": "something else"}, path)
+
+
+@pytest.mark.parametrize("kind", ["code", "cut off", "text", "empty", "a tensor", "other"])
+def test_what_is_no_checkpoint(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.parent.mkdir()
+    _not_a_checkpoint(path, kind)
+    with pytest.raises(ValueError, match="checkpoint") as error:
+        drive(_search(epochs=1), path.parent, resume=True, progress=False)
+    assert is_one_sentence(error.value)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_folder_in_use(tmp_path):
+    drive(_search(epochs=1), tmp_path, progress=False)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(FileExistsError, match="--resume") as error:
+        drive(_search(epochs=1), tmp_path, progress=False)
+    assert is_one_sentence(error.value)
+    with pytest.raises(ValueError, match="other settings") as error:
+        drive(_search(epochs=1, seed=5), tmp_path, resume=True, progress=False)
+    assert is_one_sentence(error.value)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_resuming_what_never_began(tmp_path):
+    loop = _search(epochs=1)
+    stretches = drive(loop, tmp_path / "new", resume=True, progress=False)
+    assert loop.step == loop.steps and len(stretches) == 1
+
+
+# Records
+
+
+def test_a_record_goes_to_disk_and_back(tmp_path):
+    history = {"step": np.arange(3), "train_loss": np.array([np.nan, 1.5, 1 / 3])}
+    meta = {"kind": "search", "result": {"valid_accuracy": 0.5}}
+    record = Record("one", meta, history, DARTS_V1)
+    records.save(record, tmp_path / "one")
+    found = records.load("one", tmp_path)
+    by_path = records.load(tmp_path / "one")
+    for back in (found, by_path):
+        assert (back.name, back.meta, back.genotype) == ("one", meta, DARTS_V1)
+        np.testing.assert_allclose(back.history["train_loss"], history["train_loss"], rtol=1e-6)
+        assert back.history["step"].tolist() == [0, 1, 2]
+        assert back.history["step"].dtype == np.int64
+
+    records.save(Record("two", {"kind": "measurement"}, {}, None), tmp_path / "two")
+    (tmp_path / "unfinished").mkdir()
+    assert records.names(tmp_path) == ["one", "two"]
+    assert records.load("two", tmp_path).genotype is None
+    assert records.names(tmp_path / "nothing here") == []
+
+
+def test_a_record_is_finished_with_its_meta(tmp_path, monkeypatch):
+    monkeypatch.setattr(records.json, "dumps", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        records.save(Record("one", {}, {"step": np.arange(3)}, None), tmp_path / "one")
+    with pytest.raises(FileNotFoundError, match="'one'") as error:
+        records.load("one", tmp_path)
+    assert is_one_sentence(error.value)
+
+
+def test_no_pickled_objects_in_a_history(tmp_path):
+    (tmp_path / "meta.json").write_text("{}")
+    np.savez(tmp_path / "history.npz", step=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        records.load(tmp_path)
+
+
+# Whole runs
+
+OF_EVERY_RECORD = set(
+    "kind dataset profile method seed config overridden commits machines versions seconds "
+    "seconds_per_iteration weights multiply_adds result".split()
+)
+
+
+@pytest.mark.parametrize("method", ["one_level", "first_order"])
+def test_a_search_and_its_record(tmp_path, noise, method):
+    config = SearchConfig(**TINY_SEARCH, dataset="noise", method=method, held_out=0.2)
+    overridden = {"epochs": 3}
+    done = run_search(
+        config, tmp_path / "run", profile="smoke", overridden=overridden, device="cpu"
+    )
+    found = records.load(tmp_path / "run")
+    assert found.meta == done.meta == json.loads(json.dumps(done.meta))
+    text = (tmp_path / "run" / "meta.json").read_text()
+    json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+    meta = found.meta
+    assert OF_EVERY_RECORD <= set(meta)
+    assert (meta["kind"], meta["dataset"], meta["profile"]) == ("search", "noise", "smoke")
+    assert (meta["method"], meta["seed"], meta["overridden"]) == (method, 0, overridden)
+    assert SearchConfig(**meta["config"]) == config
+    assert len(meta["commits"]) == len(meta["machines"]) == len(meta["versions"]) == 1
+    assert meta["steps"] == 3 * 4 and meta["from_steps"] == [0]
+    assert meta["seconds_per_iteration"] == pytest.approx(meta["seconds"] / 12)
+    assert meta["weights"] > 0 and meta["multiply_adds"] > 0
+    assert str(tmp_path) not in text and str(running.records.RECORDED.parents[1]) not in text
+
+    history = found.history
+    assert history["step"].tolist() == list(range(0, 13, 2))
+    last = history["step"] > 8  # the last of three epochs: records of two steps at 10 and 12
+    names = {"train_accuracy"} | ({"valid_accuracy"} if method != "one_level" else set())
+    assert set(meta["result"]) == names
+    for name in names:
+        assert meta["result"][name] == pytest.approx(history[name][last].mean(), abs=1e-6)
+    search_again = find_genotype(str(tmp_path / "run"))
+    assert search_again == found.genotype == done.genotype
+
+
+def test_a_training_and_its_record(tmp_path, noise, monkeypatch):
+    seen = []
+    init = Training.__init__
+
+    def watching(self, config, genotype, batches, watched=None, **options):
+        seen.append((batches, watched))
+        init(self, config, genotype, batches, watched, **options)
+
+    monkeypatch.setattr(Training, "__init__", watching)
+    for kind in ("final", "compare"):
+        config = TrainConfig(**TINY_TRAIN, dataset="noise", part=kind, held_out=0.2, cutout=3)
+        run_training(config, CELL, tmp_path / kind, genotype_name="CELL", device="cpu")
+    (final, none), (compare, watched) = seen
+    assert none is None
+    assert (len(final.part), len(compare.part), len(watched.part)) == (40, 32, 8)
+    assert final.part.name == "final_train" and watched.part.name == "compare_valid"
+    for batches in (final, compare):
+        assert (batches.cutout, batches.flip, batches.crop, batches.shuffle) == (3, True, 4, True)
+    assert (watched.cutout, watched.flip, watched.crop) == (0, False, 0)
+
+    final, compare = (records.load(tmp_path / kind) for kind in ("final", "compare"))
+    for found in (final, compare):
+        assert OF_EVERY_RECORD <= set(found.meta)
+        assert found.meta["kind"] == "train" and found.meta["method"] == "CELL"
+        assert found.genotype == CELL
+        assert TrainConfig(**found.meta["config"]).dataset == "noise"
+    assert set(final.meta["result"]) == {"train_accuracy", "test_loss", "test_accuracy"}
+    assert "valid_accuracy" not in final.history
+    assert set(compare.meta["result"]) == {"train_accuracy", "valid_accuracy"}
+    assert compare.history["evaluation_step"].tolist() == [4, 8]
+    # The last epoch's, not the best one's.
+    last = compare.history["valid_accuracy"][-1]
+    assert compare.meta["result"]["valid_accuracy"] == pytest.approx(last)
+    assert 0 <= final.meta["result"]["test_accuracy"] <= 1
+
+
+def test_test_images_are_used_once(tmp_path, noise, monkeypatch):
+    asked = []
+    evaluation_batches = DataSet.evaluation_batches
+
+    def watching(self, part, *arguments, **options):
+        asked.append(part.name)
+        return evaluation_batches(self, part, *arguments, **options)
+
+    monkeypatch.setattr(DataSet, "evaluation_batches", watching)
+    evaluate, evaluated = Training.evaluate, []
+    monkeypatch.setattr(
+        Training, "evaluate", lambda self, b: evaluated.append(self.step) or evaluate(self, b)
+    )
+    config = TrainConfig(**TINY_TRAIN, dataset="noise")
+    run_training(config, CELL, tmp_path, device="cpu")
+    assert asked == ["test"] and evaluated == [10]
+
+
+def test_a_run_stopped_twice_names_every_stretch(tmp_path, noise, monkeypatch):
+    config = SearchConfig(**TINY_SEARCH, dataset="noise")
+    whole = run_search(config, tmp_path / "whole", device="cpu")
+    monkeypatch.setattr(driving, "EVERY_SECONDS", 0.0)
+    drive_often = running.drive
+    monkeypatch.setattr(running, "drive", lambda *a, **k: drive_often(*a, **k, every_seconds=0.0))
+    advance = Search.advance
+    for stop in (4, 9):
+
+        def failing(self, stop=stop):
+            if self.step == stop:
+                raise _Stops
+            advance(self)
+
+        monkeypatch.setattr(Search, "advance", failing)
+        with pytest.raises(_Stops):
+            run_search(config, tmp_path / "run", resume=True, device="cpu")
+        assert not (tmp_path / "run" / "meta.json").exists()  # a checkpoint is no record
+    monkeypatch.setattr(Search, "advance", advance)
+    done = run_search(config, tmp_path / "run", resume=True, device="cpu")
+    assert done.meta["from_steps"] == [0, 4, 9]
+    assert len(done.meta["machines"]) == 3
+    assert done.genotype == whole.genotype
+    assert done.meta["result"] == whole.meta["result"]
+    for name, values in whole.history.items():
+        if name != "seconds":
+            np.testing.assert_array_equal(values, done.history[name])
+
+
+def test_where_a_genotype_can_come_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RECORDED", tmp_path / "recorded")
+    files.write_text(tmp_path / "cell.json", CELL.to_json())
+    files.write_text(tmp_path / "run" / "genotype.json", CELL.to_json())
+    files.write_text(tmp_path / "recorded" / "mine" / "genotype.json", CELL.to_json())
+    assert find_genotype("DARTS_V1") == DARTS_V1
+    for name in (tmp_path / "cell.json", tmp_path / "run", "mine"):
+        assert find_genotype(str(name)) == CELL
+    with pytest.raises(ValueError, match="DARTS_V2") as error:
+        find_genotype("DARTS_V3")
+    assert is_one_sentence(error.value)
+    files.write_text(tmp_path / "bad.json", "no JSON")
+    with pytest.raises(ValueError, match="JSON"):
+        find_genotype(str(tmp_path / "bad.json"))
