@@ -37,8 +37,8 @@ from dartslib.searching import Search, SearchConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = records.RECORDED / "step_times" / "meta.json"
-DISCARDED, COUNTED = 3, 10  # steps a method: page faults slow the first ones down
-PROBES = (0, 1, 5, 10, 20, 40)  # steps of the search at which the gradient is taken apart
+DISCARDED, COUNTED = 2, 5  # steps a method: page faults slow the first ones down
+PROBES = (0, 5, 20)  # steps of the search at which the gradient is taken apart
 QUICK_DISCARDED, QUICK_COUNTED, QUICK_PROBES = 1, 2, (0, 1, 5, 10)
 
 

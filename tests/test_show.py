@@ -294,6 +294,9 @@ FIGURES = {
         [("xi = 0", 0.7828, "report"), ("xi = 0", [0.8, 0.82], "recorded")], "Test", chance=0.1
     ),
     "plain bars": lambda: show.accuracy_bars([("a", 0.9)]),
+    "differences": lambda: show.differences(
+        [("CIFAR-10", 0.0139, 0.0057, "report"), ("CIFAR-10", -0.004, 0.006, "recorded")], "title"
+    ),
 }
 for _name, _space in {"one node": SearchSpace(1), "paper": SPACES["paper"]}.items():
     FIGURES |= {
@@ -428,6 +431,19 @@ def test_bars_show_means_and_every_seed():
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [0.5, 0.7])
     with pytest.raises(ValueError, match="at least one row"):
         show.accuracy_bars([])
+
+
+def test_differences_reach_two_standard_errors():
+    rows = [("a", 0.02, 0.005, "report"), ("b", -0.01, 0.01, "recorded"), ("c", 0, 0, "report")]
+    axes = show.differences(rows).axes[0]
+    reached = [bars[0].get_segments()[0] for _, _, bars in axes.containers]
+    np.testing.assert_allclose([segment[:, 0] for segment in reached], [[1, 3], [-3, 1], [0, 0]])
+    words = [text.get_text() for text in axes.texts]
+    assert words == ["+2.00 ± 1.00", "-1.00 ± 2.00", "+0.00 ± 0.00"]
+    named = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert named == ["report", "recorded"]
+    with pytest.raises(ValueError, match="at least one row"):
+        show.differences([])
 
 
 def test_a_live_runs_lists_are_taken_as_well():

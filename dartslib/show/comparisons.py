@@ -72,14 +72,14 @@ def difference_errors(errors: Mapping[str, Mapping[float, float]]) -> Figure:
             radii, [found[radius] for radius in radii], color=color, marker=marker, mec="white",
             label=label,
         )  # fmt: skip
+    axes.set(xscale="log", yscale="log")
     low, high = axes.get_ylim()
     axes.axhline(1, color=BLACK, ls=":", lw=1.8)
     axes.annotate(
         "error as large as the term", (0.99, 1), xycoords=("axes fraction", "data"), ha="right",
         xytext=(0, 5), textcoords="offset points", fontsize=12,
     )  # fmt: skip
-    axes.set(xscale="log", yscale="log", ylim=(min(low, 0.5), max(high, 4)))
-    axes.set(xlabel="length of the step, R ||v||", ylabel="error of the implicit term / term")
+    axes.set(ylim=(min(low, 0.5), max(high, 4)), xlabel="length of the step, R ||v||", ylabel="error of the implicit term / term")
     figure.legend(loc="outside lower center", ncols=max(1, len(errors)))
     return figure
 
