@@ -79,7 +79,11 @@ def difference_errors(errors: Mapping[str, Mapping[float, float]]) -> Figure:
         "error as large as the term", (0.99, 1), xycoords=("axes fraction", "data"), ha="right",
         xytext=(0, 5), textcoords="offset points", fontsize=12,
     )  # fmt: skip
-    axes.set(ylim=(min(low, 0.5), max(high, 4)), xlabel="length of the step, R ||v||", ylabel="error of the implicit term / term")
+    axes.set(
+        ylim=(min(low, 0.5), max(high, 4)),
+        xlabel="length of the step, R ||v||",
+        ylabel="error of the implicit term / term",
+    )
     figure.legend(loc="outside lower center", ncols=max(1, len(errors)))
     return figure
 
