@@ -56,7 +56,9 @@ def _one_sentence() -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "the settings"
-        message = f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}."
+        message = (
+            f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}, not {repr(first['input'])[:60]}."
+        )
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         message = str(error)
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from dartslib.runs import driving, files, records, running
 from dartslib.runs.driving import drive
 from dartslib.runs.profiles import PROFILES, profile
 from dartslib.runs.records import Record
-from dartslib.runs.running import find_genotype, run_search, run_training
+from dartslib.runs.running import find_device, find_genotype, run_search, run_training
 from dartslib.searching import Search, SearchConfig, stack
 from dartslib.training import TrainConfig, Training
 
@@ -547,6 +547,13 @@ def test_a_run_stopped_twice_names_every_stretch(tmp_path, noise, monkeypatch):
     for name, values in whole.history.items():
         if name != "seconds":
             np.testing.assert_array_equal(values, done.history[name])
+
+
+def test_devices():
+    assert find_device() in ("cpu", "cuda") and find_device("cpu") == "cpu"
+    with pytest.raises(ValueError, match="toaster") as error:
+        find_device("toaster")
+    assert is_one_sentence(error.value)
 
 
 def test_where_a_genotype_can_come_from(tmp_path, monkeypatch):

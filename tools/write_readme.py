@@ -40,7 +40,7 @@ def _network(config: dict) -> str:
 def results() -> str:
     """The table of results in Markdown: the report's numbers, ours, and how ours were obtained."""
     rows = [
-        "| | method | report | here | our network | weights | CPU time |",
+        "| | method | report | here | our network | weights | time |",
         "|---|---|---|---|---|---|---|",
     ]
     machines = set()
@@ -62,7 +62,8 @@ def results() -> str:
         f"{processor}, {threads} thread{'s' if threads > 1 else ''}"
         for processor, threads in sorted(machines)
     )
-    return "\n".join([*rows, "", f"One run each, seed 0. Machine: {where}."])
+    note = f"One run each, seed 0, on {where}; times by the clock, with other work on the machine."
+    return "\n".join([*rows, "", note])
 
 
 def with_results(readme: str) -> str:

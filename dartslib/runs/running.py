@@ -18,9 +18,20 @@ from dartslib.searching import Config, Search, SearchConfig, stack
 from dartslib.training import TrainConfig, Training
 
 
-def best_device() -> str:
-    """ "cuda" where there is one, else "cpu"."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def find_device(name: str | None = None) -> str:
+    """The device of a name; "cuda" where there is one, else "cpu", if none is given.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):  # an unknown word; a torch built without that device
+        raise ValueError(
+            f"There is no device {name!r} here: choose cpu, or cuda with a GPU."
+        ) from None
+    return name
 
 
 def find_genotype(name: str) -> Genotype:
@@ -37,7 +48,7 @@ def find_genotype(name: str) -> Genotype:
         records.RECORDED / name / "genotype.json",
     ):
         if path.is_file():
-            return Genotype.from_json(path.read_text(encoding="utf-8"))
+            return Genotype.from_json(path.read_text(encoding="utf-8", errors="replace"))
     raise ValueError(
         f"There is no genotype {name!r}: give a file, the folder of a finished search, a recorded "
         f"run, or one of {', '.join(PUBLISHED)}."
@@ -65,7 +76,7 @@ def run_search(
         device: "cpu" or "cuda"; found by itself if None.
         resume, progress: as in `drive`.
     """
-    device = device or best_device()
+    device = find_device(device)
     dataset = load(config.dataset, data)
     part = parts(dataset, config.half, config.held_out)
     options = {"seed": config.seed, "device": device}
@@ -113,7 +124,7 @@ def run_training(
     with "final" the test images are used once, after the last step. Arguments as in `run_search`;
     genotype_name says in the record where the genotype comes from.
     """
-    device = device or best_device()
+    device = find_device(device)
     dataset = load(config.dataset, data)
     part = parts(dataset, held_out=config.held_out)
     compare = config.part == "compare"
