@@ -19,6 +19,7 @@ from dartslib.searching import Search
 
 ROOT = Path(__file__).resolve().parent.parent
 # The smoke profile, made smaller still.
+HALF = ["--set", "half=16"]  # the stand-in data set is small
 SMALL_SEARCH = "--set half=16 --set batch_size=8 --set nodes=1 --set channels=2".split()
 SMALL_TRAIN = "--set channels=2 --set batch_size=30 --set layers=2".split()
 
@@ -149,9 +150,12 @@ BAD = {
     "a setting without a value": (["search", "--set", "epochs"], "NAME=VALUE"),
     "a deep setting": (["search", "--set", "epochs=" + "[" * 50_000], "epochs"),
     "too many images": (["search", "--set", "half=100000"], "100000"),
-    "a batch that is too large": (["search", "--set", "batch_size=4000"], "4000"),
-    "an unknown operation": (["search", "--set", 'operations=["conv_9x9"]'], "conv_9x9"),
-    "a cell that cannot reduce": (["search", "--set", "reductions=[7]"], "7"),
+    "a batch that is too large": (["search", *HALF, "--set", "batch_size=4000"], "4000"),
+    "an unknown operation": (
+        ["search", *HALF, "--set", 'operations=["conv_9x9"]'],
+        "conv_9x9",
+    ),
+    "a cell that cannot reduce": (["search", *HALF, "--set", "reductions=[7]"], "7"),
     "a huge seed": (["search", "--set", f"seed={10**30}"], "seed"),
     "a device that is none": (["search", "--device", "toaster"], "toaster"),
     "a genotype that is not there": (["train", "--genotype", "no.json"], "no.json"),
