@@ -140,7 +140,7 @@ def _finish_curves(
     left, right = panels
     left.set(title="Loss", xlabel=unit, ylabel="cross-entropy (nats)", ylim=(0, None))
     right.set(title="Accuracy", xlabel=unit, ylabel="accuracy")
-    right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    right.yaxis.set_major_formatter(PercentFormatter(1))
     handles = [
         Line2D([], [], color=color, marker=marker, mec="white", label=label)
         for label, (color, marker) in zip(histories, cycle(RUNS), strict=False)

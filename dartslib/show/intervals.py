@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import cycle
 
+import matplotlib.patheffects as effects
 from matplotlib.figure import Figure
 
 from dartslib.show.curves import RUNS
@@ -34,6 +35,7 @@ def differences(rows: Sequence[Sequence], title: str | None = None) -> Figure:
         axes.annotate(
             f"{points:+.2f} ± {reach:.2f}", (points + reach, place), (10, 0),
             textcoords="offset points", va="center", size=12,
+            path_effects=[effects.withStroke(linewidth=3, foreground="white")],
         )  # fmt: skip
         named.add(source)
         ends += [points - reach, points + reach]
