@@ -10,7 +10,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dartslib.genotypes import as_array
 from dartslib.show.curves import BARS, RUNS
@@ -76,12 +76,12 @@ def difference_errors(errors: Mapping[str, Mapping[float, float]]) -> Figure:
     low, high = axes.get_ylim()
     axes.axhline(1, color=BLACK, ls=":", lw=1.8)
     axes.annotate(
-        "error as large as the term", (0.99, 1), xycoords=("axes fraction", "data"), ha="right",
-        xytext=(0, 5), textcoords="offset points", fontsize=12,
+        "error as large as the term", (0.6, 1), xycoords=("axes fraction", "data"), ha="center",
+        va="top", xytext=(0, -6), textcoords="offset points", fontsize=12,
     )  # fmt: skip
     axes.set(
         ylim=(min(low, 0.5), max(high, 4)),
-        xlabel="length of the step, R ||v||",
+        xlabel="length of the step, R ‖v‖",
         ylabel="error of the implicit term / term",
     )
     figure.legend(loc="outside lower center", ncols=max(1, len(errors)))
@@ -132,6 +132,7 @@ def gradient_shares(gradient: Mapping[str, Sequence[float]]) -> Figure:
             gradient["step"], gradient[name], color=color, marker=marker, mec="white", label=label
         )
     axes.set(xlabel="step of the search", ylabel="norm / norm of the direct term", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.legend(loc="outside lower center", ncols=2)
     return figure
@@ -149,20 +150,19 @@ def alphas_compared(
     """
     figure = Figure(figsize=(WIDTH, 5.4 if len(pairs) > 1 else 6.4))
     panels = figure.subplots(1, len(pairs), squeeze=False)[0]
-    for axes, (title, histories) in zip(panels, pairs.items(), strict=True):
-        top = 0.0
-        for cell_type in CELL_TYPES:
-            x, y = (as_array(h[f"probabilities_{cell_type}"][-1]).ravel() for h in histories)
-            color, marker, _ = CELL_LOOKS[cell_type]
-            axes.plot(x, y, marker, color=color, mec="white", ms=8, mew=0.7)
-            top, uniform = (
-                max(top, x.max(), y.max()),
-                1 / histories[0][f"probabilities_{cell_type}"][-1].shape[-1],
-            )
-        axes.plot([0, 1.08 * top], [0, 1.08 * top], color=GREY, lw=1.5, ls="--", zorder=1)
-        axes.axhline(uniform, color=BLACK, lw=0.9, ls=(0, (1, 2)), zorder=1)
-        axes.axvline(uniform, color=BLACK, lw=0.9, ls=(0, (1, 2)), zorder=1)
-        axes.set(xlim=(0, 1.08 * top), ylim=(0, 1.08 * top), aspect="equal", title=title)
+    tables = {
+        title: [[as_array(h[f"probabilities_{kind}"][-1]) for h in pair] for kind in CELL_TYPES]
+        for title, pair in pairs.items()
+    }
+    # One scale for all panels, so that they compare.
+    top = 1.08 * max(table.max() for kinds in tables.values() for pair in kinds for table in pair)
+    for axes, (title, kinds) in zip(panels, tables.items(), strict=True):
+        for (x, y), (color, marker, _) in zip(kinds, CELL_LOOKS.values(), strict=True):
+            axes.plot(x.ravel(), y.ravel(), marker, color=color, mec="white", ms=8, mew=0.7)
+        axes.plot([0, top], [0, top], color=GREY, lw=1.5, ls="--", zorder=1)
+        for line in (axes.axhline, axes.axvline):
+            line(1 / kinds[0][0].shape[-1], color=BLACK, lw=0.9, ls=(0, (1, 2)), zorder=1)
+        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal", title=title)
         axes.set(xlabel=f"probability, {labels[0]}", ylabel=f"probability, {labels[1]}")
     handles = [
         Line2D([], [], color=color, marker=marker, ls="none", mec="white", label=f"{name} cell")

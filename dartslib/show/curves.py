@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dartslib.show.figures import HISTORY, arrays, every
 from dartslib.show.marks import WIDTH
@@ -140,6 +140,9 @@ def _finish_curves(
     left, right = panels
     left.set(title="Loss", xlabel=unit, ylabel="cross-entropy (nats)", ylim=(0, None))
     right.set(title="Accuracy", xlabel=unit, ylabel="accuracy")
+    if unit == "step":
+        for axes in panels:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     right.yaxis.set_major_formatter(PercentFormatter(1))
     handles = [
         Line2D([], [], color=color, marker=marker, mec="white", label=label)
