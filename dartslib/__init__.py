@@ -11,11 +11,11 @@ _HOME = {
     "Architecture": "relaxation",
     "Supernet": "supernet",
     "hypergradient": "gradients",
-    "search": "searching",
+    "search": "fast",
     "Genotype": "genotypes",
     "derive": "genotypes",
     "FinalNetwork": "networks",
-    "train": "training",
+    "train": "fast",
 }
 
 __version__ = "0.1.0"

@@ -389,11 +389,3 @@ def unstack(history: dict[str, Tensor]) -> dict[str, list[Any]]:
     """The lists of a history that was stacked."""
     lists = {name: list(values.cpu().numpy()) for name, values in history.items()}
     return defaultdict(list, lists)
-
-
-def search(config: SearchConfig, train: BatchSource, valid: BatchSource, **options: Any) -> Search:
-    """A search, ready to be iterated: `for record in search(config, train, valid): …`.
-
-    Takes what `Search` takes. Afterwards `.architecture.derive()` is the genotype.
-    """
-    return Search(config, train, valid, **options)

@@ -270,13 +270,3 @@ class Training:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = unstack(state["history"])
-
-
-def train(
-    config: TrainConfig, genotype: Genotype, batches: BatchSource, **options: Any
-) -> Training:
-    """A training, ready to be iterated: `for record in train(config, genotype, batches): …`.
-
-    Takes what `Training` takes.
-    """
-    return Training(config, genotype, batches, **options)

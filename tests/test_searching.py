@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
+from dartslib import search
 from dartslib.data import DataSet, parts
 from dartslib.gradients import METHODS
-from dartslib.searching import Search, SearchConfig, search, stack
+from dartslib.searching import Search, SearchConfig, stack
 from dartslib.space import REPORT_OPERATIONS
 
 TINY = {

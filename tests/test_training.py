@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from test_searching import _same, _saved
 from torch.nn import functional as F
 
+from dartslib import train
 from dartslib.data import DataSet
 from dartslib.data.batches import Part
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
 from dartslib.networks import FinalNetwork
 from dartslib.searching import stack
-from dartslib.training import TrainConfig, Training, evaluate, learning_rate, train
+from dartslib.training import TrainConfig, Training, evaluate, learning_rate
 
 CELL = Genotype(
     (

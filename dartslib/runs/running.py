@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import dartslib
+from dartslib import fast
 from dartslib.data import DataSet, load, parts
 from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.networks import count_multiply_adds, count_weights
@@ -80,7 +81,7 @@ def run_search(
     dataset = load(config.dataset, data)
     part = parts(dataset, config.half, config.held_out)
     options = {"seed": config.seed, "device": device}
-    search = Search(
+    search = fast.search(
         config,
         dataset.batches(part.search_train, config.batch_size, **options),
         dataset.batches(part.search_valid, config.batch_size, **options),
@@ -131,7 +132,7 @@ def run_training(
     options = {"seed": config.seed, "device": device, "cutout": config.cutout}
     images = part.compare_train if compare else part.final_train
     watched = part.compare_valid if compare else None
-    training = Training(
+    training = fast.train(
         config,
         genotype,
         dataset.batches(images, config.batch_size, **options),
