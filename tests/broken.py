@@ -103,7 +103,7 @@ class _Watch:
 
     raised = None
 
-    def pytest_collection_finish(self):
+    def pytest_sessionstart(self):
         quick = {"phases": (Phase.explicit, Phase.generate), "report_multiple_bugs": False}
         settings.register_profile("broken", settings.get_profile("dartslib"), **quick)
         settings.load_profile("broken")
