@@ -40,26 +40,36 @@ class Plain:
     parameters, buffers: as the network lists them; taken one after the other.
     searching: BatchNorm without affine and after pools, or with affine and not after pools.
     training: BatchNorm by the batch, or by the running statistics.
+
+    While training, `moved` is what the buffers that were given are afterwards.
     """
 
     def __init__(self, parameters, buffers=(), searching=True, training=True, activation=F.relu):
         self.parameters, self.buffers = iter(parameters), iter(buffers)
         self.searching, self.training, self.relu = searching, training, activation
+        self.moved = []
 
     def finished(self):
-        return next(self.parameters, None) is None and (
-            self.training or next(self.buffers, None) is None
-        )
+        return next(self.parameters, None) is None and next(self.buffers, None) is None
 
     def batch_norm(self, x, affine=None):
         affine = not self.searching if affine is None else affine
         if affine:
             scale, shift = next(self.parameters), next(self.parameters)
+        before = [next(self.buffers, None) for _ in range(3)]  # mean, variance, batches so far
         if self.training:
             mean = x.mean(dim=(0, 2, 3))
-            variance = ((x - mean.view(1, -1, 1, 1)) ** 2).mean(dim=(0, 2, 3))
+            squares = ((x - mean.view(1, -1, 1, 1)) ** 2).sum(dim=(0, 2, 3))
+            count = x.numel() / x.shape[1]
+            variance = squares / count
+            if before[0] is not None:
+                self.moved += [
+                    0.9 * before[0] + 0.1 * mean.detach(),
+                    0.9 * before[1] + 0.1 * squares.detach() / (count - 1),
+                    before[2] + 1,
+                ]
         else:
-            mean, variance, _ = next(self.buffers), next(self.buffers), next(self.buffers)
+            mean, variance, _ = before
         x = (x - mean.view(1, -1, 1, 1)) / (variance.view(1, -1, 1, 1) + 1e-5).sqrt()
         return x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1) if affine else x
 
@@ -129,8 +139,15 @@ class Plain:
             before, last = last, torch.cat(states[2:], dim=1)
         return self.head(last)
 
-    def final(self, images, genotype, layers, reductions):
-        """Scores and the output of every cell."""
+    def auxiliary_head(self, x):
+        """The mean of 5 x 5 windows, 3 apart; 1 x 1 and 2 x 2 convolutions; linear on the mean."""
+        x = windows(self.relu(x), 5, 3).mean(dim=2)
+        for _ in range(2):
+            x = self.relu(self.batch_norm(convolve(x, next(self.parameters))))
+        return x.mean(dim=(2, 3)) @ next(self.parameters).T + next(self.parameters)
+
+    def final(self, images, genotype, layers, reductions, auxiliary_cell=None):
+        """Scores of both heads; the auxiliary ones are None where there is no such head."""
         before = last = self.stem(images)
         outputs = []
         for k in range(layers):
@@ -145,7 +162,15 @@ class Plain:
                 )
             before, last = last, torch.cat(states[2:], dim=1)
             outputs.append(last)
-        return self.head(last), outputs
+        auxiliary = None
+        if auxiliary_cell is not None:
+            auxiliary = self.auxiliary_head(outputs[auxiliary_cell])
+        return self.head(last), auxiliary
+
+
+def reducing(layers, reductions=None):
+    """Which cells reduce: the ones named, or those at one and two thirds."""
+    return {layers // 3, 2 * layers // 3} if reductions is None else set(reductions)
 
 
 class Noise:

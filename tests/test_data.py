@@ -1,6 +1,7 @@
 """Data sets, their parts, and batches: nothing here needs a network or the real CIFAR."""
 
 import io
+import os
 import re
 import time
 import urllib.error
@@ -171,6 +172,20 @@ def test_a_broken_file_gets_a_sentence(tmp_path, content):
         load("cifar10", tmp_path)
 
 
+class _Harmful:
+    def __reduce__(self):
+        return (os.mkdir, ("harm",))
+
+
+def test_a_file_with_objects_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    objects = np.array([_Harmful()], dtype=object)
+    np.savez(tmp_path / "mine.npz", **_arrays() | {"class_names": objects})
+    with pytest.raises(ValueError, match="Python objects"):
+        load("mine", tmp_path)
+    assert not (tmp_path / "harm").exists()
+
+
 @pytest.mark.parametrize("name", ["cifar11", "a/b", "../data/cifar10", ""])
 def test_an_unknown_name_gets_a_sentence(tmp_path, name):
     with pytest.raises(
@@ -256,6 +271,8 @@ def test_statistics_are_measured_exactly():
 def test_statistics_are_quoted_for_cifar_and_safe_without_contrast():
     cifar = DataSet.from_arrays("cifar10", **_arrays())
     assert cifar.statistics() == ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+    cifar = DataSet.from_arrays("cifar100", **_arrays())
+    assert cifar.statistics() == ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
     black = _arrays()
     black["x_train"][..., 1] = 7
     mean, std = DataSet.from_arrays("mine", **black).statistics()
@@ -390,6 +407,13 @@ def test_streams_are_not_identical():
     assert len({batch[0].numpy().tobytes() for batch in seen}) == len(seen)
     orders = [_batches(_part(name=name), seed=seed).indices(0) for name in "ab" for seed in (0, 1)]
     assert len({tuple(order.tolist()) for order in orders}) == len(orders)
+
+
+@pytest.mark.parametrize("options", [{"crop": 0}, {"crop": 0, "flip": False}])
+def test_labels_stay_with_their_images(options):
+    for images, labels in _batches(_part(), 8, **options).epoch(1):  # image i is filled with i
+        assert images[:, 0, 0, 0].round().long().tolist() == labels.tolist()
+        assert labels.tolist() != sorted(labels.tolist())
 
 
 def test_unshuffled_batches_are_in_order():

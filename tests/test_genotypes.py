@@ -269,6 +269,13 @@ def test_a_malformed_genotype_is_answered_in_one_sentence(text):
     assert type(error.value) is ValueError
 
 
+def test_a_genotype_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="not valid JSON"):
+        Genotype.from_json("__import__('os').mkdir('harm') or int('x')")
+    assert not (tmp_path / "harm").exists()
+
+
 def test_what_a_genotype_may_hold_beyond_the_usual():
     # Any number of edges a node, the same input twice, another number of nodes in each cell.
     genotype = Genotype([[("a", 0)] * 3], [[["b", 1]], [["c", 2]]])

@@ -286,6 +286,25 @@ def test_error_of_finite_differences(smooth):
     assert error(1e-3) < 1e-5
 
 
+@pytest.mark.parametrize("radius", [0.01, 0.3])
+def test_the_step_of_the_difference_is_the_radius(radius):
+    """Both passes are at w +- R v with R = radius / ||v||, over all tensors of w together."""
+    _, _, _, c, w, alpha, _, train_loss, valid_loss = _quadratic(1, 6, 3)
+    asked = []
+
+    def watched(w, alpha):
+        asked.append(torch.cat([t.detach().flatten() for t in w]))
+        return train_loss(w, alpha)
+
+    parts = [w[:2], w[2:].view(2, 2)]
+    hypergradient(watched, valid_loss, parts, [alpha], radius=radius)  # at xi = 0: w' = w
+    v = torch.autograd.grad(valid_loss(free := [w.requires_grad_()], [alpha]), free)[0]
+    assert abs(v.norm() - 1) > 0.5  # else ||v|| might be left out
+    _, plus, minus = asked
+    torch.testing.assert_close(plus - w.detach(), radius * v / v.norm())
+    torch.testing.assert_close(minus - w.detach(), -radius * v / v.norm())
+
+
 def test_the_default_radius_is_the_papers(smooth):
     found = hypergradient(*smooth.losses, smooth.w, smooth.alpha, xi=XI)
     same = hypergradient(*smooth.losses, smooth.w, smooth.alpha, xi=XI, radius=0.01)

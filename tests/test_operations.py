@@ -56,6 +56,8 @@ def test_operation(name, stride, searching):
             assert expected.shape == (3, 4, ceil(size[0] / stride), ceil(size[1] / stride))
             assert plain.finished()
             torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10)
+            if training:
+                torch.testing.assert_close(list(module.buffers()), plain.moved)
 
 
 @pytest.mark.parametrize("name", DARTS_OPERATIONS)

@@ -1,6 +1,7 @@
 """Profiles, checkpoints, records: what stands around the two loops."""
 
 import dataclasses
+import itertools
 import json
 import os
 
@@ -378,6 +379,15 @@ def test_what_is_no_checkpoint(tmp_path, monkeypatch, kind):
     assert not (tmp_path / "harm").exists()
 
 
+def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state = {"format": "dartslib-checkpoint-1", "config": "", "loop": _Harmful()}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError):
+        drive(_search(epochs=1), tmp_path, resume=True, progress=False)
+    assert not (tmp_path / "harm").exists()
+
+
 def test_a_folder_in_use(tmp_path):
     drive(_search(epochs=1), tmp_path, progress=False)
     before = (tmp_path / "checkpoint.pt").read_bytes()
@@ -426,6 +436,19 @@ def test_a_record_is_finished_with_its_meta(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="'one'") as error:
         records.load("one", tmp_path)
     assert is_one_sentence(error.value)
+
+
+def test_meta_is_written_last(tmp_path, monkeypatch):
+    # Whatever fails before, a record that is not whole does not count as one.
+    for step in ("write_whole", "write_text"):
+        with monkeypatch.context() as patch, pytest.raises(_Stops):
+            patch.setattr(records, step, _stops)
+            records.save(Record("one", {}, {"step": np.arange(3)}, DARTS_V1), tmp_path)
+        assert not (tmp_path / "meta.json").exists()
+
+
+def _stops(path, *_):
+    raise _Stops(path)
 
 
 def test_no_pickled_objects_in_a_history(tmp_path):
@@ -477,6 +500,34 @@ def test_a_search_and_its_record(tmp_path, noise, method):
     assert search_again == found.genotype == done.genotype
 
 
+def test_what_a_search_is_given(tmp_path, noise, monkeypatch):
+    """Both halves, distinct, of the size asked for, without the held-out images, and augmented."""
+    given = []
+    init = Search.__init__
+
+    def watching(self, config, train, valid, **options):
+        given.extend([train, valid])
+        init(self, config, train, valid, **options)
+
+    monkeypatch.setattr(Search, "__init__", watching)
+    config = SearchConfig(**TINY_SEARCH, dataset="noise", half=12, held_out=0.2, seed=5)
+    run_search(config, tmp_path, device="cpu")
+    train, valid = given
+    expected = parts(_noise_set(), 12, 0.2)
+    for batches, part in ((train, expected.search_train), (valid, expected.search_valid)):
+        assert batches.part.name == part.name
+        assert torch.equal(batches.part.images, part.images)
+        assert torch.equal(batches.part.labels, part.labels)
+        assert (batches.shuffle, batches.crop, batches.flip) == (True, 4, True)
+        assert (batches.cutout, batches.batch_size, batches.seed) == (0, 4, 5)
+    apart = [
+        {image.tobytes() for image in part.images.numpy()}
+        for part in (train.part, valid.part, expected.compare_valid)
+    ]
+    assert [len(images) for images in apart] == [12, 12, 8]
+    assert len(set.union(*apart)) == 12 + 12 + 8
+
+
 def test_a_training_and_its_record(tmp_path, noise, monkeypatch):
     seen = []
     init = Training.__init__
@@ -513,6 +564,15 @@ def test_a_training_and_its_record(tmp_path, noise, monkeypatch):
     assert 0 <= final.meta["result"]["test_accuracy"] <= 1
 
 
+def test_the_last_accuracy_is_reported_not_the_best(tmp_path, noise, monkeypatch):
+    figures = iter([(1.0, 0.25), (0.5, 0.75), (0.8, 0.5)])
+    monkeypatch.setattr(Training, "evaluate", lambda self, batches: next(figures))
+    config = TrainConfig(**TINY_TRAIN | {"epochs": 3}, dataset="noise", part="compare")
+    found = run_training(config, CELL, tmp_path, device="cpu")
+    assert found.history["valid_accuracy"].tolist() == [0.25, 0.75, 0.5]
+    assert found.meta["result"]["valid_accuracy"] == 0.5
+
+
 def test_test_images_are_used_once(tmp_path, noise, monkeypatch):
     asked = []
     evaluation_batches = DataSet.evaluation_batches
@@ -534,6 +594,11 @@ def test_test_images_are_used_once(tmp_path, noise, monkeypatch):
 def test_a_run_stopped_twice_names_every_stretch(tmp_path, noise, monkeypatch):
     config = SearchConfig(**TINY_SEARCH, dataset="noise")
     whole = run_search(config, tmp_path / "whole", device="cpu")
+    for name in ("commit", "machine", "versions"):  # another one in each stretch
+        count = itertools.count(1)
+        monkeypatch.setattr(
+            driving, name, lambda *_, name=name, count=count: f"{name} {next(count)}"
+        )
     monkeypatch.setattr(driving, "EVERY_SECONDS", 0.0)
     drive_often = running.drive
     monkeypatch.setattr(running, "drive", lambda *a, **k: drive_often(*a, **k, every_seconds=0.0))
@@ -552,7 +617,8 @@ def test_a_run_stopped_twice_names_every_stretch(tmp_path, noise, monkeypatch):
     monkeypatch.setattr(Search, "advance", advance)
     done = run_search(config, tmp_path / "run", resume=True, device="cpu")
     assert done.meta["from_steps"] == [0, 4, 9]
-    assert len(done.meta["machines"]) == 3
+    for name in ("commits", "machines", "versions"):
+        assert [entry[-1] for entry in done.meta[name]] == ["1", "2", "3"]
     assert done.genotype == whole.genotype
     assert done.meta["result"] == whole.meta["result"]
     for name, values in whole.history.items():

@@ -285,7 +285,21 @@ def test_losses_and_accuracies_are_means_since_the_last_record():
             assert record[name] == pytest.approx(np.mean([r[name] for r in own]))
 
 
-@pytest.mark.parametrize(("batches", "records"), [(5, 5), (7, 5), (3, 100), (10, 1), (9, 2)])
+def test_validation_figures_are_of_the_validation_batch():
+    config = SearchConfig(**TINY | {"epochs": 1})
+    sources = Noise(1, images=40), Noise(1, images=40, seed=2)
+    first, again = (Search(config, *sources, image_size=8) for _ in range(2))
+    _, record = first
+    images, labels = sources[1].at(0)
+    scores = again.supernet(images, again.architecture.weights())  # as at the first step
+    assert record["valid_accuracy"] == pytest.approx((scores.argmax(1) == labels).float().mean())
+    assert record["valid_loss"] == pytest.approx(F.cross_entropy(scores, labels).item())
+    assert record["valid_accuracy"] != record["train_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("batches", "records"), [(5, 5), (7, 5), (7, 4), (3, 100), (10, 1), (9, 2)]
+)
 def test_about_as_many_records_as_asked_for(batches, records, monkeypatch):
     monkeypatch.setattr(Search, "advance", lambda self: setattr(self, "step", self.step + 1))
     monkeypatch.setattr(
@@ -343,6 +357,9 @@ def test_a_stopped_search_goes_on_to_the_bit(method, stop):
 
     assert resumed.train.asked == list(range(stop, 6))
     assert _same(whole.state_dict(), resumed.state_dict())
+    # And what a state_dict might leave out: running statistics, alpha, both optimizers.
+    for name in ("supernet", "architecture", "w_optimizer", "alpha_optimizer"):
+        assert _same(dict(getattr(whole, name).state_dict()), getattr(resumed, name).state_dict())
     assert whole.history["step"] == resumed.history["step"] == [0, 2, 4, 6]
     assert stack(resumed.history["step"]).dtype == np.int64
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plain import Plain, is_one_sentence, random_tables
+from plain import Plain, is_one_sentence, random_tables, reducing
 from torch.nn import functional as F
 
 from dartslib.networks import count_multiply_adds, count_weights
@@ -19,10 +19,6 @@ CASES = {
     "paper, 64 pixels": (SearchSpace.darts(), 1, 2, 3, 64, "linear", (0, 1)),
     "no reduction": (SearchSpace(2), 3, 1, 3, 9, "linear", ()),
 }
-
-
-def _reductions(layers, reductions):
-    return (layers // 3, 2 * layers // 3) if reductions is None else reductions
 
 
 def _supernet(space, channels, layers, in_channels, size, head, reductions):
@@ -63,10 +59,13 @@ def test_outputs_and_gradients(case, training):
     scores = net(images, architecture.weights())
     plain = Plain(net.parameters(), buffers, searching=True, training=training)
     tables = {name: alpha.softmax(-1) for name, alpha in architecture.logits.items()}
-    expected = plain.supernet(images, tables, space, layers, _reductions(layers, reductions))
+    cells = reducing(layers, reductions)
+    expected = plain.supernet(images, tables, space, layers, cells)
     assert plain.finished()
     assert scores.shape == (2, 5)
-    torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(scores, expected, rtol=1e-10, atol=1e-10)
+    statistics = plain.moved if training else buffers
+    torch.testing.assert_close(list(net.buffers()), statistics, rtol=1e-10, atol=1e-10)
 
     inputs = [*architecture.alpha, *net.parameters()]
     ours, theirs = (
@@ -74,12 +73,10 @@ def test_outputs_and_gradients(case, training):
         for output in (scores, expected)
     )
     for gradient, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(gradient, other, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(gradient, other, rtol=1e-10, atol=1e-10)
     assert architecture.logits["normal"].shape == (len(space.edges), len(space.operations))
-    if len(_reductions(layers, reductions)) == 0:
-        assert not ours[1].any()  # no reduction cell: its alpha has no gradient
-    elif len(set(_reductions(layers, reductions))) < layers:
-        assert ours[0].any() and ours[1].any()
+    # A cell type that the network lacks has no gradient, and the others have one.
+    assert [bool(gradient.any()) for gradient in ours[:2]] == [len(cells) < layers, len(cells) > 0]
 
 
 def test_the_papers_search_network_has_1930618_weights():

@@ -128,6 +128,10 @@ def test_long_trainings_give_about_as_many_records_as_asked_for(monkeypatch):
     assert len(steps) == 100 and steps[-1] == 2400
 
 
+def test_the_last_step_has_a_record():
+    assert [r["step"] for r in _training(batches=5, epochs=1, records=2)] == [2, 4, 5]
+
+
 def test_means_since_the_last_record():
     fine = list(_training(batches=4))
     coarse = list(_training(batches=4, records=2))
@@ -215,6 +219,8 @@ def test_a_stopped_training_goes_on_to_the_bit(stop):
     list(resumed)
     assert resumed.batches.asked == list(range(stop, 6))
     assert _same(whole.state_dict(), resumed.state_dict())
+    for name in ("network", "optimizer"):  # and what a state_dict might leave out
+        assert _same(dict(getattr(whole, name).state_dict()), getattr(resumed, name).state_dict())
     assert resumed.history["step"] == [2, 4, 6]
     assert resumed.history["evaluation_step"] == [3, 6]
 
