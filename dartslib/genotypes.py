@@ -169,14 +169,12 @@ def choices(
             predecessors.
 
     Raises:
-        ValueError: no operation but none, no edge to keep, or tables that are not of the space.
+        ValueError: no edge to keep, or tables that are not of the space.
     """
     if edges_per_node < 1:
         raise ValueError(f"A node keeps 1 edge or more, not edges_per_node={edges_per_node}.")
     shape = len(space.edges), len(space.operations)
     real = [k for k, name in enumerate(space.operations) if name != "none"]
-    if not real:
-        raise ValueError("Only none is left to derive from: add an operation to the space.")
     found = []
     for cell_type in CELL_TYPES:
         table = as_array(probabilities[cell_type])

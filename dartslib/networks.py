@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dartslib.genotypes import Genotype, Nodes
-from dartslib.operations import build
+from dartslib.operations import build, check_name
 from dartslib.supernet import adjust, check_sizes, classifier, reduction_cells, stem
 
 
@@ -138,17 +138,12 @@ class FinalNetwork(nn.Module):
         super().__init__()
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path is a probability from 0 to below 1, not {drop_path}.")
+        for edges in genotype.normal + genotype.reduction:  # few cells may use only one of the two
+            for name, _ in edges:
+                check_name(name)
         self.drop_path, self.generator = drop_path, None
         reducing = reduction_cells(layers, reductions)
-        check_sizes(
-            head,
-            reducing,
-            channels=channels,
-            layers=layers,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-        )
+        check_sizes(head, reducing, channels, layers, num_classes, in_channels, image_size)
         self.stem = stem(in_channels, channels)
         self.auxiliary_cell = 2 * layers // 3
         self.auxiliary_head: nn.Module | None = None

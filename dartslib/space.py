@@ -49,7 +49,7 @@ class SearchSpace:
         edges: the pairs (source state, target state), by target, then source.
 
     Raises:
-        ValueError: not 1 to 32 nodes, no operation, or an operation named twice.
+        ValueError: not 1 to 32 nodes, no operation but none, or an operation named twice.
     """
 
     nodes: int = 3
@@ -64,8 +64,8 @@ class SearchSpace:
         names = self.operations
         if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
             raise ValueError(f"operations must be a list of operation names, not {repr(names)}.")
-        if not names:
-            raise ValueError("operations must name at least one operation, and it is empty.")
+        if not set(names) - {"none"}:
+            raise ValueError("operations must name at least one operation other than none.")
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise ValueError(f"operations names {repr(twice[0])} twice: name each once.")

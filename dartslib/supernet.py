@@ -7,7 +7,6 @@ and summed, and stays the reference for any faster way to run it.
 
 from collections.abc import Collection, Sequence
 from numbers import Integral
-from reprlib import repr  # of a long value, no more than a sentence can hold
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ LIMITS = {
 LARGEST_FOR_MLP = 64  # pixels: the first layer of the report's head grows with the image's area
 
 
-def check_sizes(head: str, reducing: Collection[int], **sizes: int) -> None:
+def check_sizes(head: str, reducing: Collection[int], *sizes: int) -> None:
     """Refuses sizes that no network can have, before memory is taken for one.
 
     Every reduction halves the map, and two pixels a side must be left.
@@ -35,17 +34,18 @@ def check_sizes(head: str, reducing: Collection[int], **sizes: int) -> None:
     Args:
         head: of the network.
         reducing: the cells that reduce.
-        sizes: those of `LIMITS`, all of them.
+        sizes: those that `LIMITS` names, in its order.
 
     Raises:
         ValueError: a size outside of its limits, or images too small or too large.
     """
-    for name, (low, high) in LIMITS.items():
-        if not isinstance(sizes[name], Integral) or not low <= sizes[name] <= high:
+    for (name, (low, high)), size in zip(LIMITS.items(), sizes, strict=True):
+        if not isinstance(size, Integral) or not low <= size <= high:
             raise ValueError(
-                f"{name} must be a whole number from {low} to {high}, not {repr(sizes[name])}."
+                f"{name} must be a whole number from {low} to {high}, not {size!r:.40}."
             )
-    size, most = sizes["image_size"], (int(sizes["image_size"]) - 1).bit_length() - 1
+    size = int(sizes[-1])  # of an image
+    most = (size - 1).bit_length() - 1
     if len(reducing) > most:
         raise ValueError(
             f"Images of {size} pixels a side are too small for {len(reducing)} reductions: use "
@@ -100,11 +100,11 @@ def reduction_cells(layers: int, reductions: Sequence[int] | None = None) -> fro
     """Which cells reduce: those at one and two thirds of the depth, unless they are named."""
     low, high = LIMITS["layers"]
     if not isinstance(layers, Integral) or not low <= layers <= high:
-        raise ValueError(f"layers must be a whole number from {low} to {high}, not {repr(layers)}.")
+        raise ValueError(f"layers must be a whole number from {low} to {high}, not {layers!r:.40}.")
     found = (layers // 3, 2 * layers // 3) if reductions is None else reductions
     if any(not 0 <= cell < layers for cell in found):
         raise ValueError(
-            f"reductions must name cells from 0 to {layers - 1}, not {repr(tuple(found))}."
+            f"reductions must name cells from 0 to {layers - 1}, not {tuple(found)!r:.40}."
         )
     return frozenset(found)
 
@@ -190,15 +190,7 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = space
         reducing = reduction_cells(layers, reductions)
-        check_sizes(
-            head,
-            reducing,
-            channels=channels,
-            layers=layers,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-        )
+        check_sizes(head, reducing, channels, layers, num_classes, in_channels, image_size)
         self.stem = stem(in_channels, channels)
         c_before = c_last = 3 * channels
         self.cells = nn.ModuleList()

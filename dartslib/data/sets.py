@@ -8,7 +8,9 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from reprlib import repr  # of a long value, no more than a sentence can hold
 
@@ -212,9 +214,15 @@ def _download(name: str, path: Path) -> DataSet:
             f"Downloading {name} needs torchvision: run `pip install torchvision`, or {instead}."
         ) from None
     source = getattr(datasets, DOWNLOADED[name])
+    root, raw = str(path.parent), path.parent / DOWNLOADED[name] / "raw"  # raw: mnist only
+    made = [folder for folder in (raw, raw.parent, path.parent) if not folder.exists()]
     try:
-        halves = [source(str(path.parent), train=train, download=True) for train in (True, False)]
+        with redirect_stdout(StringIO()):  # where torchvision says that it tries again
+            halves = [source(root, train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError) as error:  # no network; a broken download
+        for folder in made:
+            with suppress(OSError):  # it is not there, or something is in it
+                folder.rmdir()
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".: ")
         raise FileNotFoundError(
             f"{name} could not be downloaded ({reason}) and there is no {path}: {instead}."

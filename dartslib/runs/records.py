@@ -9,8 +9,10 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from reprlib import repr  # of a long value, no more than a sentence can hold
 from typing import Any
 from zipfile import BadZipFile
 
@@ -65,6 +67,13 @@ def check_name(name: str | None) -> None:
         )
 
 
+def _nearest(name: str, all_names: list[str]) -> str:
+    if not all_names:
+        return "and no other, so start in the folder of the project's checkout"
+    (nearest,) = get_close_matches(name, all_names, n=1, cutoff=0)
+    return f"choose one of the {len(all_names)} that records.names() gives, such as {nearest}"
+
+
 def names(folder: Path = RECORDED) -> list[str]:
     """The records of a folder, sorted; a folder without meta.json is none."""
     return sorted(path.parent.name for path in folder.glob("*/meta.json"))
@@ -82,7 +91,7 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
         path = folder / name
     if not (path / "meta.json").is_file():
         raise FileNotFoundError(
-            f"There is no record {str(name)!r}; there are {', '.join(names(folder)) or 'none'}."
+            f"There is no record {repr(str(name))}: {_nearest(str(name), names(folder))}."
         )
     history, genotype = {}, None
     try:
