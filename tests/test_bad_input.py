@@ -179,7 +179,7 @@ def _said(*words):
     assert result.exit_code == 2, result.output
     text = re.sub("[│╭╮╰╯─]+", " ", result.stderr)
     if "Usage:" in text:
-        text = " ".join(text.split("Error")[-1].split())
+        text = " ".join(text.split("Error")[-1].split()).rstrip(".") + "."
     return text.strip()
 
 
@@ -490,7 +490,7 @@ def test_too_little_memory(there, monkeypatch, error):
 @pytest.mark.parametrize("words", [["train"], ["transfer", "--genotype"], ["serach"]])
 def test_what_typer_refuses(there, words):
     result = CliRunner().invoke(app, words)
-    assert result.exit_code == 2 and "Usage" in result.stderr
+    assert result.exit_code == 2 and "Error" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -549,7 +549,7 @@ def test_another_commit_machine_and_version_go_on_and_are_recorded(there, tmp_pa
     assert meta["commits"][0] == "0" * 40 != meta["commits"][1]
     assert [machine["processor"] == "abacus" for machine in meta["machines"]] == [True, False]
     assert meta["versions"][0] == {"torch": "1.0"}
-    assert meta["versions"][1]["torch"] == torch.__version__
+    assert meta["versions"][1] == driving.versions()
 
 
 def test_resuming_in_an_empty_folder_begins(there, tmp_path):
@@ -573,7 +573,7 @@ TAG = "!!python/object/apply:os.mkdir [harm]"  # what a careless YAML loader wou
 
 
 def _pickled():
-    return pickle.dumps({"format": driving.FORMAT, "config": _Harm(), "loop": _Harm()})
+    return pickle.dumps({"format": driving.FORMAT, "loop": _Harm()}, protocol=2)
 
 
 def _checkpoint(new):
