@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from pydantic import ValidationError
 
 app = typer.Typer(
     help="Differentiable architecture search: find cells, train and transfer them.",
@@ -53,14 +52,24 @@ def _one_sentence() -> Iterator[None]:
     """Turns the errors that bad input can cause into one sentence."""
     try:
         yield
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "the settings"
-        message = (
-            f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}, not {repr(first['input'])[:60]}."
-        )
-    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+    except OSError as error:
         message = str(error)
+        if error.strerror:  # the system's own, such as "[Errno 13] Permission denied: 'x'"
+            name = str(error.filename or "A file")[:100]
+            message = (
+                f"{name} cannot be used ({error.strerror}): look at its name, its rights and the "
+                "room on the disk, or give another."
+            )
+    except (ValueError, FloatingPointError, ImportError) as error:
+        message = str(error)
+    except (MemoryError, RuntimeError) as error:
+        # torch says so in a RuntimeError, of the processor's memory and of a GPU's
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        message = (
+            "There is not enough memory for this run: choose a smaller batch_size, or fewer "
+            "channels, layers or nodes."
+        )
     except KeyboardInterrupt:
         message = "Stopped; go on with --resume."
     else:
@@ -84,7 +93,7 @@ def _overrides(words: list[str], **options: Any) -> dict[str, Any]:
 
 
 def _finish(record: Any, folder: Path, name: str | None) -> None:
-    if name:
+    if name is not None:
         from dartslib.runs import records
 
         records.save(record, records.RECORDED / name)
@@ -109,9 +118,11 @@ def search(
 ) -> None:
     """Search for a cell; leaves genotype.json, history.npz and meta.json in the run's folder."""
     with _one_sentence():
+        from dartslib.runs import records
         from dartslib.runs.profiles import PROFILES
         from dartslib.runs.running import run_search
 
+        records.check_name(record)
         base = PROFILES[profile].search
         changes = _overrides(set_, dataset=data, method=method)
         config = type(base)(**(base.model_dump() | {"seed": seed} | changes))
@@ -144,9 +155,11 @@ def _train(
     data_folder: Path,
 ) -> None:
     with _one_sentence():
+        from dartslib.runs import records
         from dartslib.runs.profiles import PROFILES
         from dartslib.runs.running import find_genotype, run_training
 
+        records.check_name(record)
         base = getattr(PROFILES[profile], kind)
         changes = _overrides(set_, dataset=data)
         config = type(base)(**(base.model_dump() | {"seed": seed} | changes))

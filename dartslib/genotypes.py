@@ -9,26 +9,31 @@ The JSON form of a genotype, the only one that is read or written:
      "reduction": [[["max_pool_3x3", 0], ["max_pool_3x3", 1]], …]}
 
 One list a node, in it one [operation, input state] an edge, strongest first. States are numbered
-as in `SearchSpace`. The cell's output is the concatenation of all its nodes.
+as in `SearchSpace`. The cell's output is the concatenation of all its nodes. A cell has 1 to 32
+nodes, a node any number of edges from 1; a text has at most a million characters.
 """
 
 import json
 from dataclasses import dataclass
 from math import nan
+from reprlib import repr  # of a long or deep value, no more than a sentence can hold
 from typing import Any
 
 import numpy as np
 
-from dartslib.space import CELL_TYPES, SearchSpace
+from dartslib.space import CELL_TYPES, MOST_NODES, SearchSpace
 
 FORMAT, VERSION = "dartslib-genotype", 1
+MOST_TEXT = 1_000_000  # characters: a cell of 32 nodes with seven operations an edge has a sixth
 Nodes = tuple[tuple[tuple[str, int], ...], ...]
 
 
 def _nodes(cell_type: str, value: Any) -> Nodes:
     """Checks the nodes of one cell; any number of edges a node, at least one."""
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"The genotype's {cell_type} cell must be a list of at least one node.")
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_NODES:
+        raise ValueError(
+            f"The genotype's {cell_type} cell must be a list of 1 to {MOST_NODES} nodes."
+        )
     nodes = []
     for state, edges in enumerate(value, start=2):
         where = f"node {state - 1} of the {cell_type} cell"
@@ -43,15 +48,27 @@ def _nodes(cell_type: str, value: Any) -> Nodes:
             ):
                 raise ValueError(
                     f"In the genotype, an edge of {where} must be [operation name, input state], "
-                    f"not {repr(edge)[:60]}."
+                    f"not {repr(edge)}."
                 )
             if not 0 <= edge[1] < state:
                 raise ValueError(
-                    f"In the genotype, {where} reads state {str(edge[1])[:20]}; "
+                    f"In the genotype, {where} reads state {repr(edge[1])}; "
                     f"it can read 0 to {state - 1}."
                 )
         nodes.append(tuple((operation, source) for operation, source in edges))
     return tuple(nodes)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Of two equal keys json takes the last, and a reader sees the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,8 @@ class Genotype:
         normal, reduction: one tuple a node, in it one (operation, input state) an edge.
 
     Raises:
-        ValueError: a node without input, or one that reads itself or a later state.
+        ValueError: a node without input, or one that reads itself or a later state; not 1 to 32
+            nodes.
     """
 
     normal: Nodes
@@ -87,21 +105,26 @@ class Genotype:
         return "{\n  " + ",\n  ".join(rows) + "\n}\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "Genotype":
+    def from_json(cls, text: str | bytes) -> "Genotype":
         """Reads and checks the documented form.
 
         Raises:
             ValueError: the text is not JSON, not a genotype, or one that cannot be built.
         """
+        if isinstance(text, str | bytes) and len(text) > MOST_TEXT:
+            raise ValueError(
+                f"This is not a genotype: it has {len(text):,} characters, and a genotype has at "
+                f"most {MOST_TEXT:,}."
+            )
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"The genotype is not valid JSON ({error}).") from None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError(f'This is not a genotype: it lacks "format": "{FORMAT}".')
         if data.get("version") != VERSION:
             raise ValueError(
-                f"This genotype has version {repr(data.get('version'))[:20]}; this dartslib reads "
+                f"This genotype has version {repr(data.get('version'))}; this dartslib reads "
                 f"version {VERSION}."
             )
         missing = [cell_type for cell_type in CELL_TYPES if cell_type not in data]
@@ -142,14 +165,25 @@ def choices(
         probabilities: cell type -> (edges, operations), after the softmax over all operations,
             none included: none takes its share before edges are compared (as the paper's code).
         space: the space the rows and columns belong to.
-        edges_per_node: how many edges a node keeps; fewer where it has fewer predecessors.
+        edges_per_node: how many edges a node keeps, 1 or more; fewer where it has fewer
+            predecessors.
+
+    Raises:
+        ValueError: no edge to keep, or tables that are not of the space.
     """
+    if edges_per_node < 1:
+        raise ValueError(f"A node keeps 1 edge or more, not edges_per_node={edges_per_node}.")
+    shape = len(space.edges), len(space.operations)
     real = [k for k, name in enumerate(space.operations) if name != "none"]
-    if not real:
-        raise ValueError("Only none is left to derive from: add an operation to the space.")
     found = []
     for cell_type in CELL_TYPES:
-        table = as_array(probabilities[cell_type])[:, real]
+        table = as_array(probabilities[cell_type])
+        if table.shape != shape or not np.isfinite(table).all():
+            raise ValueError(
+                f"The probabilities of the {cell_type} cell must be {shape[0]} edges x {shape[1]} "
+                f"operations of finite numbers, not {table.shape}: give those of this space."
+            )
+        table = table[:, real]
         ranked = np.argsort(-table, axis=1, kind="stable")
         best = table.max(axis=1)
         second = np.sort(table, axis=1)[:, -2] if len(real) > 1 else np.full(len(table), nan)
@@ -186,7 +220,10 @@ def derive(
     Args:
         architecture: an `Architecture`, or its probabilities (then give `space`).
         space: the space of the probabilities; an `Architecture` knows its own.
-        edges_per_node: how many edges a node keeps.
+        edges_per_node: how many edges a node keeps, 1 or more.
+
+    Raises:
+        ValueError: as `choices`.
     """
     if space is None:
         space, probabilities = architecture.space, architecture.probabilities()

@@ -74,7 +74,7 @@ def hypergradient(
             differentiated twice.
     """
     if method not in METHODS:
-        raise ValueError(f"Unknown method {method!r}; there are {', '.join(METHODS)}.")
+        raise ValueError(f"There is no method {method!r}: choose one of {', '.join(METHODS)}.")
     if not 0 <= xi < float("inf"):
         raise ValueError(f"xi must be a finite number from 0 up, not {xi}.")
     fixed_w = [p.detach() for p in w]

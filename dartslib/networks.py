@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dartslib.genotypes import Genotype, Nodes
-from dartslib.operations import build
-from dartslib.supernet import adjust, classifier, reduction_cells, stem
+from dartslib.operations import build, check_name
+from dartslib.supernet import adjust, check_sizes, classifier, reduction_cells, stem
 
 
 def drop_paths(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
@@ -85,7 +85,7 @@ class AuxiliaryHead(nn.Sequential):
         if size < 8:
             raise ValueError(
                 f"The auxiliary head needs a map of at least 8 x 8 pixels, and it would stand on "
-                f"{size} x {size}: set auxiliary=False or use larger images."
+                f"{size} x {size}: leave it out (auxiliary=0) or use larger images."
             )
         super().__init__(
             nn.ReLU(),
@@ -107,18 +107,19 @@ class FinalNetwork(nn.Module):
 
     Args:
         genotype: what the cells are.
-        channels: C of the first cells; a reduction cell doubles it.
-        layers: number of cells; 14 in the report, 20 in the paper.
-        num_classes: class scores.
+        channels, layers, num_classes, in_channels, image_size, reductions: as in
+            `dartslib.Supernet`, with the same limits; 14 layers in the report, 20 in the paper.
         head: "linear" or "mlp" (first layer 4096 wide, as in the report).
-        auxiliary: a second classifier after cell 2 * layers // 3, for training.
+        auxiliary: a second classifier after cell 2 * layers // 3, for training. The map there must
+            be at least 8 x 8 pixels.
         drop_path: probability with which an edge's output is dropped, per sample; an attribute
-            that a training loop may change. Identities are never dropped.
-        in_channels, image_size: of the images.
-        reductions: which cells reduce; None means layers // 3 and 2 * layers // 3, () none.
+            that a training loop may change, from 0 to below 1. Identities are never dropped.
 
     Attributes:
         generator: draws the drop paths; torch's global CPU generator if None.
+
+    Raises:
+        ValueError: a size outside of these limits, an unknown operation or head.
     """
 
     def __init__(
@@ -137,9 +138,13 @@ class FinalNetwork(nn.Module):
         super().__init__()
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path is a probability from 0 to below 1, not {drop_path}.")
+        for edges in genotype.normal + genotype.reduction:  # few cells may use only one of the two
+            for name, _ in edges:
+                check_name(name)
         self.drop_path, self.generator = drop_path, None
-        self.stem = stem(in_channels, channels)
         reducing = reduction_cells(layers, reductions)
+        check_sizes(head, reducing, channels, layers, num_classes, in_channels, image_size)
+        self.stem = stem(in_channels, channels)
         self.auxiliary_cell = 2 * layers // 3
         self.auxiliary_head: nn.Module | None = None
         c_before = c_last = 3 * channels

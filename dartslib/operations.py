@@ -10,6 +10,7 @@ the final network BatchNorm has its scale and pools have no BatchNorm.
 """
 
 from collections.abc import Callable
+from reprlib import repr  # of a long value, no more than a sentence can hold
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +53,16 @@ def build(name: str, channels: int, stride: int = 1, searching: bool = True) -> 
     Raises:
         ValueError: no operation has that name.
     """
-    if name not in OPERATIONS:
-        raise ValueError(f"Unknown operation {name!r}; there are {', '.join(sorted(OPERATIONS))}.")
+    check_name(name)
     return OPERATIONS[name](channels, stride, searching)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless an operation has that name."""
+    if name not in OPERATIONS:
+        raise ValueError(
+            f"There is no operation {repr(name)}: choose one of {', '.join(OPERATIONS)}."
+        )
 
 
 def conv_bn(

@@ -13,21 +13,30 @@ What differs from the paper's code, on purpose:
 
 from collections import defaultdict
 from collections.abc import Iterator
+from difflib import get_close_matches
 from math import cos, pi
+from reprlib import repr  # of a long or deep value, no more than a sentence can hold
 from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from dartslib.genotypes import as_array, choices, entropy
 from dartslib.gradients import METHODS, BatchLoss, hypergradient
+from dartslib.operations import check_name
 from dartslib.relaxation import Architecture, Softmax
-from dartslib.space import CELL_TYPES, DARTS_OPERATIONS, REPORT_OPERATIONS, SearchSpace
-from dartslib.supernet import Supernet
+from dartslib.space import (
+    CELL_TYPES,
+    DARTS_OPERATIONS,
+    MOST_NODES,
+    REPORT_OPERATIONS,
+    SearchSpace,
+)
+from dartslib.supernet import LIMITS, Supernet, reduction_cells
 
 # 40 epochs of 390 steps at 3e-4: how far Adam can carry alpha in the report's search.
 REPORT_ALPHA_TRAVEL = 40 * 390 * 3e-4
@@ -43,11 +52,39 @@ class BatchSource(Protocol):
 
 
 class Config(BaseModel):
-    """Settings that are checked when they are made, cannot change, and go to JSON and back."""
+    """Settings that are checked when they are made, cannot change, and go to JSON and back.
+
+    Raises:
+        ValueError: the first setting that is wrong, and what it should be, in one sentence.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise ValueError(self._sentence(error.errors()[0])) from None
+
+    @classmethod
+    def _sentence(cls, error: dict[str, Any]) -> str:
+        """What pydantic says of one error in several lines."""
+        name = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "value_error":  # a sentence of our own
+            return str(error["ctx"]["error"])
+        if error["type"] == "extra_forbidden":
+            (nearest,) = get_close_matches(name, cls.model_fields, n=1, cutoff=0)
+            return (
+                f"There is no setting {repr(name)}: choose one of {cls.__name__}'s, such as "
+                f"{nearest}."
+            )
+        said = error["msg"][0].lower() + error["msg"][1:]
+        return f"{name}: {said}, not {repr(error['input'])}."
+
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SearchConfig(Config):
@@ -59,15 +96,15 @@ class SearchConfig(Config):
     """Images in each half; None for as many as there are."""
     held_out: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training images that the search never sees."""
-    nodes: int = Field(3, ge=1)
+    nodes: int = Field(3, ge=1, le=MOST_NODES)
     """Intermediate nodes of a cell."""
     operations: tuple[str, ...] = REPORT_OPERATIONS
     """Operations that compete on each edge."""
-    layers: int = Field(8, ge=1)
+    layers: int = Field(8, ge=1, le=LIMITS["layers"][1])
     """Cells of the supernet."""
     reductions: tuple[int, ...] | None = None
     """Which cells reduce; None for those at one and two thirds of the depth."""
-    channels: int = Field(16, ge=1)
+    channels: int = Field(16, ge=1, le=LIMITS["channels"][1])
     """Channels of the first cells."""
     head: Literal["linear", "mlp"] = "mlp"
     """Classifier: linear on the mean, or the report's MLP on the flattened map."""
@@ -91,7 +128,7 @@ class SearchConfig(Config):
     """Largest norm of w's gradient."""
     alpha_lr: float | None = Field(3e-4, gt=0)
     """Learning rate of alpha (Adam); None to keep steps x rate at the report's 4.68."""
-    alpha_betas: tuple[float, float] = (0.5, 0.999)
+    alpha_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     """Adam's betas."""
     alpha_weight_decay: float = Field(1e-3, ge=0)
     """Weight decay of alpha."""
@@ -105,6 +142,13 @@ class SearchConfig(Config):
     """How many records a run yields."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Fixes the first weights, the first alpha and all batches."""
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> "SearchConfig":
+        for name in self.space().operations:
+            check_name(name)
+        reduction_cells(self.layers, self.reductions)
+        return self
 
     def space(self) -> SearchSpace:
         """The space of these nodes and operations."""

@@ -5,8 +5,10 @@ Section 2.1 of the report, section 2.1 of Liu et al. (2019). Pure data, no torch
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from reprlib import repr  # of a long or deep value, no more than a sentence can hold
 
 CELL_TYPES = ("normal", "reduction")
+MOST_NODES = 32  # of a cell: its edges grow with the square, 560 at 32
 
 # In the report's order (section 4.2); sep_conv and dil_conv are its separable and dilated
 # separable convolutions, skip_connect its identity, none its zero.
@@ -42,12 +44,12 @@ class SearchSpace:
     last cell (c_{k-1}), 2, 3, … are the intermediate nodes. Every node sees all earlier states.
 
     Attributes:
-        nodes: how many intermediate nodes a cell has; 3 in the report, 4 in the paper.
+        nodes: how many intermediate nodes a cell has, 1 to 32; 3 in the report, 4 in the paper.
         operations: the names that compete on every edge, in the order of alpha's columns.
         edges: the pairs (source state, target state), by target, then source.
 
     Raises:
-        ValueError: no node, no operation, or an operation named twice.
+        ValueError: not 1 to 32 nodes, no operation but none, or an operation named twice.
     """
 
     nodes: int = 3
@@ -55,12 +57,18 @@ class SearchSpace:
     edges: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.nodes, int) or self.nodes < 1:
-            raise ValueError(f"A cell needs at least one node, not {self.nodes!r}: set nodes >= 1.")
-        if isinstance(self.operations, str) or not self.operations:
-            raise ValueError("operations must be a sequence of at least one operation name.")
-        if len(set(self.operations)) != len(self.operations):
-            raise ValueError(f"operations names one twice: {', '.join(self.operations)}.")
+        if not isinstance(self.nodes, int) or not 1 <= self.nodes <= MOST_NODES:
+            raise ValueError(
+                f"nodes must be a whole number from 1 to {MOST_NODES}, not {repr(self.nodes)}."
+            )
+        names = self.operations
+        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"operations must be a list of operation names, not {repr(names)}.")
+        if not set(names) - {"none"}:
+            raise ValueError("operations must name at least one operation other than none.")
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"operations names {repr(twice[0])} twice: name each once.")
         object.__setattr__(self, "operations", tuple(self.operations))
         states = range(2, 2 + self.nodes)
         edges = tuple((source, target) for target in states for source in range(target))

@@ -5,7 +5,8 @@ stem, cells, head. It is written as the lesson reads, one module an operation an
 and summed, and stays the reference for any faster way to run it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,48 @@ from torch import Tensor, nn
 from dartslib.operations import FactorizedReduce, conv_bn
 from dartslib.relaxation import MixedOperation, Tables
 from dartslib.space import SearchSpace
+
+# From and to: a larger size is a slip, which would fill the memory before anything is said.
+LIMITS = {
+    "channels": (1, 4096),
+    "layers": (1, 1000),
+    "num_classes": (1, 100_000),
+    "in_channels": (1, 4096),
+    "image_size": (2, 4096),
+}
+LARGEST_FOR_MLP = 64  # pixels: the first layer of the report's head grows with the image's area
+
+
+def check_sizes(head: str, reducing: Collection[int], *sizes: int) -> None:
+    """Refuses sizes that no network can have, before memory is taken for one.
+
+    Every reduction halves the map, and two pixels a side must be left.
+
+    Args:
+        head: of the network.
+        reducing: the cells that reduce.
+        sizes: those that `LIMITS` names, in its order.
+
+    Raises:
+        ValueError: a size outside of its limits, or images too small or too large.
+    """
+    for (name, (low, high)), size in zip(LIMITS.items(), sizes, strict=True):
+        if not isinstance(size, Integral) or not low <= size <= high:
+            raise ValueError(
+                f"{name} must be a whole number from {low} to {high}, not {size!r:.40}."
+            )
+    size = int(sizes[-1])  # of an image
+    most = (size - 1).bit_length() - 1
+    if len(reducing) > most:
+        raise ValueError(
+            f"Images of {size} pixels a side are too small for {len(reducing)} reductions: use "
+            f"{most} at most, or larger images."
+        )
+    if head == "mlp" and size > LARGEST_FOR_MLP:
+        raise ValueError(
+            f"The MLP head is for images of at most {LARGEST_FOR_MLP} pixels a side, and these "
+            f'have {size}: use head="linear".'
+        )
 
 
 def adjust(c_in: int, c_out: int, halve: bool, searching: bool) -> nn.Module:
@@ -55,11 +98,14 @@ def classifier(kind: str, channels: int, size: int, num_classes: int, width: int
 
 def reduction_cells(layers: int, reductions: Sequence[int] | None = None) -> frozenset[int]:
     """Which cells reduce: those at one and two thirds of the depth, unless they are named."""
-    if layers < 1:
-        raise ValueError(f"A network needs at least one cell: set layers >= 1, not {layers}.")
+    low, high = LIMITS["layers"]
+    if not isinstance(layers, Integral) or not low <= layers <= high:
+        raise ValueError(f"layers must be a whole number from {low} to {high}, not {layers!r:.40}.")
     found = (layers // 3, 2 * layers // 3) if reductions is None else reductions
     if any(not 0 <= cell < layers for cell in found):
-        raise ValueError(f"reductions {tuple(found)} must name cells from 0 to {layers - 1}.")
+        raise ValueError(
+            f"reductions must name cells from 0 to {layers - 1}, not {tuple(found)!r:.40}."
+        )
     return frozenset(found)
 
 
@@ -114,14 +160,19 @@ class Supernet(nn.Module):
 
     Args:
         space: the search space.
-        channels: C of the first cells; a reduction cell doubles it. 16 in report and paper.
-        layers: number of cells; 8 in report and paper.
-        num_classes: class scores.
+        channels: C of the first cells, 1 to 4096; a reduction cell doubles it. 16 in report and
+            paper.
+        layers: number of cells, 1 to 1000; 8 in report and paper.
+        num_classes: class scores, 1 to 100,000.
         head: "linear" or "mlp", see `classifier`.
-        in_channels: 3 for color, 1 for grey.
-        image_size: height and width in pixels; matters to the MLP head only.
+        in_channels: 3 for color, 1 for grey; 1 to 4096.
+        image_size: height and width in pixels, 2 to 4096, odd ones included; more than
+            2 ** reductions, and at most 64 with the MLP head.
         reductions: which cells reduce; None means layers // 3 and 2 * layers // 3, () none.
         mixed_operation: the module of an edge; that of the relaxation in use.
+
+    Raises:
+        ValueError: a size outside of these limits, an unknown operation or head.
     """
 
     def __init__(
@@ -138,8 +189,9 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.space = space
-        self.stem = stem(in_channels, channels)
         reducing = reduction_cells(layers, reductions)
+        check_sizes(head, reducing, channels, layers, num_classes, in_channels, image_size)
+        self.stem = stem(in_channels, channels)
         c_before = c_last = 3 * channels
         self.cells = nn.ModuleList()
         for k in range(layers):

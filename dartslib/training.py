@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +26,7 @@ from dartslib.searching import (
     step_generator,
     unstack,
 )
+from dartslib.supernet import LIMITS, reduction_cells
 
 
 class TrainConfig(Config):
@@ -38,11 +39,11 @@ class TrainConfig(Config):
     are held out), which accuracy is watched on. "final": on all, tested once at the end."""
     held_out: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training images that cells are compared on."""
-    layers: int = Field(14, ge=1)
+    layers: int = Field(14, ge=1, le=LIMITS["layers"][1])
     """Cells of the network."""
     reductions: tuple[int, ...] | None = None
     """Which cells reduce; None for those at one and two thirds of the depth."""
-    channels: int = Field(16, ge=1)
+    channels: int = Field(16, ge=1, le=LIMITS["channels"][1])
     """Channels of the first cells."""
     head: Literal["linear", "mlp"] = "mlp"
     """Classifier: linear on the mean, or the report's MLP on the flattened map."""
@@ -76,6 +77,16 @@ class TrainConfig(Config):
     """How many records a run yields."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Fixes the first weights, the batches and the drop paths."""
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> "TrainConfig":
+        reduction_cells(self.layers, self.reductions)
+        if self.auxiliary and self.batch_size < 2:
+            raise ValueError(
+                "The auxiliary head needs batches of at least two images, since its BatchNorm "
+                "sees one pixel of each: set batch_size=2 or more, or auxiliary=0."
+            )
+        return self
 
     def network(
         self, genotype: Genotype, num_classes: int, in_channels: int = 3, image_size: int = 32

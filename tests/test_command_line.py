@@ -1,4 +1,4 @@
-"""The command line, from a search to a transfer, and what it says to bad input."""
+"""The command line, from a search to a transfer; bad input is in test_bad_input.py."""
 
 import os
 import subprocess
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from plain import is_one_sentence
 from typer.testing import CliRunner
 
@@ -140,75 +139,11 @@ def test_a_seed_by_set_is_a_seed(run):
 
 
 GENOTYPE = ["--genotype", "DARTS_V2"]
-BAD = {
-    "a data set that is not there": (["search", "--data", "cifar11"], "cifar11"),
-    "a folder as data set": (["search", "--data", "../secret"], "secret"),
-    "a setting that is none": (["search", "--set", "epoch=3"], "epoch"),
-    "a setting of another kind": (["search", "--set", "epochs=many"], "epochs"),
-    "a setting out of range": (["search", "--set", "w_lr=-1"], "w_lr"),
-    "a setting that is no number": (["search", "--set", "w_lr=NaN"], "w_lr"),
-    "a setting without a value": (["search", "--set", "epochs"], "NAME=VALUE"),
-    "a deep setting": (["search", "--set", "epochs=" + "[" * 50_000], "epochs"),
-    "too many images": (["search", "--set", "half=100000"], "100000"),
-    "a batch that is too large": (["search", *HALF, "--set", "batch_size=4000"], "4000"),
-    "an unknown operation": (
-        ["search", *HALF, "--set", 'operations=["conv_9x9"]'],
-        "conv_9x9",
-    ),
-    "a cell that cannot reduce": (["search", *HALF, "--set", "reductions=[7]"], "7"),
-    "a huge seed": (["search", "--set", f"seed={10**30}"], "seed"),
-    "a device that is none": (["search", "--device", "toaster"], "toaster"),
-    "a genotype that is not there": (["train", "--genotype", "no.json"], "no.json"),
-    "a genotype that is none": (["train", "--genotype", "text.json"], "JSON"),
-    "a genotype of bytes": (["train", "--genotype", "bytes.json"], "JSON"),
-    "an unknown part": (["train", *GENOTYPE, "--set", "part=test"], "part"),
-    "an auxiliary head on a small map": (
-        ["train", *GENOTYPE, "--set", "auxiliary=0.4", "--set", "reductions=[0,1]"]
-        + ["--set", "layers=3", "--data", "tiny"],
-        "auxiliary",
-    ),
-}
-
-
-@pytest.mark.parametrize(("words", "named"), BAD.values(), ids=BAD)
-def test_bad_input_is_answered_in_one_sentence(run, words, named):
-    Path("text.json").write_text("a cell")
-    Path("bytes.json").write_bytes(bytes(range(128, 256)))
-    _tiny_set(Path("data/tiny.npz"))
-    found = run(words)
-    message = found.output.strip()
-    assert found.exit_code == 2, message
-    assert "Traceback" not in message and is_one_sentence(message), message
-    assert named in message
-    assert not Path("runs").exists() or not any(Path("runs").rglob("*"))
 
 
 def _tiny_set(path):
     path.parent.mkdir(exist_ok=True)
     np.savez(path, **_tiny())
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["search", "--profile", "huge"],
-        ["search", "--method", "second_order"],
-        ["search", "--seed", "-1"],
-        ["train"],
-        ["transfer", "--genotype"],
-        ["serach"],
-    ],
-)
-def test_what_typer_refuses(run, words):
-    found = run(words)
-    assert found.exit_code == 2 and "Traceback" not in found.output
-
-
-def test_a_broken_checkpoint(run):
-    Path("run").mkdir()
-    torch.save(torch.zeros(3), "run/checkpoint.pt")
-    found = run("search", "--out", "run", "--resume", SMALL_SEARCH)
-    assert found.exit_code == 2 and is_one_sentence(found.output.strip())
 
 
 def test_a_training_that_diverges(run):

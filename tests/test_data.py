@@ -351,6 +351,8 @@ def test_test_images_are_only_in_test():
         ),
         ({"half": 51, "held_out": 0}, "choose 1 to 50"),
         ({"half": 0}, "Halves of 0 images"),
+        ({"half": 2.5}, "Halves of 2.5 images"),
+        ({"held_out": 0.99}, "held_out=0.99 of 100 training images leaves 1, and two halves need"),
         ({"held_out": 1.0}, "held_out=1.0 is no fraction"),
         ({"held_out": -0.1}, "held_out=-0.1 is no fraction"),
         ({"held_out": 1e-3}, "is no image: choose a larger fraction"),
@@ -490,11 +492,13 @@ def test_cutout_is_the_mean_color_and_the_border_is_black():
     ("batch_size", "options", "sentence"),
     [
         (41, {}, "A batch of 41 images is larger than the 40 images of the part 'some'"),
-        (0, {}, "A batch of 0 images is empty"),
+        (0, {}, "There is no batch of 0 images"),
+        (float("nan"), {}, "There is no batch of nan images"),
+        (8, {"mean": (float("nan"),)}, "cannot be normalized with mean (nan,)"),
         (8, {"crop": 9}, "crop=9 does not fit images of 8 x 8 pixels"),
         (8, {"cutout": -1}, "cutout=-1 does not fit"),
         (8, {"mean": (0.0,) * 3}, "The images have 1 channels, but mean has 3 values"),
-        (8, {"std": (0.0,)}, "A std of (0.0,) cannot divide"),
+        (8, {"std": (0.0,)}, "cannot be normalized with mean (0.0,) and std (0.0,): give"),
     ],
 )
 def test_batches_that_cannot_be_had(batch_size, options, sentence):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import namedtuple
 
+import numpy as np
 import pytest
 
 from dartslib.runs import doctor as module
@@ -36,25 +37,54 @@ def test_data_sets(tmp_path):
 
     assert module.EMBEDDED == sets.EMBEDDED
     assert module.DOWNLOADED.keys() == sets.DOWNLOADED.keys()
-    (tmp_path / "cifar10.npz").write_bytes(b"x" * 3_000_000)
+    np.savez(tmp_path / "cifar10.npz", x_train=np.zeros(3_000_000, np.uint8))
     (tmp_path / "mine.npz").write_bytes(b"")
     (tmp_path / "cifar-100-python").mkdir()
+    for name in ("train", "test", "meta"):
+        (tmp_path / "cifar-100-python" / name).touch()
     findings = doctor(tmp_path)
     assert _find(findings, "shapes100") == Finding("shapes100", "drawn by code")
     assert _find(findings, "cifar10").found == f"{tmp_path / 'cifar10.npz'}, 3 MB"
+    assert not _find(findings, "cifar10").advice
     assert _find(findings, "mine").found == f"{tmp_path / 'mine.npz'}, 0 MB"
+    assert "no whole npz" in _find(findings, "mine").advice
     assert _find(findings, "cifar100").found == f"downloaded to {tmp_path / 'cifar-100-python'}"
     mnist = _find(findings, "mnist")
     assert mnist.found.startswith("not here") and "mnist.npz" in mnist.advice
     assert not mnist.required
 
 
+@pytest.mark.parametrize("name", module.DOWNLOADED)
+def test_what_a_failed_download_leaves_is_no_data(tmp_path, name):
+    unpacked, needed, _ = module.DOWNLOADED[name]
+    (tmp_path / unpacked).mkdir(parents=True)
+    finding = _find(doctor(tmp_path), name)
+    assert finding.found.startswith("not here") and finding.advice
+    for file in needed:
+        finding = _find(doctor(tmp_path), name)
+        assert finding.found.startswith("not ") and finding.advice
+        (tmp_path / unpacked / file).touch()
+    finding = _find(doctor(tmp_path), name)
+    assert finding.found.startswith("downloaded to") and not finding.advice
+
+
 def test_where_torchvision_unpacks():
     from torchvision import datasets
 
-    assert module.DOWNLOADED["cifar10"][0] == datasets.CIFAR10.base_folder
-    assert module.DOWNLOADED["cifar100"][0] == datasets.CIFAR100.base_folder
+    for name, kind in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
+        unpacked, needed, _ = module.DOWNLOADED[name]
+        assert unpacked == kind.base_folder
+        files = [file for file, _ in (*kind.train_list, *kind.test_list)]
+        assert sorted(needed) == sorted([*files, kind.meta["filename"]])
     assert module.DOWNLOADED["mnist"][0] == "MNIST/raw"
+    packed = [file for file, _ in datasets.MNIST.resources]
+    assert sorted(module.DOWNLOADED["mnist"][1]) == sorted(f.removesuffix(".gz") for f in packed)
+
+
+def test_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / "data").touch()
+    disk = _find(doctor(tmp_path / "data"), "disk")
+    assert "is a file" in disk.found and disk.advice
 
 
 def test_recorded_runs(tmp_path):

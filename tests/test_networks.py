@@ -249,7 +249,7 @@ def test_the_auxiliary_head_on_larger_maps(size):
 
 
 def test_the_auxiliary_head_on_smaller_maps():
-    with pytest.raises(ValueError, match="auxiliary=False") as error:
+    with pytest.raises(ValueError, match="auxiliary=0") as error:
         FinalNetwork(DARTS_V1, 2, 3, 10, auxiliary=True, image_size=28)
     assert is_one_sentence(error.value)
 

@@ -435,8 +435,9 @@ def test_alpha_rate_that_keeps_steps_times_rate():
     ],
 )
 def test_bad_settings(wrong):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValueError) as error:
         SearchConfig(**wrong)
+    assert is_one_sentence(error.value) and next(iter(wrong)) in str(error.value)
 
 
 def test_settings_go_to_json_and_back():

@@ -8,6 +8,8 @@ and there is no worker process, no global generator and no hidden position to go
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -187,8 +189,8 @@ def _check(
     cutout: int,
 ) -> None:
     count, channels, height, width = part.images.shape
-    if batch_size < 1:
-        raise ValueError(f"A batch of {batch_size} images is empty: choose 1 or more.")
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise ValueError(f"There is no batch of {batch_size} images: choose 1 or more.")
     if count == 0:
         raise ValueError(f"The part {part.name!r} has no images: choose larger parts.")
     if drop_last and batch_size > count:
@@ -201,10 +203,13 @@ def _check(
             f"The images have {channels} channels, but mean has {len(mean)} values and std "
             f"{len(std)}: give one a channel."
         )
-    if not all(value > 0 for value in std):
-        raise ValueError(f"A std of {tuple(std)} cannot divide: give values above 0.")
+    if not all(0 < value < inf for value in std) or not all(map(isfinite, mean)):
+        raise ValueError(
+            f"Images cannot be normalized with mean {tuple(mean)} and std {tuple(std)}: give "
+            "finite numbers, and a std above 0."
+        )
     for name, value in (("crop", crop), ("cutout", cutout)):
-        if not 0 <= value <= min(height, width):
+        if not isinstance(value, Integral) or not 0 <= value <= min(height, width):
             raise ValueError(
                 f"{name}={value} does not fit images of {height} x {width} pixels: choose 0 to "
                 f"{min(height, width)}."

@@ -8,8 +8,11 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from reprlib import repr  # of a long value, no more than a sentence can hold
 
 import numpy as np
 import torch
@@ -149,14 +152,20 @@ def load(name: str, folder: str | Path = "data") -> DataSet:
     Raises:
         ValueError: an unknown name, or a file that does not hold what it should.
         FileNotFoundError: neither a file nor a network.
+        NotADirectoryError: the folder is a file.
     """
     if name in EMBEDDED:
         return DataSet.from_arrays(name, *shapes.draw(name))
-    if not re.fullmatch(r"[\w.-]+", name):
+    if not re.fullmatch(r"[\w.-]{1,100}", name):
         raise ValueError(
-            f"{name!r} is not the name of a data set: give a name such as cifar10, without folder."
+            f"{repr(name)} is not the name of a data set: give a name such as cifar10, without "
+            "folder."
         )
     path = Path(folder) / f"{name}.npz"
+    if path.parent.exists() and not path.parent.is_dir():
+        raise NotADirectoryError(
+            f"{folder} is a file: give the folder that data sets lie in, or are downloaded to."
+        )
     if path.exists():
         return _read(name, path)
     if name in DOWNLOADED:
@@ -175,9 +184,15 @@ def _read(name: str, path: Path) -> DataSet:
         with np.load(path, allow_pickle=False) as file:
             missing = [key for key in KEYS if key not in file.files]
             arrays = {key: file[key] for key in KEYS if key in file.files}
-    except (EOFError, zipfile.BadZipFile, zlib.error):
-        raise ValueError(broken) from None
-    except ValueError:  # what numpy says of arrays that only pickle can read
+    except MemoryError:
+        raise ValueError(
+            f"{path} names more pixels than there is memory for: write it with fewer images."
+        ) from None
+    except (EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        raise ValueError(broken) from None  # RuntimeError: encrypted, or packed in an unknown way
+    except ValueError as error:
+        if "pickle" not in str(error):  # a header that does not fit what follows it
+            raise ValueError(broken) from None
         raise ValueError(
             f"{path} holds Python objects, which are not read, since reading them can run code: "
             "save plain arrays of numbers and strings."
@@ -199,9 +214,15 @@ def _download(name: str, path: Path) -> DataSet:
             f"Downloading {name} needs torchvision: run `pip install torchvision`, or {instead}."
         ) from None
     source = getattr(datasets, DOWNLOADED[name])
+    root, raw = str(path.parent), path.parent / DOWNLOADED[name] / "raw"  # raw: mnist only
+    made = [folder for folder in (raw, raw.parent, path.parent) if not folder.exists()]
     try:
-        halves = [source(str(path.parent), train=train, download=True) for train in (True, False)]
+        with redirect_stdout(StringIO()):  # where torchvision says that it tries again
+            halves = [source(root, train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError) as error:  # no network; a broken download
+        for folder in made:
+            with suppress(OSError):  # it is not there, or something is in it
+                folder.rmdir()
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".: ")
         raise FileNotFoundError(
             f"{name} could not be downloaded ({reason}) and there is no {path}: {instead}."

@@ -1,6 +1,7 @@
 """The parts of a data set: what each step of an experiment may look at."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from dartslib.data.batches import Part
 from dartslib.data.sets import DataSet
@@ -52,8 +53,13 @@ def parts(dataset: DataSet, half: int | None = None, held_out: float = 0.1) -> P
         )
     rest = count - held
     largest = rest // 2
+    if largest == 0:
+        raise ValueError(
+            f"held_out={held_out} of {count} training images leaves {rest}, and two halves need "
+            "2: choose a smaller fraction or more images."
+        )
     half = largest if half is None else half
-    if not 1 <= half <= largest:
+    if not isinstance(half, Integral) or not 1 <= half <= largest:
         raise ValueError(
             f"Halves of {half} images cannot be had: {rest} training images of {dataset.name} are "
             f"not held out, so choose 1 to {largest}."

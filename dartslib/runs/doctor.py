@@ -13,15 +13,28 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import is_zipfile
 
 OLDEST_PYTHON = (3, 11)
 LITTLE_DISK = 2e9  # bytes: CIFAR-10 and CIFAR-100, packed and unpacked, and some checkpoints
 EMBEDDED = ("shapes10", "shapes100")
-# name: (where torchvision unpacks it, megabytes to download)
+# name: (where torchvision unpacks it, the files it then reads, megabytes to download)
 DOWNLOADED = {
-    "cifar10": ("cifar-10-batches-py", 170),
-    "cifar100": ("cifar-100-python", 170),
-    "mnist": ("MNIST/raw", 12),
+    "cifar10": (
+        "cifar-10-batches-py",
+        (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
+        170,
+    ),
+    "cifar100": ("cifar-100-python", ("train", "test", "meta"), 170),
+    "mnist": (
+        "MNIST/raw",
+        tuple(
+            f"{part}-{kind}-ubyte"
+            for part in ("train", "t10k")
+            for kind in ("images-idx3", "labels-idx1")
+        ),
+        12,
+    ),
 }
 
 
@@ -182,15 +195,22 @@ def _dot() -> Finding:
 def _data_sets(folder: Path) -> list[Finding]:
     findings = [Finding(name, "drawn by code") for name in EMBEDDED]
     files = {path.stem: path for path in sorted(folder.glob("*.npz"))}
-    for name, (unpacked, megabytes) in DOWNLOADED.items():
-        if name not in files and not (folder / unpacked).exists():
+    for name, (unpacked, needed, megabytes) in DOWNLOADED.items():
+        if name in files:
+            continue
+        # A download that failed leaves the folder, empty or with some of the files.
+        missing = [file for file in needed if not (folder / unpacked / file).is_file()]
+        if missing:
+            some = len(missing) < len(needed)
+            found = f"not whole in {folder / unpacked}" if some else "not here"
+            found += f"; about {megabytes} MB are downloaded on first use"
             advice = f"nothing to do with a network; without, put {name}.npz into {folder}"
-            found = f"not here; about {megabytes} MB are downloaded on first use"
             findings.append(Finding(name, found, advice))
-        elif name not in files:
+        else:
             findings.append(Finding(name, f"downloaded to {folder / unpacked}"))
     for name, path in files.items():
-        findings.append(Finding(name, f"{path}, {path.stat().st_size / 1e6:.0f} MB"))
+        advice = "" if is_zipfile(path) else "no whole npz archive: write it anew, or take it away"
+        findings.append(Finding(name, f"{path}, {path.stat().st_size / 1e6:.0f} MB", advice))
     return findings
 
 
@@ -204,6 +224,8 @@ def _recorded(folder: Path) -> Finding:
 
 def _disk(folder: Path) -> Finding:
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        return Finding("disk", f"{place} is a file, not a folder", "choose another folder")
     free = shutil.disk_usage(place).free
     found = f"{free / 1e9:.1f} GB free for {folder}"
     if not os.access(place, os.W_OK):

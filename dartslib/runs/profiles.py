@@ -123,5 +123,5 @@ def profile(name: str) -> Profile:
         ValueError: there is none.
     """
     if name not in PROFILES:
-        raise ValueError(f"Unknown profile {name!r}; there are {', '.join(PROFILES)}.")
+        raise ValueError(f"There is no profile {name!r}: choose one of {', '.join(PROFILES)}.")
     return PROFILES[name]

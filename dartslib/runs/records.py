@@ -6,15 +6,33 @@ Reading needs numpy only, so that a notebook shows a record without loading torc
 """
 
 import json
+import re
+import zlib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from reprlib import repr  # of a long value, no more than a sentence can hold
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from dartslib.genotypes import Genotype
 from dartslib.runs.files import write_text, write_whole
+
+# What numpy, zipfile, zlib and json raise on bytes that are none of theirs.
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    RuntimeError,  # RecursionError and NotImplementedError, too
+    MemoryError,
+    BadZipFile,
+    zlib.error,
+)
+MOST_BYTES = 1_000_000  # of meta.json, which has kilobytes
 
 RECORDED = Path(__file__).resolve().parents[2] / "data" / "recorded"
 
@@ -36,6 +54,26 @@ class Record:
     genotype: Genotype | None
 
 
+def check_name(name: str | None) -> None:
+    """Refuses a name that no record can have, before a run begins that would bear it.
+
+    Raises:
+        ValueError: letters, digits, _, - and . are not all it has, or it begins with a dot.
+    """
+    if name is not None and not re.fullmatch(r"[\w-][\w.-]{0,99}", name):
+        raise ValueError(
+            f"{name[:60]!r} cannot name a record: give a word of letters, digits, _, - and ., "
+            "without a folder."
+        )
+
+
+def _nearest(name: str, all_names: list[str]) -> str:
+    if not all_names:
+        return "and no other, so start in the folder of the project's checkout"
+    (nearest,) = get_close_matches(name, all_names, n=1, cutoff=0)
+    return f"choose one of the {len(all_names)} that records.names() gives, such as {nearest}"
+
+
 def names(folder: Path = RECORDED) -> list[str]:
     """The records of a folder, sorted; a folder without meta.json is none."""
     return sorted(path.parent.name for path in folder.glob("*/meta.json"))
@@ -46,21 +84,34 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
 
     Raises:
         FileNotFoundError: there is no such record, or it is not finished.
+        ValueError: a file of it is damaged, or holds pickled objects.
     """
     path = Path(name)
     if not (path / "meta.json").is_file():
         path = folder / name
     if not (path / "meta.json").is_file():
         raise FileNotFoundError(
-            f"There is no record {str(name)!r}; there are {', '.join(names(folder)) or 'none'}."
+            f"There is no record {repr(str(name))}: {_nearest(str(name), names(folder))}."
         )
-    meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
     history, genotype = {}, None
-    if (path / "history.npz").is_file():
-        with np.load(path / "history.npz", allow_pickle=False) as file:
-            history = {key: file[key] for key in file.files}
-    if (path / "genotype.json").is_file():
-        genotype = Genotype.from_json((path / "genotype.json").read_text(encoding="utf-8"))
+    try:
+        file = path / "meta.json"
+        if file.stat().st_size > MOST_BYTES:
+            raise ValueError
+        meta = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(meta, dict):
+            raise ValueError
+        file = path / "history.npz"
+        if file.is_file():
+            with np.load(file, allow_pickle=False) as arrays:
+                history = {key: arrays[key] for key in arrays.files}
+        file = path / "genotype.json"
+        if file.is_file():
+            genotype = Genotype.from_json(file.read_bytes())
+    except _DAMAGED as error:
+        raise ValueError(
+            f"{file} is damaged, or not what a run has written: make the record again."
+        ) from error
     return Record(path.name, meta, history, genotype)
 
 

@@ -1,8 +1,10 @@
 """One run from settings to record: loads the data, drives the loop, writes what came out."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
+from reprlib import repr  # of a long value, no more than a sentence can hold
 from typing import Any
 
 import numpy as np
@@ -27,11 +29,11 @@ def find_device(name: str | None = None) -> str:
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(0, device=name)
+        kind = torch.empty(0, device=name).device.type
     except (RuntimeError, AssertionError):  # an unknown word; a torch built without that device
-        raise ValueError(
-            f"There is no device {name!r} here: choose cpu, or cuda with a GPU."
-        ) from None
+        kind = None
+    if kind not in ("cpu", "cuda"):  # others compute without float64, or, like meta, nothing
+        raise ValueError(f"There is no device {repr(name)} here: choose cpu, or cuda with a GPU.")
     return name
 
 
@@ -48,11 +50,11 @@ def find_genotype(name: str) -> Genotype:
         Path(name) / "genotype.json",
         records.RECORDED / name / "genotype.json",
     ):
-        if path.is_file():
-            return Genotype.from_json(path.read_text(encoding="utf-8", errors="replace"))
+        if os.path.isfile(path):  # Path.is_file raises for a name that is too long
+            return Genotype.from_json(path.read_bytes())
     raise ValueError(
-        f"There is no genotype {name!r}: give a file, the folder of a finished search, a recorded "
-        f"run, or one of {', '.join(PUBLISHED)}."
+        f"There is no genotype {repr(name)}: give a file, the folder of a finished search, a "
+        f"recorded run, or one of {', '.join(PUBLISHED)}."
     )
 
 
