@@ -1,13 +1,15 @@
 """One operation of one edge, forward and backward by hand.
 
-A branch knows its modules and holds no tensor of a pass: it is given its parameters at each call,
-so that it runs on unrolled weights as well. Its value is left unfinished, see `Run`: the node
-multiplies and adds in one pass what is normalized here in theory only.
+A branch knows its module and holds no tensor of a pass: it is given its parameters at each call, so
+that it runs on unrolled weights as well. Its value is left unfinished, see `Run`: the node
+normalizes, weighs and adds in one go.
+
+Maps are (N, H, W, C) here, contiguous, as everywhere in this package.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,25 +17,35 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from dartslib.fast import depthwise
-from dartslib.fast.normalizing import (
-    add_scaled,
-    dot,
-    gradients,
-    scaled,
-    statistics,
-    update,
-)
+from dartslib.fast.normalizing import add_scaled, dot, gradients, scaled, statistics, update
 from dartslib.operations import FactorizedReduce, Zero
 
 aten = torch.ops.aten
 
-# Activation -> its value, and the gradient for its input from that of its value and its input.
-ACTIVATIONS: dict[type[nn.Module], tuple[Callable, Callable]] = {
-    nn.ReLU: (
+
+class Activation(NamedTuple):
+    """A function whose gradient follows from its value.
+
+    Attributes:
+        value, value_: the function, and in place.
+        gradient: (gradient of the value, value) -> gradient for the input, in place in the first.
+    """
+
+    value: Callable[[Tensor], Tensor]
+    value_: Callable[[Tensor], Tensor]
+    gradient: Callable[[Tensor, Tensor], Tensor]
+
+
+ACTIVATIONS = {
+    nn.ReLU: Activation(
         torch.relu,
-        lambda gradient, x: aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient),
+        torch.relu_,
+        lambda gradient, value: aten.threshold_backward.grad_input(
+            gradient, value, 0, grad_input=gradient
+        ),
     ),
-    nn.SiLU: (F.silu, aten.silu_backward),
+    # For smooth networks, on which float32 gradients can be judged.
+    nn.Tanh: Activation(torch.tanh, torch.tanh_, aten.tanh_backward),
 }
 
 
@@ -42,10 +54,10 @@ class Run:
     """What a branch gave in one pass: x, or scale * (x - mean) * inverse + shift.
 
     Attributes:
-        x: (N, C, H, W), not normalized yet.
+        x: (N, H, W, C), not normalized yet.
         mean, inverse: of x a channel, and 1 / standard deviation; None where there is no BatchNorm.
         scale, shift: of that BatchNorm; None where it has none.
-        kept: whatever the branch needs on the way back.
+        kept: what the branch needs on the way back.
     """
 
     x: Tensor
@@ -55,37 +67,44 @@ class Run:
     shift: Tensor | None = None
     kept: Any = None
 
-    def affine(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
-        """weight * value as x * factor + offset, (C,) each; no offset without BatchNorm."""
+    @classmethod
+    def of(cls, x: Tensor, norm: nn.BatchNorm2d, affine: Sequence[Tensor], kept: Any) -> "Run":
+        """x with its statistics, which the BatchNorm is told of, too."""
+        mean, variance = statistics(x)
+        update(norm, mean, variance, x)
+        scale, shift = affine or (None, None)
+        return cls(x, mean, (variance + norm.eps).rsqrt(), scale, shift, kept)
+
+    def affine(self, weight: Tensor) -> tuple[Tensor, Tensor | float]:
+        """weight * value as x * factor + offset, (C,) each; the offset is 0 without BatchNorm."""
         factor = self._factor(weight)
         if self.mean is None:
-            return factor, None
+            return factor, 0.0
         factor = factor * self.inverse
         offset = -self.mean * factor
         return factor, offset if self.shift is None else offset + weight * self.shift
 
     def _factor(self, weight: Tensor) -> Tensor:
-        return weight.expand(self.x.shape[1]) if self.scale is None else weight * self.scale
+        return weight.expand(self.x.shape[3]) if self.scale is None else weight * self.scale
 
     def backward(
         self, gradient: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
     ) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]]:
         """The gradients of weight * value: for x, for the weight, for scale and shift, if any.
 
-        `wanted` says for each of the three whether it is asked for. Only with BatchNorm.
+        Only with BatchNorm. `wanted` says for each of the three whether it is asked for.
         """
+        affine = wanted[2] and self.scale is not None
         by_x, by_scale, by_shift = gradients(
             gradient,
             self.x,
             self._factor(weight),
             self.mean,
             self.inverse,
-            (wanted[0], wanted[1] or (wanted[2] and self.scale is not None)),
+            (wanted[0], wanted[1] or affine),
         )
         if self.scale is None:
             return by_x, by_scale.sum() if wanted[1] else None, []
-        if by_scale is None:
-            return by_x, None, [None, None]
         by_weight = (by_scale * self.scale + by_shift * self.shift).sum()
         return by_x, by_weight, [weight * by_scale, weight * by_shift]
 
@@ -101,7 +120,7 @@ class Shared:
 
     def receive_scaled(self, gradient: Tensor, weight: Tensor) -> None:
         """Adds weight * gradient, weight a number."""
-        self.gradient = add_scaled(self.gradient, gradient, weight.expand(gradient.shape[1]))
+        self.gradient = add_scaled(self.gradient, gradient, weight.expand(gradient.shape[3]))
 
 
 class State(Shared):
@@ -109,93 +128,100 @@ class State(Shared):
 
     def __init__(self, x: Tensor, wanted: bool) -> None:
         self.x, self.wanted = x, wanted
-        self.shared: dict[Any, Activated | Pooled] = {}
+        self.shared: dict[Any, Activated | Pooled | Grids] = {}
 
-    def share(self, key: Any, make: Callable[[Tensor], Any]) -> Any:
-        """What is kept under the key, made from x if it is asked for the first time."""
+    def share(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What is kept under the key, made if it is asked for the first time."""
         if key not in self.shared:
-            self.shared[key] = make(self.x)
+            self.shared[key] = make()
         return self.shared[key]
+
+    def activated(self, activation: type[nn.Module]) -> "Activated":
+        """The activation of x, with which all convolutions begin."""
+        return self.share(activation, lambda: Activated(activation, self.x))
 
     def finish(self) -> Tensor | None:
         """The gradient, once all edges that leave this state have been gone back along."""
-        while self.shared:
+        while self.shared:  # the last made first: it may be made from an earlier one
             _, shared = self.shared.popitem()
-            gradient = None if shared.gradient is None else shared.back(self.x)
-            if gradient is not None:
-                self.receive(gradient)
+            if shared.gradient is not None:
+                shared.back(self)
         return self.gradient
 
 
 class Activated(Shared):
-    """The activation of x, with which all convolutions begin."""
+    """The activation of x."""
 
     def __init__(self, activation: type[nn.Module], x: Tensor) -> None:
-        forward, self.backward = ACTIVATIONS[activation]
-        self.x = forward(x)
+        self.activation = ACTIVATIONS[activation]
+        self.x = self.activation.value(x)
 
-    def back(self, x: Tensor) -> Tensor:
-        """The gradient for x."""
-        return self.backward(self.gradient, x)
+    def back(self, state: State) -> None:
+        """Hands the gradient on."""
+        state.receive(self.activation.gradient(self.gradient, self.x))
 
 
 class Pooled(Shared):
-    """A pool of x, with the BatchNorm that follows it in the search."""
+    """A pool of x, normalized if a BatchNorm follows, as in the search."""
 
     def __init__(self, pool: nn.MaxPool2d | nn.AvgPool2d, eps: float | None, x: Tensor) -> None:
-        self.largest = isinstance(pool, nn.MaxPool2d)
+        self.largest, self.inverse = isinstance(pool, nn.MaxPool2d), None
         self.window = [[size] * 2 for size in (pool.kernel_size, pool.stride, pool.padding)]
+        image = x.permute(0, 3, 1, 2)
         if self.largest:
-            value, self.indices = F.max_pool2d(x, *self.window, return_indices=True)
+            value, self.indices = F.max_pool2d(image, *self.window, return_indices=True)
         else:
-            value = F.avg_pool2d(x, *self.window, count_include_pad=False)
-        self.x, self.inverse = value.contiguous(memory_format=torch.channels_last), None
+            value = F.avg_pool2d(image, *self.window, count_include_pad=False)
+        self.x = value.permute(0, 2, 3, 1).contiguous()
         if eps is not None:
             self.mean, self.variance = statistics(self.x)
             self.inverse = (self.variance + eps).rsqrt()
             self.x = scaled(self.x, self.inverse, -self.mean * self.inverse)
 
-    def back(self, x: Tensor) -> Tensor:
-        """The gradient for x."""
-        gradient, inverse = self.gradient, self.inverse
-        if inverse is not None:
-            # What is kept is normalized already: mean 0, deviation 1.
-            zero, one = torch.zeros_like(inverse), torch.ones_like(inverse)
-            gradient = gradients(gradient, self.x, inverse, zero, one, (True, False))[0]
+    def back(self, state: State) -> None:
+        """Hands the gradient on."""
+        gradient = self.gradient
+        if self.inverse is not None:
+            # What was kept has mean 0 and deviation 1 already.
+            zero, one = torch.zeros_like(self.inverse), torch.ones_like(self.inverse)
+            gradient = gradients(gradient, self.x, self.inverse, zero, one, (True, False))[0]
+        gradient, image = gradient.permute(0, 3, 1, 2), state.x.permute(0, 3, 1, 2)
         if self.largest:
-            return aten.max_pool2d_with_indices_backward(
-                gradient, x, *self.window, [1, 1], False, self.indices
+            by_x = aten.max_pool2d_with_indices_backward(
+                gradient, image, *self.window, [1, 1], False, self.indices
             )
-        return aten.avg_pool2d_backward(gradient, x, *self.window, False, False, None)
+        else:
+            by_x = aten.avg_pool2d_backward(gradient, image, *self.window, False, False, None)
+        state.receive(by_x.permute(0, 2, 3, 1).contiguous())
 
 
 class Grids(Shared):
     """What a factorized reduction reads: every second pixel of relu(x), from (0, 0) and (1, 1) on.
 
-    `x` and `gradient` hold the two one after the other: (2 N, C, ceil(H / 2), ceil(W / 2)).
+    `x` and `gradient` hold the two one after the other: (2 N, ceil(H / 2), ceil(W / 2), C).
     """
 
     def __init__(self, activated: Activated) -> None:
         self.activated, full = activated, activated.x
-        even, odd = full[:, :, ::2, ::2], full[:, :, 1::2, 1::2]
+        even, odd = full[:, ::2, ::2], full[:, 1::2, 1::2]
         # Where the size is odd, the second grid ends in zeros.
-        odd = F.pad(odd, (0, even.shape[3] - odd.shape[3], 0, even.shape[2] - odd.shape[2]))
-        self.x = torch.cat([even, odd]).contiguous(memory_format=torch.channels_last)
+        missing = [after - before for before, after in zip(odd.shape, even.shape, strict=True)]
+        self.x = torch.cat([even, F.pad(odd, (0, 0, 0, missing[2], 0, missing[1]))])
 
-    def back(self, x: Tensor) -> None:
-        """Hands the gradient on to relu(x)."""
+    def back(self, state: State) -> None:
+        """Hands the gradient on, to relu(x)."""
         full = torch.zeros_like(self.activated.x)
         even, odd = self.gradient.chunk(2)
-        full[:, :, ::2, ::2] = even
-        height, width = full.shape[2] // 2, full.shape[3] // 2
-        full[:, :, 1::2, 1::2] = odd[:, :, :height, :width]
+        full[:, ::2, ::2] = even
+        inside = full[:, 1::2, 1::2]
+        inside.copy_(odd[:, : inside.shape[1], : inside.shape[2]])
         self.activated.receive(full)
 
 
 class Branch:
     """What a cell needs of one operation.
 
-    `parameters` are those of the operation's module, in its order; `wanted` says whether the
+    `parameters` are those of the operation's module, in its order. `wanted` says whether the
     gradient for the weight, and those for the parameters, are asked for.
     """
 
@@ -226,31 +252,31 @@ class Branch:
 class Skip(Branch):
     """The identity."""
 
-    def forward(self, state, parameters):
+    def forward(self, state, parameters):  # noqa: D102
         return Run(state.x)
 
-    def backward(self, run, state, gradient, weight, parameters, wanted):
+    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
         if state.wanted:
             state.receive_scaled(gradient, weight)
         return dot(gradient, run.x) if wanted[0] else None, ()
 
 
 class Pool(Branch):
-    """A pool, in the search with its BatchNorm; the edges of a state share the pool itself."""
+    """A pool, in the search with its BatchNorm; all edges of a state share it."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
         self.pool, self.norm = module if isinstance(module, nn.Sequential) else (module, None)
         self.key = type(self.pool), self.pool.stride
 
-    def forward(self, state, parameters):
+    def forward(self, state, parameters):  # noqa: D102
         eps = self.norm.eps if self.norm else None
-        pooled = state.share(self.key, lambda x: Pooled(self.pool, eps, x))
+        pooled = state.share(self.key, lambda: Pooled(self.pool, eps, state.x))
         if self.norm:
             update(self.norm, pooled.mean, pooled.variance, pooled.x)
         return Run(pooled.x, kept=pooled)
 
-    def backward(self, run, state, gradient, weight, parameters, wanted):
+    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
         if state.wanted:
             run.kept.receive_scaled(gradient, weight)
         return dot(gradient, run.x) if wanted[0] else None, ()
@@ -263,22 +289,18 @@ class Half:
         _, depth, _, self.norm = module
         self.options = depth.stride[0], depth.dilation[0]
 
-    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> Run:
-        """From the activated x."""
+    def forward(self, x: Tensor, parameters: Sequence[Tensor], keep: bool) -> Run:
+        """From the activated x; `keep` what the gradients for the parameters need."""
         kernel, matrix, *affine = parameters
         between = depthwise.convolve(x, kernel, *self.options)
-        z = pointwise(between, matrix)
-        mean, variance = statistics(z)
-        update(self.norm, mean, variance, z)
-        run = Run(z, mean, (variance + self.norm.eps).rsqrt(), *affine)
-        run.kept = x, between
-        return run
+        kept = x, between if keep else None
+        return Run.of(pointwise(between, matrix), self.norm, affine, kept)
 
     def backward(
-        self, gradient: Tensor, kept, parameters: Sequence[Tensor], wanted: tuple[bool, bool]
+        self, run: Run, gradient: Tensor, parameters: Sequence[Tensor], wanted: tuple[bool, bool]
     ) -> tuple[Tensor | None, list[Tensor | None]]:
         """From the gradient before BatchNorm: for x, and for both convolutions' parameters."""
-        (x, between), (kernel, matrix) = kept, parameters[:2]
+        (x, between), (kernel, matrix) = run.kept, parameters[:2]
         by_x = by_kernel = by_matrix = None
         if wanted[1]:
             by_matrix = pointwise_weight_gradient(gradient, between)
@@ -286,7 +308,7 @@ class Half:
         if wanted[1]:
             by_kernel = depthwise.weight_gradient(gradient, x, kernel, *self.options)
         if wanted[0]:
-            by_x = depthwise.input_gradient(gradient, kernel, x, *self.options)
+            by_x = depthwise.input_gradient(gradient, x, kernel, *self.options)
         return by_x, [by_kernel, by_matrix]
 
 
@@ -296,135 +318,115 @@ class Separable(Branch):
     def __init__(self, module: nn.Sequential) -> None:
         super().__init__(module)
         halves = list(module) if isinstance(module[0], nn.Sequential) else [module]
-        self.activation = type(halves[0][0])
-        self.activate, self.activate_backward = ACTIVATIONS[self.activation]
+        self.kind = type(halves[0][0])
         self.halves = [Half(half) for half in halves]
 
     def _by_half(self, parameters: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         each = len(parameters) // len(self.halves)
         return [parameters[i : i + each] for i in range(0, len(parameters), each)]
 
-    def forward(self, state, parameters):
-        x = state.share(self.activation, lambda x: Activated(self.activation, x)).x
-        runs: list[Run] = []
+    def forward(self, state, parameters):  # noqa: D102
+        x, runs = state.activated(self.kind).x, []
+        keep, one = any(p.requires_grad for p in parameters), x.new_ones(())
         for half, own in zip(self.halves, self._by_half(parameters), strict=True):
             if runs:
-                x = scaled(runs[-1].x, *runs[-1].affine(runs[-1].x.new_ones(())), torch.relu_)
-            runs.append(half.forward(x, own))
+                x = ACTIVATIONS[self.kind].value_(scaled(runs[-1].x, *runs[-1].affine(one)))
+            runs.append(half.forward(x, own, keep))
         return replace(runs[-1], kept=runs)
 
-    @staticmethod
-    def _normalized(run: Run) -> Tensor:
-        return scaled(run.x, *run.affine(run.x.new_ones(())))
-
-    def backward(self, run, state, gradient, weight, parameters, wanted):
-        shared, runs = state.shared[self.activation], run.kept
-        by_weight, by_parameters = None, []
-        for k in reversed(range(len(runs))):
-            back = k > 0 or state.wanted
-            gradient, by, by_affine = runs[k].backward(
+    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
+        by_weight, found = None, []
+        steps = list(zip(self.halves, run.kept, self._by_half(parameters), strict=True))
+        while steps:
+            half, here, own = steps.pop()
+            back = bool(steps) or state.wanted
+            last = not found and by_weight is None
+            gradient, by, affine = here.backward(
                 gradient,
-                weight if k == len(runs) - 1 else torch.ones_like(weight),
-                (back or wanted[1], wanted[0] and k == len(runs) - 1, wanted[1]),
+                weight if last else torch.ones_like(weight),
+                (back or wanted[1], wanted[0] and last, wanted[1]),
             )
-            by_weight = by if k == len(runs) - 1 else by_weight
-            if gradient is None:  # nothing but the weight is asked for
+            by_weight = by if last else by_weight
+            if gradient is None:  # nothing but the gradient for the weight is asked for
                 return by_weight, [None] * len(parameters)
-            own = self._by_half(parameters)[k]
-            gradient, by_own = self.halves[k].backward(
-                gradient, runs[k].kept, own, (back, wanted[1])
-            )
-            by_parameters = [*by_own, *by_affine, *by_parameters]
-            if k:
-                gradient = self.activate_backward(gradient, runs[k].kept[0])
+            gradient, by_own = half.backward(here, gradient, own, (back, wanted[1]))
+            found = [*by_own, *affine, *found]
+            if steps:
+                gradient = ACTIVATIONS[self.kind].gradient(gradient, here.kept[0])
             elif back:
-                shared.receive(gradient)
-        return by_weight, by_parameters
+                state.activated(self.kind).receive(gradient)
+        return by_weight, found
 
 
 class Reduce(Branch):
     """A factorized reduction: two pointwise convolutions, each on a grid of its own."""
 
-    def forward(self, state, parameters):
-        grids = state.share(
-            Grids, lambda x: Grids(state.share(nn.ReLU, lambda x: Activated(nn.ReLU, x)))
-        )
-        halves = [
-            pointwise(grid, matrix)
-            for grid, matrix in zip(grids.x.chunk(2), parameters[:2], strict=True)
-        ]
-        z = torch.cat(halves, dim=1).contiguous(memory_format=torch.channels_last)
-        norm = self.module.bn
-        mean, variance = statistics(z)
-        update(norm, mean, variance, z)
-        return Run(z, mean, (variance + norm.eps).rsqrt(), *parameters[2:], kept=grids)
+    def forward(self, state, parameters):  # noqa: D102
+        grids = state.share(Grids, lambda: Grids(state.activated(nn.ReLU)))
+        halves = map(pointwise, grids.x.chunk(2), parameters[:2])
+        return Run.of(torch.cat(list(halves), dim=3), self.module.bn, parameters[2:], grids)
 
-    def backward(self, run, state, gradient, weight, parameters, wanted):
+    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
         which = (state.wanted or wanted[1], *wanted)
-        gradient, by_weight, by_affine = run.backward(gradient, weight, which)
+        gradient, by_weight, affine = run.backward(gradient, weight, which)
         if gradient is None:
             return by_weight, [None] * len(parameters)
-        matrices, grids = parameters[:2], run.kept
-        halves = [
-            half.contiguous(memory_format=torch.channels_last)
-            for half in gradient.split([len(matrix) for matrix in matrices], dim=1)
-        ]
-        found: list[Tensor | None] = [None, None]
+        matrices, grids, found = parameters[:2], run.kept, [None, None]
+        halves = gradient.split([len(matrix) for matrix in matrices], dim=3)
+        halves = [half.contiguous() for half in halves]
         if wanted[1]:
             found = list(map(pointwise_weight_gradient, halves, grids.x.chunk(2)))
         if state.wanted:
-            transposed = [matrix.transpose(0, 1) for matrix in matrices]
-            grids.receive(torch.cat(list(map(pointwise, halves, transposed))))
-        return by_weight, found + by_affine
+            turned = [matrix.transpose(0, 1) for matrix in matrices]
+            grids.receive(torch.cat(list(map(pointwise, halves, turned))))
+        return by_weight, found + affine
 
 
 class Opaque(Branch):
     """Any other operation: autograd goes through it."""
 
-    def forward(self, state, parameters):
+    def forward(self, state, parameters):  # noqa: D102
         with torch.enable_grad():
             x = state.x.detach().requires_grad_()
             leaves = [p.detach().requires_grad_() for p in parameters]
             names = [name for name, _ in self.module.named_parameters()]
-            value = functional_call(self.module, dict(zip(names, leaves, strict=True)), (x,))
-            value = value.contiguous(memory_format=torch.channels_last)
+            replaced = dict(zip(names, leaves, strict=True))
+            value = functional_call(self.module, replaced, (x.permute(0, 3, 1, 2),))
+            value = value.permute(0, 2, 3, 1).contiguous()
         return Run(value.detach(), kept=(value, x, leaves))
 
-    def backward(self, run, state, gradient, weight, parameters, wanted):
+    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
         value, x, leaves = run.kept
         by_weight = dot(gradient, run.x) if wanted[0] else None
         inputs = [x] * state.wanted + leaves * wanted[1]
-        if not inputs or not value.requires_grad:
-            return by_weight, [None] * len(leaves)
-        found = torch.autograd.grad(value, inputs, gradient * weight, materialize_grads=True)
-        if state.wanted:
-            # Autograd may hold this one, too, so that it must not be added to.
-            state.receive(found[0].clone(memory_format=torch.channels_last))
-            found = found[1:]
-        return by_weight, found if wanted[1] else [None] * len(leaves)
+        found = [None] * (state.wanted + len(leaves))
+        if inputs and value.requires_grad:
+            found = torch.autograd.grad(value, inputs, gradient * weight, materialize_grads=True)
+            if state.wanted:  # a copy, since autograd may hand out one tensor twice
+                state.receive(found[0].clone(memory_format=torch.contiguous_format))
+        return by_weight, found[-len(leaves) :] if wanted[1] else [None] * len(leaves)
 
 
 def pointwise(x: Tensor, matrix: Tensor) -> Tensor:
-    """A 1 x 1 convolution, which on a channels_last tensor is one product of matrices."""
-    n, c, h, w = x.shape
-    pixels = torch.mm(x.permute(0, 2, 3, 1).view(-1, c), matrix[:, :, 0, 0].t())
-    return pixels.view(n, h, w, -1).permute(0, 3, 1, 2)
+    """A 1 x 1 convolution by (C_out, C_in, 1, 1): a product of matrices."""
+    pixels = torch.mm(x.view(-1, x.shape[3]), matrix.flatten(1).t())
+    return pixels.view(*x.shape[:3], -1)
 
 
 def pointwise_weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """The gradient for the matrix of `pointwise`, (C_out, C_in, 1, 1).
 
-    One product an image, then their sum: few channels and many pixels are a shape that a single
-    product does not share among the cores.
+    One product an image, then their sum: few channels and many pixels are a shape that torch does
+    not share among the cores within one product.
     """
-    gradient, x = (t.permute(0, 2, 3, 1).flatten(1, 2) for t in (gradient, x))
-    return torch.bmm(gradient.transpose(1, 2), x).sum(0)[:, :, None, None]
+    products = torch.bmm(gradient.flatten(1, 2).transpose(1, 2), x.flatten(1, 2))
+    return products.sum(0)[:, :, None, None]
 
 
 def branch(module: nn.Module) -> Branch | None:
     """The branch of an operation's module; None for no connection.
 
-    Whoever replaces an operation by another of another form gets an `Opaque` one.
+    Whatever is not built exactly as in `dartslib.operations` gets an `Opaque` one.
     """
     if isinstance(module, Zero):
         return None
@@ -463,14 +465,18 @@ def _is_separable(module: nn.Module) -> bool:
         return False
     if type(depth) is not nn.Conv2d or type(point) is not nn.Conv2d:
         return False
-    channels, k = depth.in_channels, depth.kernel_size[0]
-    return (
-        depth.groups == channels == depth.out_channels
-        and depth.kernel_size in ((3, 3), (5, 5))
-        and depth.stride in ((1, 1), (2, 2))
-        and depth.dilation in ((1, 1), (2, 2))
-        and depth.padding == (depth.dilation[0] * (k // 2),) * 2
-        and point.kernel_size == point.stride == (1, 1)
-        and point.padding == (0, 0)
-        and depth.bias is None is point.bias
+    k, stride, dilation = depth.kernel_size[0], depth.stride[0], depth.dilation[0]
+    as_built = nn.Conv2d(
+        depth.in_channels,
+        depth.in_channels,
+        k,
+        stride,
+        dilation * (k // 2),
+        dilation,
+        groups=depth.in_channels,
+        bias=False,
+        device="meta",
     )
+    single = nn.Conv2d(depth.in_channels, point.out_channels, 1, bias=False, device="meta")
+    known = k in (3, 5) and stride in (1, 2) and dilation in (1, 2)
+    return known and repr(depth) == repr(as_built) and repr(point) == repr(single)
