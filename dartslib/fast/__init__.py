@@ -6,6 +6,7 @@ which computes the same (tests: to 1e-10 in float64) from the same modules; `sea
 so by themselves. What it is made of, and what each part brings: benchmarks/README.md.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -25,17 +26,23 @@ def accelerate(network: nn.Module) -> nn.Module:
     """Lets the cells of a network run the fast way while it trains; the same network.
 
     Weights, names and `state_dict` stay as they are, the memory format becomes channels_last. The
-    fast form goes back once: for double backward, as method="exact" needs it, and for a relaxation
-    with a mixed operation of its own, cells stay plain.
+    fast form goes back once, so leave a network plain whose gradient is to be differentiated again.
+    Cells that it cannot run stay plain, with one warning: those of a relaxation with a mixed
+    operation of its own.
 
     Args:
         network: a `Supernet` or a `FinalNetwork` on the CPU.
     """
     network.to(memory_format=torch.channels_last)
+    forms = [FastCell(cell) for cell in network.modules() if isinstance(cell, Cell | DerivedCell)]
+    if not all(form.can_run for form in forms):
+        warnings.warn(
+            "Some cells are not as the fast form knows them: they run plain.", stacklevel=2
+        )
     done: set[nn.Module] = set()
-    for cell in network.modules():
-        if type(cell) in (Cell, DerivedCell) and (form := FastCell(cell)).can_run:
-            cell.forward = form
+    for form in forms:
+        if form.can_run:
+            form.cell.forward = form
             for term in form.terms:
                 if not isinstance(term.branch, Opaque):
                     done |= set(term.branch.module.modules())
@@ -68,6 +75,7 @@ def train(
     config: TrainConfig,
     genotype: Genotype,
     batches: BatchSource,
+    watched: BatchSource | None = None,
     *,
     fast: bool = True,
     **options: Any,
@@ -76,7 +84,7 @@ def train(
 
     Takes what `Training` takes. `fast=False` runs the plain form; on a GPU it always does.
     """
-    loop = Training(config, genotype, batches, **options)
+    loop = Training(config, genotype, batches, watched, **options)
     if fast and _suits(loop.network, config.channels_last):
         accelerate(loop.network)
     return loop

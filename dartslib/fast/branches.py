@@ -282,6 +282,29 @@ class Pool(Branch):
         return dot(gradient, run.x) if wanted[0] else None, ()
 
 
+class Pointwise(Branch):
+    """Activation, pointwise, BatchNorm: what adjusts the inputs of a cell."""
+
+    def __init__(self, module: nn.Sequential) -> None:
+        super().__init__(module)
+        self.kind = type(module[0])
+
+    def forward(self, state, parameters):  # noqa: D102
+        x = state.activated(self.kind).x
+        return Run.of(pointwise(x, parameters[0]), self.module[2], parameters[1:], x)
+
+    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
+        which = (state.wanted or wanted[1], *wanted)
+        gradient, by_weight, affine = run.backward(gradient, weight, which)
+        if gradient is None:
+            return by_weight, [None] * len(parameters)
+        by_matrix = pointwise_weight_gradient(gradient, run.kept) if wanted[1] else None
+        if state.wanted:
+            back = pointwise(gradient, parameters[0].transpose(0, 1))
+            state.activated(self.kind).receive(back)
+        return by_weight, [by_matrix, *affine]
+
+
 class Half:
     """Depthwise, pointwise, BatchNorm: what a separable convolution does once or twice."""
 
@@ -436,6 +459,8 @@ def branch(module: nn.Module) -> Branch | None:
         return Pool(module)
     if _is_separable(module) or (_is_sequence(module, 2) and all(map(_is_separable, module))):
         return Separable(module)
+    if _is_pointwise(module):
+        return Pointwise(module)
     if type(module) is FactorizedReduce and _is_norm(module.bn):
         return Reduce(module)
     return Opaque(module)
@@ -457,13 +482,27 @@ def _is_pool(module: nn.Module) -> bool:
     return type(module) is nn.AvgPool2d and not (module.ceil_mode or module.count_include_pad)
 
 
+def _is_pointwise(module: nn.Module) -> bool:
+    if not _is_sequence(module, 3):
+        return False
+    activation, point, norm = module
+    return type(activation) in ACTIVATIONS and _is_single(point) and _is_norm(norm)
+
+
+def _is_single(module: nn.Module) -> bool:
+    if type(module) is not nn.Conv2d:
+        return False
+    channels = module.in_channels, module.out_channels
+    return repr(module) == repr(nn.Conv2d(*channels, 1, bias=False, device="meta"))
+
+
 def _is_separable(module: nn.Module) -> bool:
     if not _is_sequence(module, 4):
         return False
     activation, depth, point, norm = module
     if type(activation) not in ACTIVATIONS or not _is_norm(norm):
         return False
-    if type(depth) is not nn.Conv2d or type(point) is not nn.Conv2d:
+    if type(depth) is not nn.Conv2d or not _is_single(point):
         return False
     k, stride, dilation = depth.kernel_size[0], depth.stride[0], depth.dilation[0]
     as_built = nn.Conv2d(
@@ -477,6 +516,5 @@ def _is_separable(module: nn.Module) -> bool:
         bias=False,
         device="meta",
     )
-    single = nn.Conv2d(depth.in_channels, point.out_channels, 1, bias=False, device="meta")
     known = k in (3, 5) and stride in (1, 2) and dilation in (1, 2)
-    return known and repr(depth) == repr(as_built) and repr(point) == repr(single)
+    return known and repr(depth) == repr(as_built)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from dartslib.fast.branches import Branch, Run, State, branch
-from dartslib.fast.normalizing import add_scaled
+from dartslib.fast.normalizing import add_scaled, scaled
 from dartslib.networks import DerivedCell
 from dartslib.relaxation import MixedOperation
 from dartslib.supernet import Cell
@@ -31,7 +31,8 @@ class Term:
     """One summand of a node: an operation of the edge from a source.
 
     Attributes:
-        target, source: states, counted as in `SearchSpace`.
+        target, source: states: 0 and 1 are the inputs as they come, 2 and 3 the same adjusted to
+            the cell's channels (states 0 and 1 of `SearchSpace`), 4 and on the nodes.
         branch: the operation.
         position: where its weight stands in the cell's table, read row by row.
         homes: the module and name of each of its parameters.
@@ -61,20 +62,24 @@ class FastCell:
 
     It is set as an attribute of the cell, `cell.forward`, so that weights, names and all else stay
     with the cell; `del cell.forward` brings the plain form back.
+
+    Attributes:
+        can_run: False where an edge is no plain mixed operation, as in another relaxation's cells.
     """
 
     def __init__(self, cell: Cell | DerivedCell) -> None:
         self.cell, self.searching = cell, isinstance(cell, Cell)
-        terms = _mixed_terms(cell) if self.searching else _derived_terms(cell)
-        self.terms = [term for term in terms if term is not None]
-
-    @property
-    def can_run(self) -> bool:
-        """Whether every edge is a plain mixed operation and every node has something to add."""
-        mixed = self.cell.edges if self.searching else ()
-        nodes = self.cell.space.nodes if self.searching else len(self.cell.nodes)
-        plain = all(type(edge) is MixedOperation for edge in mixed)
-        return plain and len({term.target for term in self.terms}) == nodes
+        mixed = cell.edges if self.searching else ()
+        self.can_run = type(cell) in (Cell, DerivedCell) and all(
+            type(edge) is MixedOperation for edge in mixed
+        )
+        if self.can_run:
+            terms = [
+                Term.of(2, 0, cell.adjust_before, 0),
+                Term.of(3, 1, cell.adjust_last, 0),
+                *(_mixed_terms(cell) if self.searching else _derived_terms(cell)),
+            ]
+            self.terms = [term for term in terms if term is not None]
 
     def __call__(self, before: Tensor, last: Tensor, *options: object) -> Tensor:
         """As `Cell.forward`, or as `DerivedCell.forward`."""
@@ -82,14 +87,12 @@ class FastCell:
         dropping = not self.searching and bool(options) and options[0] > 0
         if not cell.training or dropping:
             return type(cell).forward(cell, before, last, *options)
-        inputs = [
-            adjust(x).permute(0, 2, 3, 1).contiguous()
-            for adjust, x in ((cell.adjust_before, before), (cell.adjust_last, last))
-        ]
+        inputs = [x.permute(0, 2, 3, 1).contiguous() for x in (before, last)]
         weights = before.new_ones(len(self.terms))
         if self.searching:
             table = options[0][cell.cell_type]
-            weights = table.flatten()[[term.position for term in self.terms]]
+            chosen = table.flatten()[[term.position for term in self.terms[2:]]]
+            weights = torch.cat([weights[:2], chosen])
         # Looked up at each call: unrolled weights stand there while a functional call lasts.
         parameters = [part._parameters[name] for term in self.terms for part, name in term.homes]
         return _Nodes.apply(self.terms, weights, *inputs, *parameters).permute(0, 3, 1, 2)
@@ -99,13 +102,13 @@ def _mixed_terms(cell: Cell) -> Iterator[Term | None]:
     for edge, (source, target) in enumerate(cell.space.edges):
         operations = cell.edges[edge].operations
         for k, operation in enumerate(operations):
-            yield Term.of(target, source, operation, edge * len(operations) + k)
+            yield Term.of(2 + target, 2 + source, operation, edge * len(operations) + k)
 
 
 def _derived_terms(cell: DerivedCell) -> Iterator[Term | None]:
     for node, (operations, sources) in enumerate(zip(cell.nodes, cell.sources, strict=True)):
         for operation, source in zip(operations, sources, strict=True):
-            yield Term.of(2 + node, source, operation, 0)
+            yield Term.of(4 + node, 2 + source, operation, 0)
 
 
 class _Nodes(torch.autograd.Function):
@@ -119,19 +122,18 @@ class _Nodes(torch.autograd.Function):
         ctx.terms, wanted = terms, ctx.needs_input_grad
         ctx.save_for_backward(weights, *tensors)
         states = [State(x, needed) for x, needed in zip(tensors[:2], wanted[2:4], strict=True)]
-        runs: list[Run] = []
-        weight = weights.unbind()
-        parameters = _by_term(terms, tensors[2:])
-        for target in range(2, terms[-1].target + 1):
-            x, offset = None, 0.0
-            while len(runs) < len(terms) and (term := terms[len(runs)]).target == target:
-                k = len(runs)
-                runs.append(term.branch.forward(states[term.source], parameters[k]))
-                factor, shift = runs[k].affine(weight[k])
-                x, offset = add_scaled(x, runs[k].x, factor), offset + shift
-            states.append(State(x.add_(offset), any(wanted)))
+        parameters, weight, runs = _by_term(terms, tensors[2:]), weights.unbind(), []
+        while len(runs) < len(terms):
+            begin = len(runs)
+            while len(runs) < len(terms) and terms[len(runs)].target == len(states):
+                term, own = terms[len(runs)], parameters[len(runs)]
+                runs.append(term.branch.forward(states[term.source], own))
+            x = _weighted_sum(runs[begin:], weight[begin : len(runs)])
+            # The first adjusted input may need no gradient: alpha comes after it.
+            own = len(states) > 3 or any(wanted[4:])
+            states.append(State(x, own or states[len(states) - 2].wanted))
         ctx.states, ctx.runs = states, runs
-        return torch.cat([state.x for state in states[2:]], dim=3)
+        return torch.cat([state.x for state in states[4:]], dim=3)
 
     @staticmethod
     @once_differentiable
@@ -144,17 +146,21 @@ class _Nodes(torch.autograd.Function):
         parameters = _by_term(terms, tensors[2:])
         asked = [any(flags) for flags in _by_term(terms, wanted[4:])]
         weight, by_weight, by_parameters = weights.unbind(), [], []
-        own = gradient.chunk(len(states) - 2, dim=3)
+        nodes = gradient.chunk(len(states) - 4, dim=3)
         while len(states) > 2:
-            states[-1].receive(own[len(states) - 3].clone(memory_format=torch.contiguous_format))
-            total = states.pop().finish()
+            state = states.pop()
+            if len(states) >= 4:
+                state.receive(nodes[len(states) - 4].clone(memory_format=torch.contiguous_format))
+            total = state.finish()
             while runs and terms[len(runs) - 1].target == len(states):
                 run, k = runs.pop(), len(runs)
-                state, which = states[terms[k].source], (wanted[1], asked[k])
-                by, found = terms[k].branch.backward(
-                    run, state, total, weight[k], parameters[k], which
-                )
-                by_weight.append(by)
+                by, found = None, [None] * len(parameters[k])
+                if total is not None:
+                    which = wanted[1] and k > 1, asked[k]
+                    by, found = terms[k].branch.backward(
+                        run, states[terms[k].source], total, weight[k], parameters[k], which
+                    )
+                by_weight.append(weights.new_zeros(()) if by is None else by)
                 by_parameters = [*found, *by_parameters]
         by_inputs = [state.finish() if state.wanted else None for state in states]
         by_weights = torch.stack(by_weight[::-1]) if wanted[1] else None
@@ -168,3 +174,12 @@ def _by_term(terms: list[Term], flat: Sequence) -> list[Sequence]:
         found.append(flat[begin : begin + len(term.homes)])
         begin += len(term.homes)
     return found
+
+
+def _weighted_sum(runs: list[Run], weights: Sequence[Tensor]) -> Tensor:
+    """The sum of weight * value; values are normalized on the way."""
+    factors, offsets = zip(*map(Run.affine, runs, weights), strict=True)
+    total = scaled(runs[0].x, factors[0], torch.zeros_like(factors[0]) + sum(offsets))
+    for run, factor in zip(runs[1:], factors[1:], strict=True):
+        add_scaled(total, run.x, factor)
+    return total

@@ -29,7 +29,8 @@ def aligned(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
 
 def across(values: Tensor, x: Tensor) -> Tensor:
     """Numbers a channel, (C,), for a row of `rows(x)`, (W * C,)."""
-    return values.expand(x.shape[2], -1).reshape(-1)
+    # One channel comes out as a view of one number, and torch's kernels read what lies behind it.
+    return values.expand(x.shape[2], -1).reshape(-1).contiguous()
 
 
 def statistics(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,402 @@
+"""The fast form against the plain one: the same numbers from the same modules."""
+
+import copy
+import statistics as of_lists
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from plain import Noise, is_one_sentence, random_tables
+from torch import nn
+from torch.nn import functional as F
+
+import dartslib
+from dartslib.fast import accelerate, depthwise, normalizing
+from dartslib.fast.branches import Opaque
+from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
+from dartslib.gradients import METHODS, BatchLoss, hypergradient
+from dartslib.networks import FinalNetwork
+from dartslib.operations import OPERATIONS, conv_bn
+from dartslib.relaxation import Architecture, MixedOperation, Softmax
+from dartslib.searching import Search, SearchConfig
+from dartslib.space import REPORT_OPERATIONS, SearchSpace
+from dartslib.supernet import Supernet
+from dartslib.training import TrainConfig
+
+CLOSE = {"rtol": 1e-10, "atol": 1e-10}
+
+# space, channels, layers, size, head, reductions
+SUPERNETS = {
+    "report": (SearchSpace.report(), 3, 3, 8, "linear", None),
+    "report, MLP, wide": (SearchSpace.report(), 18, 2, 8, "mlp", (1,)),
+    "paper, odd": (SearchSpace.darts(), 5, 3, 13, "linear", None),
+    "paper, reductions only": (SearchSpace.darts(), 2, 2, 9, "linear", (0, 1)),
+    "few pixels": (SearchSpace(2), 6, 4, 9, "linear", (0, 1, 2)),
+    "no reduction": (SearchSpace(3), 4, 2, 10, "linear", ()),
+}
+
+
+def _supernet(space, channels, layers, size, head, reductions, dtype=torch.float64, seed=0):
+    torch.manual_seed(seed)
+    net = Supernet(space, channels, layers, 5, head, 3, size, reductions)
+    return net.to(dtype)
+
+
+def _batch(size, count=3, dtype=torch.float64, seed=4):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, 3, size, size, generator=generator, dtype=torch.float64)
+    return images.to(dtype), torch.randint(5, (count,), generator=generator)
+
+
+def _pass(net, images, labels, tables=None, weights=True):
+    """Scores, gradients and running statistics of one pass."""
+    for parameter in net.parameters():
+        parameter.requires_grad_(weights)
+    leaves = {k: t.clone().requires_grad_() for k, t in (tables or {}).items()}
+    scores = net(images, leaves) if leaves else net(images)
+    scores = scores if isinstance(scores, tuple) else (scores,)
+    loss = sum(F.cross_entropy(s, labels) for s in scores)
+    inputs = [*leaves.values(), *(net.parameters() if weights else ())]
+    gradients = torch.autograd.grad(loss, inputs, materialize_grads=True)
+    buffers = [buffer.clone() for buffer in net.buffers()]
+    return [s.detach() for s in scores], gradients, buffers
+
+
+# Whole networks
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("weights", [True, False], ids=["all gradients", "alpha only"])
+@pytest.mark.parametrize("case", SUPERNETS.values(), ids=SUPERNETS)
+def test_a_supernet_runs_the_same(case, weights, training):
+    plain = _supernet(*case)
+    fast = accelerate(copy.deepcopy(plain))
+    tables, batch = random_tables(case[0]), _batch(case[3])
+    for net in (plain, fast):  # running statistics of their own first
+        net(batch[0] + 0.1, tables)
+        net.train(training)
+    ours, theirs = (_pass(net, *batch, tables, weights) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def test_fixed_alpha_gets_no_gradient_and_changes_nothing():
+    case = SUPERNETS["report"]
+    plain, (images, labels) = _supernet(*case), _batch(case[3])
+    fast, tables = accelerate(copy.deepcopy(plain)), random_tables(case[0])
+    for net in (plain, fast):
+        F.cross_entropy(net(images, tables), labels).backward()
+    ours, theirs = ([p.grad for p in net.parameters()] for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def _one_sided(genotype):
+    """The same normal cells, and reduction cells with a stride-2 edge of every operation."""
+    names = [name for name in REPORT_OPERATIONS if name != "none"]
+    nodes = tuple(
+        ((name, 0), (name, 1), *([(names[k - 1], 2)] if k else [])) for k, name in enumerate(names)
+    )
+    return Genotype(genotype.normal, nodes)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize(
+    ("genotype", "size", "auxiliary"),
+    [(DARTS_V1, 11, False), (DARTS_V2, 32, True), (_one_sided(DARTS_V2), 14, False)],
+    ids=["V1, odd", "V2, auxiliary head", "every operation"],
+)
+def test_a_final_network_runs_the_same(genotype, size, auxiliary, training):
+    torch.manual_seed(1)
+    plain = FinalNetwork(genotype, 3, 3, 5, auxiliary=auxiliary, image_size=size).double()
+    with torch.no_grad():  # BatchNorms with a scale and a shift that are seen
+        for parameter in plain.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    fast, batch = accelerate(copy.deepcopy(plain)), _batch(size)
+    for net in (plain, fast):
+        net(batch[0] + 0.1)
+        net.train(training)
+    ours, theirs = (_pass(net, *batch) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def test_drop_path_drops_the_same():
+    torch.manual_seed(1)
+    plain = FinalNetwork(DARTS_V2, 2, 3, 5, drop_path=0.5, image_size=8).double()
+    fast, batch = accelerate(copy.deepcopy(plain)), _batch(8)
+    for net in (plain, fast):
+        net.generator = torch.Generator().manual_seed(7)
+    ours, theirs = (_pass(net, *batch) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def test_an_operation_of_ones_own_runs_too(monkeypatch):
+    def conv_1x1(channels, stride, searching):
+        return conv_bn(channels, channels, 1, stride, searching)
+
+    monkeypatch.setitem(OPERATIONS, "conv_1x1", conv_1x1)
+    space = SearchSpace(2, ("conv_1x1", "skip_connect", "sep_conv_3x3"))
+    plain = _supernet(space, 3, 3, 9, "linear", None)
+    fast, batch, tables = accelerate(copy.deepcopy(plain)), _batch(9), random_tables(space)
+    assert any(isinstance(term.branch, Opaque) for term in fast.cells[0].forward.terms)
+    for weights in (True, False):
+        ours, theirs = (_pass(net, *batch, tables, weights) for net in (fast, plain))
+        torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def test_what_it_cannot_run_stays_plain_and_it_says_so_once():
+    class Own(MixedOperation):
+        pass
+
+    net = Supernet(SearchSpace(2), 2, 2, 5, image_size=8, mixed_operation=Own)
+    with pytest.warns(UserWarning, match="run plain") as told:
+        accelerate(net)
+    assert len(told) == 1
+    assert not any("forward" in vars(cell) for cell in net.cells)
+
+
+def test_the_forward_of_a_cell_is_all_that_changes():
+    net = _supernet(*SUPERNETS["report"])
+    before = list(net.state_dict())
+    accelerate(net)
+    assert list(net.state_dict()) == before
+    assert all("forward" in vars(cell) for cell in net.cells)
+    # A copy runs on its own weights.
+    copied, (images, _) = copy.deepcopy(net), _batch(8)
+    tables = random_tables(net.space)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.zero_()
+    assert not torch.equal(net(images, tables), copied(images, tables))
+    assert copied(images, tables).abs().max() == 0
+
+
+def test_it_goes_back_once():
+    net, (images, labels) = accelerate(_supernet(*SUPERNETS["report"])), _batch(8)
+    loss = F.cross_entropy(net(images, random_tables(net.space)), labels)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="goes back once"):
+        loss.backward()
+
+
+# The hypergradient and the search
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "exact"])
+def test_the_hypergradient_is_the_same(method):
+    case = SUPERNETS["report"]
+    plain = _supernet(*case)
+    fast = accelerate(copy.deepcopy(plain))
+    found = []
+    for net in (plain, fast):
+        architecture = Architecture(case[0], init_std=1.0, dtype=torch.float64,
+                                    generator=torch.Generator().manual_seed(2))  # fmt: skip
+        losses = [BatchLoss(net, architecture, *_batch(case[3], seed=seed)) for seed in (5, 6)]
+        w, buffers = list(net.parameters()), [0.1 * p.detach() for p in net.parameters()]
+        kept = [t.clone() for t in net.state_dict().values()]
+        result = hypergradient(
+            *losses, w, architecture.alpha, method=method, xi=0.1, momentum=0.9, buffers=buffers,
+            weight_decay=1e-3, radius=1e-6,
+        )  # fmt: skip
+        assert all(map(torch.equal, kept, net.state_dict().values()))
+        found.append(result)
+    # The difference of two gradients, divided by a small R, is as exact as rounding lets it be.
+    torch.testing.assert_close(found[0].direct, found[1].direct, **CLOSE)
+    torch.testing.assert_close(found[0].implicit, found[1].implicit, rtol=1e-5, atol=1e-7)
+
+
+def test_exact_is_refused_in_the_fast_form_and_runs_plain_in_a_search():
+    case = SUPERNETS["report"]
+    net, architecture = accelerate(_supernet(*case)), Architecture(case[0], dtype=torch.float64)
+    losses = [BatchLoss(net, architecture, *_batch(case[3], seed=seed)) for seed in (5, 6)]
+    with pytest.raises(ValueError, match="finite_difference") as refused:
+        hypergradient(*losses, list(net.parameters()), architecture.alpha, method="exact", xi=0.1)
+    assert is_one_sentence(str(refused.value))
+    config = SearchConfig(
+        nodes=1, layers=1, reductions=(), channels=2, epochs=1, head="linear", method="exact"
+    )
+    search = dartslib.search(config, Noise(1), Noise(1, seed=1), image_size=8)
+    list(search)
+    assert search.step == 1
+
+
+class Doubles(Noise):
+    """Noise in float64."""
+
+    def at(self, step):
+        images, labels = super().at(step)
+        return images.double(), labels
+
+
+def _double(search):
+    search.supernet.double()
+    for alpha in search.architecture.alpha:
+        alpha.data = alpha.data.double()
+    return search
+
+
+@pytest.mark.parametrize("method", ["first_order", "finite_difference"])
+def test_fifty_steps_end_at_the_same_alpha(method):
+    config = SearchConfig(
+        nodes=2, layers=2, channels=3, epochs=50, head="linear", method=method, alpha_lr=0.02,
+        operations=("none", "avg_pool_3x3", "skip_connect", "sep_conv_3x3"),
+        radius=1e-4,
+    )  # fmt: skip
+
+    ends = []
+    for fast in (True, False):
+        search = dartslib.search(config, Doubles(1), Doubles(1, seed=1), image_size=8, fast=fast)
+        list(_double(search))
+        assert search.step == 50
+        ends.append(torch.cat(search.architecture.alpha).detach())
+    assert ends[0].std() > 0.03
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-6)
+
+
+def test_fast_is_the_default_and_one_argument_turns_it_off():
+    config = SearchConfig(nodes=1, layers=1, channels=2, epochs=1, head="linear")
+    final = TrainConfig(layers=1, channels=2, epochs=1, head="linear")
+    for fast in (True, False):
+        options = {"image_size": 8} if fast else {"image_size": 8, "fast": False}
+        search = dartslib.search(config, Noise(1), Noise(1, seed=1), **options)
+        training = dartslib.train(final, DARTS_V2, Noise(1), **options)
+        for network in (search.supernet, training.network):
+            assert ("forward" in vars(network.cells[0])) is fast
+
+
+def test_a_plain_search_goes_on_fast():
+    config = SearchConfig(nodes=1, layers=1, channels=2, epochs=2, head="linear")
+    data = Doubles(1), Doubles(1, seed=1)
+    plain = _double(Search(config, *data, image_size=8))
+    plain.advance()
+    fast = _double(dartslib.search(config, *data, image_size=8))
+    fast.load_state_dict(copy.deepcopy(plain.state_dict()))
+    for search in (plain, fast):
+        search.advance()
+    torch.testing.assert_close(plain.architecture.alpha, fast.architecture.alpha, **CLOSE)
+
+
+def test_a_sampling_relaxation_with_plain_mixed_operations_is_run_fast():
+    class Shifted(Softmax):
+        def weights(self, logits, space, generator=None):
+            shift = torch.rand(1, generator=generator)
+            return {name: (alpha + shift).sigmoid() for name, alpha in logits.items()}
+
+    config = SearchConfig(nodes=1, layers=1, channels=2, epochs=1, head="linear")
+    ends = []
+    for fast in (True, False):
+        search = dartslib.search(
+            config, Noise(1), Noise(1, seed=1), image_size=8, relaxation=Shifted(), fast=fast
+        )
+        search.advance()
+        ends.append(search.architecture.alpha)
+    torch.testing.assert_close(*ends)
+
+
+# Single precision
+
+
+def _far(net, exact, batch, tables):
+    """How far scores and gradients of a float32 network are from those in float64, relatively."""
+    ours, theirs = _pass(net, *batch, tables), _pass(exact, batch[0].double(), batch[1], {
+        name: table.double() for name, table in tables.items()
+    })  # fmt: skip
+    return [
+        float(
+            torch.stack([(a.double() - b).square().sum() for a, b in zip(x, y, strict=True)]).sum()
+            / torch.stack([b.square().sum() for b in y]).sum()
+        )
+        ** 0.5
+        for x, y in zip(ours[:2], theirs[:2], strict=True)
+    ]
+
+
+def test_float32_is_as_near_to_float64_as_the_plain_form():
+    # Smooth, since at a kink a change of 1e-6 changes a gradient by as much as it likes.
+    operations = [name for name in REPORT_OPERATIONS if name != "max_pool_3x3"]
+    far = {"plain": [], "fast": []}
+    for seed in range(5):
+        plain = _supernet(
+            SearchSpace(1, operations), 8, 2, 32, "linear", (), dtype=torch.float32, seed=seed
+        )
+        for module in list(plain.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.ReLU):
+                    setattr(module, name, nn.Tanh())
+        exact = copy.deepcopy(plain).double()
+        fast = accelerate(copy.deepcopy(plain))
+        batch = _batch(32, 16, torch.float32, seed)
+        tables = random_tables(plain.space, seed, torch.float32)
+        for name, net in (("plain", plain), ("fast", fast)):
+            far[name].append(_far(net, copy.deepcopy(exact), batch, tables))
+    for plain, fast in zip(*(zip(*far[name], strict=True) for name in far), strict=True):
+        assert of_lists.median(fast) <= 2 * of_lists.median(plain)
+
+
+# The parts
+
+
+@given(
+    channels=st.integers(1, 20),
+    height=st.integers(1, 13),
+    width=st.integers(1, 13),
+    kernel=st.sampled_from([3, 5]),
+    stride=st.sampled_from([1, 2]),
+    dilation=st.sampled_from([1, 2]),
+    seed=st.integers(0, 9),
+)
+def test_gradients_of_depthwise_convolutions(
+    channels, height, width, kernel, stride, dilation, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    options = {"generator": generator, "dtype": torch.float64}
+    x = torch.randn(2, height, width, channels, **options).requires_grad_()
+    weight = torch.randn(channels, 1, kernel, kernel, **options).requires_grad_()
+    value = F.conv2d(
+        x.permute(0, 3, 1, 2), weight, None, stride, dilation * (kernel // 2), dilation, channels
+    ).permute(0, 2, 3, 1)
+    gradient = torch.randn(value.shape, **options)
+    expected = torch.autograd.grad(value, (x, weight), gradient)
+    x, weight = x.detach(), weight.detach()
+    torch.testing.assert_close(depthwise.convolve(x, weight, stride, dilation), value, **CLOSE)
+    found = (
+        depthwise.input_gradient(gradient, x, weight, stride, dilation),
+        depthwise.weight_gradient(gradient, x, weight, stride, dilation),
+    )
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
+@given(
+    channels=st.integers(1, 40),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    scaled=st.booleans(),
+)
+def test_batch_norm_taken_apart(channels, height, width, scaled):
+    generator = torch.Generator().manual_seed(channels)
+    options = {"generator": generator, "dtype": torch.float64}
+    x = torch.randn(3, height, width, channels, **options) + 10
+    x.requires_grad_()
+    scale = torch.rand(channels, **options).requires_grad_() if scaled else None
+    shift = torch.rand(channels, **options).requires_grad_() if scaled else None
+    value = F.batch_norm(
+        x.permute(0, 3, 1, 2), None, None, scale, shift, training=True, eps=1e-5
+    ).permute(0, 2, 3, 1)
+    gradient = torch.randn(value.shape, **options)
+    inputs = (x, scale, shift) if scaled else (x,)
+    expected = torch.autograd.grad(value, inputs, gradient)
+
+    x = x.detach()
+    mean, variance = normalizing.statistics(x)
+    pixels = x.flatten(0, 2)
+    torch.testing.assert_close((mean, variance), (pixels.mean(0), pixels.var(0, correction=0)))
+    inverse = (variance + 1e-5).rsqrt()
+    found = normalizing.gradients(gradient, x, scale, mean, inverse)
+    torch.testing.assert_close(found[: len(inputs)], expected, rtol=1e-8, atol=1e-8)
+
+
+def test_running_statistics_move_as_torch_moves_them():
+    norms = [nn.BatchNorm2d(3).double() for _ in range(2)]
+    x = torch.randn(2, 4, 5, 3, dtype=torch.float64) * 3 + 1
+    norms[0](x.permute(0, 3, 1, 2))
+    normalizing.update(norms[1], *normalizing.statistics(x), x)
+    torch.testing.assert_close(list(norms[0].buffers()), list(norms[1].buffers()))
