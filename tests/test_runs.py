@@ -1,6 +1,7 @@
 """Profiles, checkpoints, records: what stands around the two loops."""
 
 import dataclasses
+import errno
 import json
 import os
 
@@ -233,19 +234,22 @@ def test_one_step_at_real_size_on_a_gpu(name):
 # Files that are whole
 
 
-def test_a_failure_in_the_middle_of_writing_leaves_the_old_file(tmp_path):
+def test_a_failure_in_the_middle_of_writing_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "deep" / "file.bin"
-    files.write_whole(path, lambda part: part.write_bytes(b"old"))
+    files.write_whole(path, b"old")
 
-    def fail(part):
-        part.write_bytes(b"ne")
-        raise OSError("No space left on device")
+    def fail(descriptor):
+        os.truncate(descriptor, 2)
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
-        files.write_whole(path, fail)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="No space.*free some space") as error:
+            files.write_whole(path, b"new")
+    assert is_one_sentence(error.value)
     assert path.read_bytes() == b"old"
     assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
-    files.write_whole(path, lambda part: part.write_bytes(b"new"))
+    files.write_whole(path, b"new")
     assert path.read_bytes() == b"new"
 
 
@@ -258,16 +262,14 @@ def test_text_is_utf8_with_plain_line_ends(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
-    drive(_search(epochs=1), tmp_path, progress=False)
+    with pytest.raises(_Stops):
+        drive(_stop_at(_search(epochs=1), 2), tmp_path, progress=False, every_seconds=0)
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    save = torch.save
 
-    def half(state, path):
-        save(state, path)
-        os.truncate(path, path.stat().st_size // 2)
-        raise OSError("No space left on device")
+    def fail(part, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", half)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="No space"):
         drive(_search(epochs=1), tmp_path, resume=True, progress=False)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
@@ -431,8 +433,9 @@ def test_a_record_is_finished_with_its_meta(tmp_path, monkeypatch):
 def test_no_pickled_objects_in_a_history(tmp_path):
     (tmp_path / "meta.json").write_text("{}")
     np.savez(tmp_path / "history.npz", step=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match="damaged") as error:
         records.load(tmp_path)
+    assert is_one_sentence(error.value) and "allow_pickle" in str(error.value.__cause__)
 
 
 # Whole runs

@@ -5,16 +5,30 @@ over the run) and genotype.json. All are plain data: JSON, and arrays without pi
 Reading needs numpy only, so that a notebook shows a record without loading torch.
 """
 
+import io
 import json
+import zlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from dartslib.genotypes import Genotype
-from dartslib.runs.files import write_text, write_whole
+from dartslib.runs.files import write_together
+
+# What numpy, zipfile, zlib and json raise on bytes that are none of theirs.
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    RuntimeError,  # RecursionError and NotImplementedError, too
+    MemoryError,
+    BadZipFile,
+    zlib.error,
+)
 
 RECORDED = Path(__file__).resolve().parents[2] / "data" / "recorded"
 
@@ -46,6 +60,7 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
 
     Raises:
         FileNotFoundError: there is no such record, or it is not finished.
+        ValueError: a file of it is damaged, or holds pickled objects.
     """
     path = Path(name)
     if not (path / "meta.json").is_file():
@@ -54,25 +69,43 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
         raise FileNotFoundError(
             f"There is no record {str(name)!r}; there are {', '.join(names(folder)) or 'none'}."
         )
-    meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
     history, genotype = {}, None
-    if (path / "history.npz").is_file():
-        with np.load(path / "history.npz", allow_pickle=False) as file:
-            history = {key: file[key] for key in file.files}
-    if (path / "genotype.json").is_file():
-        genotype = Genotype.from_json((path / "genotype.json").read_text(encoding="utf-8"))
+    try:
+        file = path / "meta.json"
+        meta = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(meta, dict):
+            raise ValueError
+        file = path / "history.npz"
+        if file.is_file():
+            with np.load(file, allow_pickle=False) as arrays:
+                history = {key: arrays[key] for key in arrays.files}
+        file = path / "genotype.json"
+        if file.is_file():
+            genotype = Genotype.from_json(file.read_text(encoding="utf-8"))
+    except _DAMAGED as error:
+        raise ValueError(
+            f"{file} is damaged, or not what a run has written: make the record again."
+        ) from error
     return Record(path.name, meta, history, genotype)
 
 
 def save(record: Record, path: Path) -> None:
-    """Writes a record into a folder, meta.json last: with it the record counts as finished."""
+    """Writes a record into a folder, meta.json last: with it the record counts as finished.
+
+    Raises:
+        OSError: it cannot be written, see `write_together`.
+    """
+    contents = {}
     if record.history:
         # float32 keeps more digits than the runs repeat to, at half the size.
         arrays = {
             key: values.astype(np.float32) if values.dtype == np.float64 else values
             for key, values in record.history.items()
         }
-        write_whole(path / "history.npz", partial(np.savez_compressed, **arrays))
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        contents["history.npz"] = buffer.getvalue()
     if record.genotype is not None:
-        write_text(path / "genotype.json", record.genotype.to_json())
-    write_text(path / "meta.json", json.dumps(record.meta, indent=2) + "\n")
+        contents["genotype.json"] = record.genotype.to_json().encode()
+    contents["meta.json"] = (json.dumps(record.meta, indent=2) + "\n").encode()
+    write_together(path, contents)
