@@ -1,11 +1,4 @@
-"""Runs `python -m dartslib …` in a process that kills itself at a chosen moment.
-
-    python tests/killed.py MOMENT NUMBER EVERY COUNTS search --profile smoke …
-
-At the NUMBER-th MOMENT the process sends itself SIGKILL, which nothing can catch. Checkpoints are
-written every EVERY steps: the clock of `drive` counts steps here, so that no run depends on time. A
-run that reaches its end leaves in the file COUNTS how often it met each moment.
-"""
+"""Runs the command line in a process that kills itself at a chosen moment; see survival.py."""
 
 import functools
 import json
@@ -24,13 +17,13 @@ from dartslib.runs import driving, running
 from dartslib.searching import Search
 from dartslib.training import Training
 
-WANTED, NUMBER, EVERY, COUNTS, *WORDS = sys.argv[1:]
+wanted = None, 0
 met = Counter()
 
 
 def moment(name):
     met[name] += 1
-    if name == WANTED and met[name] == int(NUMBER):
+    if name is not None and (name, met[name]) == wanted:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -84,29 +77,44 @@ def _in_halves(open_):
     return opened
 
 
-for loop in (Search, Training):
-    watch(loop, "advance", lambda loop: "a step begins", lambda loop: "a step is done")
-watch(Batches, "at", after=lambda *_: "a batch is drawn")
-watch(F, "cross_entropy", after=lambda *_: "a loss is computed")
-watch(torch.Tensor, "backward", after=lambda *_: "w has a gradient")
-watch(torch.optim.Adam, "step", after=lambda *_: "alpha has moved, w has not")
-watch(torch.optim.SGD, "step", after=lambda *_: "w has moved")
-Path.open = _in_halves(Path.open)
-watch(
-    os,
-    "replace",
-    lambda part, path: f"{path.name} is written, but has its old name",
-    lambda part, path: f"{path.name} has its name",
-)
-watch(Path, "unlink", after=lambda path, **_: f"{path.name} is removed" if path.exists() else None)
-watch(Search, "state_dict", lambda _: "a state is gathered")
-watch(Training, "state_dict", lambda _: "a state is gathered")
+def _watch_everything():
+    for loop in (Search, Training):
+        watch(loop, "advance", lambda loop: "a step begins", lambda loop: "a step is done")
+    watch(Batches, "at", after=lambda *_: "a batch is drawn")
+    watch(F, "cross_entropy", after=lambda *_: "a loss is computed")
+    watch(torch.Tensor, "backward", after=lambda *_: "w has a gradient")
+    watch(torch.optim.Adam, "step", after=lambda *_: "alpha has moved, w has not")
+    watch(torch.optim.SGD, "step", after=lambda *_: "w has moved")
+    Path.open = _in_halves(Path.open)
+    watch(
+        os,
+        "replace",
+        lambda part, path: f"{path.name} is written, but has its old name",
+        lambda part, path: f"{path.name} has its name",
+    )
+    watch(
+        Path, "unlink", after=lambda path, **_: f"{path.name} is removed" if path.exists() else None
+    )
+    watch(Search, "state_dict", lambda _: "a state is gathered")
+    watch(Training, "state_dict", lambda _: "a state is gathered")
 
-driving.monotonic = lambda: met["a step is done"]
-running.drive = functools.partial(driving.drive, every_seconds=int(EVERY))
-sys.argv[1:] = WORDS
-try:
-    runpy.run_module("dartslib", run_name="__main__", alter_sys=True)
-finally:
-    del met[None]
-    Path(COUNTS).write_text(json.dumps(met))
+
+def run(words, name, number, every):
+    """Runs the command here, which must be a process of its own.
+
+    At the number-th moment of that name the process sends itself SIGKILL, which nothing can catch.
+    A checkpoint is written every so many steps: the clock of `drive` counts steps here, so that no
+    run depends on time. A run that reaches its end leaves in counts.json how often it met each
+    moment.
+    """
+    global wanted
+    wanted = name, number
+    _watch_everything()
+    driving.monotonic = lambda: met["a step is done"]
+    running.drive = functools.partial(driving.drive, every_seconds=every)
+    sys.argv = ["dartslib", *words]
+    try:
+        runpy.run_module("dartslib", run_name="__main__", alter_sys=True)
+    finally:
+        del met[None]
+        Path("counts.json").write_text(json.dumps(met))

@@ -12,10 +12,10 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,61 +23,70 @@ import torch
 
 from dartslib.runs import records
 
-ROOT = Path(__file__).resolve().parent.parent
-NEVER = "never"
+sys.path.insert(0, str(Path(__file__).parent))  # as pytest does
+import killed  # noqa: E402
+
 # The smoke profile on a few images of noise: what is drawn or read does not matter here.
-SEARCH = "search --profile smoke --data tiny --out run --set half=64 --set epochs=2".split()
+SMALL = "--set half=48 --set epochs=2 --set nodes=1"
+SEARCH = f"search --profile smoke --data tiny --out run {SMALL}".split()
 CASES = {
     "first_order": [*SEARCH, "--method", "first_order"],
     "finite_difference": [*SEARCH, "--method", "finite_difference"],
     "training": "train --genotype DARTS_V2 --part compare --profile smoke --data tiny --out run "
-    "--set drop_path=0.2 --set epochs=2 --set batch_size=24".split(),
+    "--set drop_path=0.2 --set epochs=2 --set batch_size=24 --set channels=2".split(),
 }
 # What may differ between a run that was stopped and one that was not.
 MOVES = {"seconds", "seconds_per_iteration", "commits", "machines", "versions", "from_steps"}
 
 
-def start(folder, words, moment=NEVER, number=1, every=0):
-    """The command in a process of its own; see killed.py."""
+def start(folder, words, moment=None, number=0, every=1, method="spawn"):
+    """The command in a process of its own: spawned, or forked from one that has loaded torch."""
     if not folder.exists():
-        rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
-        labels = np.arange(200) % 10
-        names = [str(k) for k in range(10)]
         (folder / "data").mkdir(parents=True)
-        np.savez(
-            folder / "data" / "tiny.npz",
-            x_train=images[:160],
-            y_train=labels[:160],
-            x_test=images[160:],
-            y_test=labels[160:],
-            class_names=names,
-        )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"}
-    command = [sys.executable, str(ROOT / "tests" / "killed.py"), moment, str(number), str(every)]
-    return subprocess.Popen(
-        [*command, "counts.json", *words],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+        np.savez(folder / "data" / "tiny.npz", **_tiny())
+    context = get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["dartslib.runs.running"])
+    process = context.Process(target=_run, args=(folder, words, moment, number, every))
+    process.start()
+    return process
 
 
-def finish(process):
+def _tiny():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(200) % 10
+    return {
+        "x_train": images[:160],
+        "y_train": labels[:160],
+        "x_test": images[160:],
+        "y_test": labels[160:],
+        "class_names": [str(k) for k in range(10)],
+    }
+
+
+def _run(folder, *arguments):
+    os.chdir(folder)
+    said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    os.environ["TQDM_DISABLE"] = "1"
+    killed.run(*arguments)
+
+
+def finish(process, folder):
     """The exit code and what was said."""
-    _, said = process.communicate()
-    return process.returncode, said
+    process.join()
+    return process.exitcode, (folder / "said.txt").read_text()
 
 
 class Unbroken:
     """A run that nothing stops: what the others must end like, and the moments there are."""
 
-    def __init__(self, words, folder):
-        self.words = words
+    def __init__(self, words, folder, method="spawn"):
+        self.words, self.method = words, method
         began = time.monotonic()
-        code, said = finish(start(folder, words))
+        code, said = finish(start(folder, words, method=method), folder)
         self.seconds = time.monotonic() - began
         assert code == 0, said
         self.record = records.load(folder / "run")
@@ -94,7 +103,7 @@ class Unbroken:
         name = rng.choice(rng.choice(groups))
         count = self.met[name]
         if "checkpoint.pt" in name or "state" in name:  # counted with one after every step
-            count = max(1, count // (every + 1))
+            count = max(1, count // every)
         return name, rng.randint(1, count)
 
 
@@ -126,31 +135,40 @@ def check_record(found, whole):
     assert metas[0] == metas[1]
 
 
-def survive(whole, folder, seed):
-    """Kills a run once or twice, resumes it to its end, and compares.
+def draw(whole, seed):
+    """A random plan: after how many steps checkpoints are written, and one or two kills."""
+    rng = random.Random(seed)
+    every, count = rng.choice([1, 1, 2, 4]), rng.choice([1, 1, 1, 2])
+    kills = []
+    for _ in range(count):
+        outside = rng.random() < 0.25
+        kills.append(rng.uniform(0, whole.seconds) if outside else whole.moment(rng, every))
+    return every, kills
+
+
+def survive(whole, folder, every, kills):
+    """Kills a run, resumes it to its end, and compares.
+
+    Args:
+        kills: each a moment and its number, or seconds after which the run is killed from outside.
 
     Returns:
         What was done, in words; None where the run was over before it could be killed.
     """
-    rng = random.Random(seed)
-    every, kills = rng.choice([0, 0, 1, 3]), rng.choice([1, 1, 1, 2])
-    words, story = list(whole.words), [f"a checkpoint every {every + 1} steps"]
-    for kill in range(kills):
-        if rng.random() < 0.25:
-            after = rng.uniform(0, whole.seconds)
-            process = start(folder, words, every=every)
-            try:
-                process.wait(after)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            story.append(f"killed after {after:.2f} s")
+    words, method = list(whole.words), whole.method
+    story = [f"a checkpoint every {every} steps"]
+    for kill in kills:
+        if isinstance(kill, float):
+            process = start(folder, words, every=every, method=method)
+            process.join(kill)
+            process.kill()
+            story.append(f"killed after {kill:.2f} s")
         else:
-            name, number = whole.moment(rng, every)
-            process = start(folder, words, name, number, every)
-            story.append(f"killed as {name} ({number})")
-        code, said = finish(process)
+            process = start(folder, words, *kill, every, method)
+            story.append(f"killed as {kill[0]} ({kill[1]})")
+        code, said = finish(process, folder)
         if code == 0:  # it was over
-            if kill == 0:
+            if words == whole.words:
                 return None
             story[-1] = "not " + story[-1] + ", it was over before"
         else:
@@ -162,7 +180,7 @@ def survive(whole, folder, seed):
         words = [*whole.words, "--resume"]
 
     begins = 0 if state is None else state["loop"]["step"]
-    code, said = finish(start(folder, words, every=every))
+    code, said = finish(start(folder, words, every=every, method=method), folder)
     assert code == 0, said
     found = records.load(folder / "run")
     check_record(found, whole.record)
@@ -180,11 +198,14 @@ def main(count, seed):
     print(f"{count} moments, seed {seed}, torch {torch.__version__}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        wholes = {name: Unbroken(words, folder / name) for name, words in CASES.items()}
+        wholes = {
+            name: Unbroken(words, folder / name, "forkserver") for name, words in CASES.items()
+        }
         done = tried = 0
         while done < count:
             name = list(CASES)[tried % len(CASES)]
-            story = survive(wholes[name], folder / str(tried), f"{seed}/{tried}")
+            plan = draw(wholes[name], f"{seed}/{tried}")
+            story = survive(wholes[name], folder / str(tried), *plan)
             if story is not None:
                 done += 1
                 print(f"{done:3} {name}, {seed}/{tried}: {story}; equal to the bit", flush=True)
