@@ -29,6 +29,14 @@ from dartslib.searching import Search
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX systems")
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_arrives():
+    """Also where the tests themselves run in the background, which ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # Kill -9
 
 
@@ -49,7 +57,7 @@ def test_a_killed_run_ends_like_the_unbroken_one(case, every, kill, tmp_path):
 
 @POSIX
 @pytest.mark.full
-@pytest.mark.parametrize(("case", "count"), zip(CASES, (3, 4, 3), strict=True))
+@pytest.mark.parametrize(("case", "count"), list(zip(CASES, (3, 4, 3), strict=True)))
 def test_ten_random_moments(case, count, tmp_path):
     whole = Unbroken(CASES[case], tmp_path / "whole")
     done = tried = 0
@@ -210,12 +218,11 @@ def test_a_damaged_checkpoint_is_refused_or_as_it_was(tmp_path):
     whole = _search(epochs=1)
     drive(whole, tmp_path, progress=False)
     path = tmp_path / "checkpoint.pt"
-    refused = 0
+    loop, refused = _search(epochs=1), 0
     for content in _damaged(path.read_bytes(), 60):
         path.write_bytes(content)
-        loop = _search(epochs=1)
         try:
-            drive(loop, tmp_path, resume=True, progress=False)
+            driving._read(path, loop)
         except ValueError as error:
             assert is_one_sentence(error)
             refused += 1
@@ -260,30 +267,41 @@ def _stopped_search(run, monkeypatch):  # noqa: F811
     return Path("run/checkpoint.pt").read_bytes()
 
 
-@POSIX
-def test_a_full_disk(run, monkeypatch):  # noqa: F811
-    """No file may grow beyond a limit: the system refuses the write in the middle of it."""
+def _limited(monkeypatch, owner, name, limit):
+    """While the function runs no file may grow beyond a limit, in bytes: the system refuses."""
     import resource
 
-    before = _stopped_search(run, monkeypatch)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    words = ["search", "--out", "run", "--resume", SMALL_SEARCH]
+    function, (soft, hard) = getattr(owner, name), resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def limited(limit):
+    def limited(*arguments):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
-            found = run(*words)
+            return function(*arguments)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    monkeypatch.setattr(owner, name, limited)
+
+
+@POSIX
+def test_a_full_disk(run, monkeypatch):  # noqa: F811
+    """The system refuses a write in the middle of it, as it does where the disk is full."""
+    before = _stopped_search(run, monkeypatch)
+    words = ["search", "--out", "run", "--resume", SMALL_SEARCH]
+
+    def refused(owner, name, limit):
+        with monkeypatch.context() as patched:
+            _limited(patched, owner, name, limit)
+            found = run(*words)
         assert found.exit_code == 2, found.output
         assert is_one_sentence(found.output.strip()) and "free some space" in found.output
         assert not list(Path("run").glob(".*part*"))
 
-    limited(len(before) // 2)
+    refused(driving, "write_whole", len(before) // 2)
     assert Path("run/checkpoint.pt").read_bytes() == before
     assert run(*words).exit_code == 0
     kept = {path.name: path.read_bytes() for path in Path("run").iterdir()}
-    limited(1000)  # the run is at its end, so only the record is written
+    refused(records, "write_together", 1000)  # the run is at its end: only the record is written
     assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == kept
 
 
@@ -370,9 +388,6 @@ def test_a_finished_run_without_its_checkpoint_is_not_written_over(run):  # noqa
 def _interrupt(monkeypatch, step, times=1):
     """Sends SIGINT in the middle of a step, between alpha and w."""
     monkeypatch.setattr(Search, "advance", _Interrupted(Search.advance, step, times))
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests that run in the background
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        monkeypatch.setattr(signal, "_before", before, raising=False)
 
 
 class _Interrupted:
@@ -400,7 +415,6 @@ class _Interrupted:
 
 @POSIX
 def test_ctrl_c_saves_the_step_it_came_in(run, monkeypatch):  # noqa: F811
-    before = signal.getsignal(signal.SIGINT)
     words = ["search", "--set", "epochs=3", SMALL_SEARCH]
     with monkeypatch.context() as patched:
         _interrupt(patched, 3)
@@ -409,8 +423,7 @@ def test_ctrl_c_saves_the_step_it_came_in(run, monkeypatch):  # noqa: F811
     assert "after step 3 of 6" in stopped.output and "--resume" in stopped.output
     state = torch.load("run/checkpoint.pt", weights_only=True)
     assert state["loop"]["step"] == 3
-    if before is not signal.SIG_IGN:
-        assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     assert run(*words, "--out", "run", "--resume").exit_code == 0
     assert run(*words, "--out", "whole").exit_code == 0
@@ -432,14 +445,11 @@ def test_a_second_ctrl_c_does_not_wait(run, monkeypatch):  # noqa: F811
 @POSIX
 def test_ctrl_c_that_is_ignored_stays_ignored(tmp_path, monkeypatch):
     """As under nohup."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        monkeypatch.setattr(Search, "advance", _Interrupted(Search.advance, 2, 1))
-        loop = _search(epochs=1)
-        drive(loop, tmp_path, progress=False)
-        assert loop.step == loop.steps and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _interrupt(monkeypatch, 2)
+    loop = _search(epochs=1)
+    drive(loop, tmp_path, progress=False)
+    assert loop.step == loop.steps and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 # A loss that is not finite
