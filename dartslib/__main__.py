@@ -1,6 +1,7 @@
 """The command line: python -m dartslib search | train | transfer | doctor.
 
-Bad input is answered with one sentence and exit code 2, without a traceback.
+Bad input is answered with one sentence and exit code 2, Ctrl-C with one and 130; neither with a
+traceback.
 """
 
 import json
@@ -70,8 +71,9 @@ def _one_sentence() -> Iterator[None]:
             "There is not enough memory for this run: choose a smaller batch_size, or fewer "
             "channels, layers or nodes."
         )
-    except KeyboardInterrupt:
-        message = "Stopped; go on with --resume."
+    except KeyboardInterrupt as interrupt:
+        typer.echo(str(interrupt) or "Stopped: go on with --resume.", err=True)
+        raise typer.Exit(130) from None  # as every command that Ctrl-C ends
     else:
         return
     typer.echo(message, err=True)

@@ -190,12 +190,33 @@ class Means:
     def __init__(self) -> None:
         self.sums: dict[str, Tensor | float] = {}
         self.counts: dict[str, int] = defaultdict(int)
+        self.finite: dict[str, Tensor | int] = {}  # how many came before the first nan or inf
 
     def add(self, **values: Tensor) -> None:
         """Adds one value a name."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
             self.counts[name] += 1
+            # A sum that is not finite stays so.
+            self.finite[name] = self.finite.get(name, 0) + self.sums[name].isfinite()
+
+    def check(self, step: int, advice: str) -> None:
+        """Looks whether all values were finite, which waits for the device.
+
+        Args:
+            step: steps done.
+            advice: end of the message.
+
+        Raises:
+            FloatingPointError: one was not; names the step.
+        """
+        missing = {name: self.counts[name] - int(count) for name, count in self.finite.items()}
+        first = max(missing, key=missing.get, default=None)
+        if first is not None and missing[first]:
+            raise FloatingPointError(
+                f"The {first.replace('_', ' ')} of step {step - missing[first] + 1} is not finite: "
+                f"{advice}."
+            )
 
     def take(self) -> dict[str, float]:
         """The means, and start anew."""
@@ -204,7 +225,7 @@ class Means:
         return means
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Sums and counts since the last record, plain numbers."""
+        """Sums and counts since the last record, plain numbers; only after a `check`."""
         return {
             "sums": {name: float(total) for name, total in self.sums.items()},
             "counts": dict(self.counts),
@@ -213,6 +234,7 @@ class Means:
     def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
         """Goes on from there."""
         self.sums, self.counts = dict(state["sums"]), defaultdict(int, state["counts"])
+        self.finite = dict(self.counts)
 
 
 class Search:
@@ -268,6 +290,7 @@ class Search:
             torch.channels_last if config.channels_last else torch.contiguous_format
         )
         self.supernet = supernet.to(device, memory_format=self.memory_format)
+        self.on_cpu = torch.device(device).type == "cpu"
         self.w = list(self.supernet.parameters())
         self.w_optimizer = torch.optim.SGD(
             self.w, config.w_lr, config.momentum, weight_decay=config.w_weight_decay
@@ -372,7 +395,13 @@ class Search:
             self.advance()
             self.seconds += perf_counter() - start
             due = self.step % every == 0 or self.step == self.steps
+            if due or self.on_cpu:  # elsewhere a look at every step would make every step wait
+                self.check()
             yield self._record() if due else None
+
+    def check(self) -> None:
+        """Raises a FloatingPointError if a loss since the last record was not finite."""
+        self.means.check(self.step, "try a smaller learning rate of w (w_lr)")
 
     def _record(self) -> dict[str, Any]:
         """What is known at this step; see `history`."""
@@ -382,11 +411,6 @@ class Search:
         record: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "xi": self.xi}
         record["w_lr"] = self.w_optimizer.param_groups[0]["lr"]
         record |= nothing | self.means.take()
-        if self.step and not abs(record["train_loss"]) < float("inf"):
-            raise FloatingPointError(
-                f"The training loss is {record['train_loss']} at step {self.step}: "
-                "try a smaller learning rate of w."
-            )
         probabilities = self.architecture.probabilities()
         found = choices(probabilities, self.architecture.space)
         for cell_type in CELL_TYPES:
@@ -401,7 +425,12 @@ class Search:
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """What the rest of the run depends on, and the history; take it between two steps."""
+        """What the rest of the run depends on, and the history; take it between two steps.
+
+        Raises:
+            FloatingPointError: a loss is not finite; such a state is not worth keeping.
+        """
+        self.check()
         return {
             "step": self.step,
             "seconds": self.seconds,

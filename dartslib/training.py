@@ -174,6 +174,7 @@ class Training:
         )
         network = config.network(genotype, num_classes, in_channels, image_size)
         self.network = network.to(device, memory_format=self.memory_format)
+        self.on_cpu = torch.device(device).type == "cpu"
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
             config.lr,
@@ -225,13 +226,19 @@ class Training:
             start = perf_counter()
             self.advance()
             self.seconds += perf_counter() - start
+            due = self.step % every == 0 or self.step == self.steps
+            if due or self.on_cpu:  # elsewhere a look at every step would make every step wait
+                self.check()
             if self.watched is not None and self.step % len(self.batches) == 0:
                 loss, accuracy = self.evaluate(self.watched)
                 self.history["evaluation_step"].append(self.step)
                 self.history["valid_loss"].append(loss)
                 self.history["valid_accuracy"].append(accuracy)
-            due = self.step % every == 0 or self.step == self.steps
             yield self._record() if due else None
+
+    def check(self) -> None:
+        """Raises a FloatingPointError if a loss since the last record was not finite."""
+        self.means.check(self.step, "try a smaller learning rate (lr)")
 
     def evaluate(self, batches: BatchSource) -> tuple[float, float]:
         """Mean loss and accuracy of the network now."""
@@ -245,17 +252,17 @@ class Training:
             "w_lr": self.optimizer.param_groups[0]["lr"],
             **self.means.take(),
         }
-        if not abs(record["train_loss"]) < float("inf"):
-            raise FloatingPointError(
-                f"The training loss is {record['train_loss']} at step {self.step}: "
-                "try a smaller learning rate."
-            )
         for name, value in record.items():
             self.history[name].append(value)
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """What the rest of the run depends on, and the history; take it between two steps."""
+        """What the rest of the run depends on, and the history; take it between two steps.
+
+        Raises:
+            FloatingPointError: a loss is not finite; such a state is not worth keeping.
+        """
+        self.check()
         return {
             "genotype": self.genotype.to_json(),
             "step": self.step,

@@ -108,7 +108,7 @@ def test_a_stopped_search_goes_on_with_resume(run, monkeypatch):
 
     monkeypatch.setattr(Search, "advance", interrupted)
     stopped = run(*words)
-    assert stopped.exit_code == 2 and "--resume" in stopped.output
+    assert stopped.exit_code == 130 and "--resume" in stopped.output
     assert is_one_sentence(stopped.output.strip())
     monkeypatch.setattr(Search, "advance", advance)
 

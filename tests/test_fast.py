@@ -130,11 +130,11 @@ def test_drop_path_drops_the_same():
 
 
 def test_an_operation_of_ones_own_runs_too(monkeypatch):
-    def conv_1x1(channels, stride, searching):
-        return conv_bn(channels, channels, 1, stride, searching)
+    def conv_3x3(channels, stride, searching):
+        return conv_bn(channels, channels, 3, stride, searching, padding=1)
 
-    monkeypatch.setitem(OPERATIONS, "conv_1x1", conv_1x1)
-    space = SearchSpace(2, ("conv_1x1", "skip_connect", "sep_conv_3x3"))
+    monkeypatch.setitem(OPERATIONS, "conv_3x3", conv_3x3)
+    space = SearchSpace(2, ("conv_3x3", "skip_connect", "sep_conv_3x3"))
     plain = _supernet(space, 3, 3, 9, "linear", None)
     fast, batch, tables = accelerate(copy.deepcopy(plain)), _batch(9), random_tables(space)
     assert any(isinstance(term.branch, Opaque) for term in fast.cells[0].forward.terms)

@@ -1,6 +1,7 @@
 """Profiles, checkpoints, records: what stands around the two loops."""
 
 import dataclasses
+import errno
 import itertools
 import json
 import os
@@ -234,19 +235,22 @@ def test_one_step_at_real_size_on_a_gpu(name):
 # Files that are whole
 
 
-def test_a_failure_in_the_middle_of_writing_leaves_the_old_file(tmp_path):
+def test_a_failure_in_the_middle_of_writing_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "deep" / "file.bin"
-    files.write_whole(path, lambda part: part.write_bytes(b"old"))
+    files.write_whole(path, b"old")
 
-    def fail(part):
-        part.write_bytes(b"ne")
-        raise OSError("No space left on device")
+    def fail(descriptor):
+        os.truncate(descriptor, 2)
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
-        files.write_whole(path, fail)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="No space.*free some space") as error:
+            files.write_whole(path, b"new")
+    assert is_one_sentence(error.value)
     assert path.read_bytes() == b"old"
     assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
-    files.write_whole(path, lambda part: part.write_bytes(b"new"))
+    files.write_whole(path, b"new")
     assert path.read_bytes() == b"new"
 
 
@@ -259,16 +263,14 @@ def test_text_is_utf8_with_plain_line_ends(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
-    drive(_search(epochs=1), tmp_path, progress=False)
+    with pytest.raises(_Stops):
+        drive(_stop_at(_search(epochs=1), 2), tmp_path, progress=False, every_seconds=0)
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    save = torch.save
 
-    def half(state, path):
-        save(state, path)
-        os.truncate(path, path.stat().st_size // 2)
-        raise OSError("No space left on device")
+    def fail(part, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", half)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="No space"):
         drive(_search(epochs=1), tmp_path, resume=True, progress=False)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
@@ -440,11 +442,20 @@ def test_a_record_is_finished_with_its_meta(tmp_path, monkeypatch):
 
 def test_meta_is_written_last(tmp_path, monkeypatch):
     # Whatever fails before, a record that is not whole does not count as one.
-    for step in ("write_whole", "write_text"):
+    record = Record("one", {}, {"step": np.arange(3)}, DARTS_V1)
+    replace = os.replace
+    for last in ("history.npz", "genotype.json", "meta.json"):
         with monkeypatch.context() as patch, pytest.raises(_Stops):
-            patch.setattr(records, step, _stops)
-            records.save(Record("one", {}, {"step": np.arange(3)}, DARTS_V1), tmp_path)
+            patch.setattr(
+                os,
+                "replace",
+                lambda part, path, n=last: (_stops if path.name == n else replace)(part, path),
+            )
+            records.save(record, tmp_path)
         assert not (tmp_path / "meta.json").exists()
+        assert (tmp_path / "history.npz").exists() == (last != "history.npz")
+    records.save(record, tmp_path)
+    assert (tmp_path / "meta.json").exists()
 
 
 def _stops(path, *_):
@@ -454,8 +465,9 @@ def _stops(path, *_):
 def test_no_pickled_objects_in_a_history(tmp_path):
     (tmp_path / "meta.json").write_text("{}")
     np.savez(tmp_path / "history.npz", step=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match="history.npz"):
+    with pytest.raises(ValueError, match="damaged") as error:
         records.load(tmp_path)
+    assert is_one_sentence(error.value) and "allow_pickle" in str(error.value.__cause__)
 
 
 # Whole runs

@@ -83,7 +83,7 @@ def pictures() -> None:
         "cells": show.genotype_cells(found),
     }
     for name, picture in drawn.items():
-        write_whole(ROOT / "docs" / f"{name}.png", lambda p, png=picture.png: p.write_bytes(png))
+        write_whole(ROOT / "docs" / f"{name}.png", picture.png)
 
 
 if __name__ == "__main__":

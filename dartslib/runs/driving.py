@@ -1,16 +1,22 @@
-"""Drives a loop to its end: progress, checkpoints, resuming.
+"""Drives a loop to its end: progress, checkpoints, resuming, stopping.
 
-A checkpoint is written whole at least every five minutes, between two steps; a run that was stopped
-goes on from the last one. It holds tensors, numbers and strings only, and is read with
-`weights_only=True`, so that no checkpoint can run code.
+A checkpoint is written whole, between two steps, before five minutes of work are at risk; a run
+that was stopped goes on from the last one. It holds tensors, numbers and strings only, and is read
+with `weights_only=True`, so that no checkpoint can run code. A state that is not finite is never
+written.
 """
 
+import io
 import json
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from time import monotonic
+from types import FrameType
 from typing import Any, Protocol
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from tqdm.auto import tqdm
@@ -20,6 +26,7 @@ from dartslib.runs.machine import commit, machine, versions
 from dartslib.searching import Config
 
 FORMAT = "dartslib-checkpoint-1"
+# Five minutes, less one for a step that takes longer than those before it, and for the writing.
 EVERY_SECONDS = 240.0
 
 
@@ -51,12 +58,16 @@ def drive(
 ) -> list[dict[str, Any]]:
     """Runs a loop to its end.
 
+    Ctrl-C stops it after the step that is being done, and saves that; a second Ctrl-C stops it at
+    once. Only one process may drive a loop in a folder: see `dartslib.runs.files.alone`.
+
     Args:
         loop: a `Search` or a `Training`, just made.
         folder: where checkpoint.pt lives.
         resume: go on from that checkpoint, if there is one.
         progress: show a bar with loss, accuracy and time left.
-        every_seconds: between checkpoints.
+        every_seconds: how much work may be lost. A checkpoint is written where another step, as
+            long as the longest since the last checkpoint, would go beyond.
         device: named in the stretches.
 
     Returns:
@@ -64,8 +75,11 @@ def drive(
         versions.
 
     Raises:
-        FileExistsError: there is a checkpoint and `resume` is off.
-        ValueError: the checkpoint is of another configuration or format.
+        FileExistsError: there is a run and `resume` is off.
+        ValueError: the checkpoint is damaged, or of another configuration or format.
+        OSError: the checkpoint cannot be written; the one before it stays.
+        FloatingPointError: a loss or a weight is not finite; the last checkpoint before stays.
+        KeyboardInterrupt: Ctrl-C.
     """
     path = folder / "checkpoint.pt"
     stretches: list[dict[str, Any]] = []
@@ -75,47 +89,127 @@ def drive(
                 f"{folder} holds a run already: go on with --resume, or choose another folder."
             )
         stretches = _read(path, loop)
-    if loop.step < loop.steps:
-        here = {"commit": commit(), "machine": machine(device), "versions": versions()}
-        stretches.append({"from_step": loop.step} | here)
-    saved = monotonic()
-    with tqdm(
-        total=loop.steps, initial=loop.step, unit="step", disable=None if progress else True
-    ) as bar:
-        for record in loop.each_step():
-            bar.update(loop.step - bar.n)
-            if record is not None:
-                bar.set_postfix(
-                    loss=f"{record['train_loss']:.3f}", accuracy=f"{record['train_accuracy']:.3f}"
-                )
-            if monotonic() - saved > every_seconds:
-                _write(path, loop, stretches)
-                saved = monotonic()
-    _write(path, loop, stretches)
+    elif (folder / "meta.json").exists():
+        raise FileExistsError(
+            f"{folder} holds a finished run without its checkpoint: choose another folder."
+        )
+    if loop.step == loop.steps:
+        return stretches
+    _write(path, loop, stretches)  # a folder that takes nothing is found now, not minutes later
+    here = {"commit": commit(), "machine": machine(device), "versions": versions()}
+    stretches.append({"from_step": loop.step} | here)
+    kept = loop.step
+    saved = last = monotonic()
+    longest = 0.0
+    with (
+        _patient() as pressed,
+        tqdm(
+            total=loop.steps, initial=loop.step, unit="step", disable=None if progress else True
+        ) as bar,
+    ):
+        try:
+            for record in loop.each_step():
+                bar.update(loop.step - bar.n)
+                if record is not None:
+                    bar.set_postfix(
+                        loss=f"{record['train_loss']:.3f}",
+                        accuracy=f"{record['train_accuracy']:.3f}",
+                    )
+                now = monotonic()
+                last, longest = now, max(longest, now - last)
+                at_risk = now - saved + longest > every_seconds
+                if at_risk or pressed or loop.step == loop.steps:
+                    _write(path, loop, stretches)
+                    kept, saved, last, longest = loop.step, now, monotonic(), 0.0
+                if pressed:
+                    break
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"{str(error).rstrip('.')}, in another folder; {path} keeps the state after step "
+                f"{kept}."
+            ) from error
+    if pressed:
+        raise KeyboardInterrupt(
+            f"Stopped after step {kept} of {loop.steps}, which is saved: go on with --resume."
+        )
     return stretches
 
 
+@contextmanager
+def _patient() -> Iterator[list[int]]:
+    """Lets a first Ctrl-C wait: the list that is given holds it. A second one is one as usual."""
+    pressed: list[int] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        if pressed:
+            signal.default_int_handler(number, frame)
+        pressed.append(number)
+
+    try:
+        before = signal.getsignal(signal.SIGINT)
+        if before is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signal.SIGINT, wait)
+    except ValueError:  # only the main thread may, and only there Ctrl-C arrives
+        yield pressed
+        return
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]]) -> None:
-    state = {
-        "format": FORMAT,
-        "config": loop.config.model_dump_json(),
-        "stretches": json.dumps(stretches),
-        "loop": loop.state_dict(),
-    }
-    write_whole(path, lambda part: torch.save(state, part))
+    state = loop.state_dict()
+    if not _finite({name: part for name, part in state.items() if name != "history"}):
+        raise FloatingPointError(
+            f"The weights after step {loop.step} are not finite: try a smaller learning rate."
+        )
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "format": FORMAT,
+            "config": loop.config.model_dump_json(),
+            "stretches": json.dumps(stretches),
+            "loop": state,
+        },
+        buffer,
+    )
+    write_whole(path, buffer.getvalue())
+
+
+def _finite(state: Any) -> bool:
+    """Whether all tensors of a nested state are finite."""
+    if isinstance(state, torch.Tensor):
+        return bool(state.isfinite().all())
+    if isinstance(state, dict):
+        state = list(state.values())
+    return not isinstance(state, list | tuple) or all(map(_finite, state))
 
 
 def _read(path: Path, loop: Loop) -> list[dict[str, Any]]:
+    state = None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, EOFError, RuntimeError):  # no file of torch's, or not only data
-        state = None
+        with ZipFile(path) as file:
+            whole = file.testzip() is None  # torch.load compares no checksums
+        if whole:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    # No file of torch's, or not only data. zipfile and the unpickler meet bytes of any kind here.
+    except (UnpicklingError, BadZipFile, EOFError, RuntimeError, ValueError, LookupError):
+        pass
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a checkpoint of this dartslib: choose another folder.")
-    if state["config"] != loop.config.model_dump_json():
+        raise ValueError(
+            f"{path} is damaged, or is not a checkpoint of this dartslib: choose another folder."
+        )
+    if state.get("config") != loop.config.model_dump_json():
         raise ValueError(
             f"{path} belongs to a run with other settings: resume with the settings it was started "
             "with, or choose another folder."
         )
-    loop.load_state_dict(state["loop"])
-    return json.loads(state["stretches"])
+    try:
+        loop.load_state_dict(state["loop"])
+        return json.loads(state["stretches"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} does not fit this run, as its data set has changed or the file is not whole: "
+            "choose another folder."
+        ) from error

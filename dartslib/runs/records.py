@@ -5,12 +5,12 @@ over the run) and genotype.json. All are plain data: JSON, and arrays without pi
 Reading needs numpy only, so that a notebook shows a record without loading torch.
 """
 
+import io
 import json
 import re
 import zlib
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from reprlib import repr  # of a long value, no more than a sentence can hold
 from typing import Any
@@ -19,7 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from dartslib.genotypes import Genotype
-from dartslib.runs.files import write_text, write_whole
+from dartslib.runs.files import write_together
 
 # What numpy, zipfile, zlib and json raise on bytes that are none of theirs.
 _DAMAGED = (
@@ -103,8 +103,12 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
             raise ValueError
         file = path / "history.npz"
         if file.is_file():
-            with np.load(file, allow_pickle=False) as arrays:
+            content = file.read_bytes()
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 history = {key: arrays[key] for key in arrays.files}
+            # The archive's end counts its members: a damaged list of them may name fewer.
+            if int.from_bytes(content[-12:-10], "little") != len(history):
+                raise ValueError
         file = path / "genotype.json"
         if file.is_file():
             genotype = Genotype.from_json(file.read_bytes())
@@ -116,14 +120,22 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
 
 
 def save(record: Record, path: Path) -> None:
-    """Writes a record into a folder, meta.json last: with it the record counts as finished."""
+    """Writes a record into a folder, meta.json last: with it the record counts as finished.
+
+    Raises:
+        OSError: it cannot be written, see `write_together`.
+    """
+    contents = {}
     if record.history:
         # float32 keeps more digits than the runs repeat to, at half the size.
         arrays = {
             key: values.astype(np.float32) if values.dtype == np.float64 else values
             for key, values in record.history.items()
         }
-        write_whole(path / "history.npz", partial(np.savez_compressed, **arrays))
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        contents["history.npz"] = buffer.getvalue()
     if record.genotype is not None:
-        write_text(path / "genotype.json", record.genotype.to_json())
-    write_text(path / "meta.json", json.dumps(record.meta, indent=2) + "\n")
+        contents["genotype.json"] = record.genotype.to_json().encode()
+    contents["meta.json"] = (json.dumps(record.meta, indent=2) + "\n").encode()
+    write_together(path, contents)

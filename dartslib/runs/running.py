@@ -17,6 +17,7 @@ from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.networks import count_multiply_adds, count_weights
 from dartslib.runs import records
 from dartslib.runs.driving import drive
+from dartslib.runs.files import alone
 from dartslib.searching import Config, Search, SearchConfig, stack
 from dartslib.training import TrainConfig, Training
 
@@ -90,21 +91,24 @@ def run_search(
         device=device,
         **_of(dataset),
     )
-    stretches = drive(search, folder, resume=resume, progress=progress, device=device)
-    history = _arrays(search.history)
-    # Batch means, in train mode, as the halves go by; one_level has no half for alpha alone.
-    names = ["train_accuracy"] + ["valid_accuracy"] * (config.method != "one_level")
-    result = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
-    with torch.no_grad():  # the counter of multiply-adds trips over a graph
-        weights = search.architecture.weights(generator=torch.Generator())
-    meta = _meta("search", config, profile, overridden, stretches, search, result)
-    meta |= {
-        "method": config.method,
-        "weights": count_weights(search.supernet),
-        "multiply_adds": count_multiply_adds(search.supernet, *_shape(dataset), weights=weights),
-    }
-    record = records.Record(folder.name, meta, history, search.architecture.derive())
-    records.save(record, folder)
+    with alone(folder):
+        stretches = drive(search, folder, resume=resume, progress=progress, device=device)
+        history = _arrays(search.history)
+        # Batch means, in train mode, as the halves go by; one_level has no half for alpha alone.
+        names = ["train_accuracy"] + ["valid_accuracy"] * (config.method != "one_level")
+        result = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
+        with torch.no_grad():  # the counter of multiply-adds trips over a graph
+            weights = search.architecture.weights(generator=torch.Generator())
+        meta = _meta("search", config, profile, overridden, stretches, search, result)
+        meta |= {
+            "method": config.method,
+            "weights": count_weights(search.supernet),
+            "multiply_adds": count_multiply_adds(
+                search.supernet, *_shape(dataset), weights=weights
+            ),
+        }
+        record = records.Record(folder.name, meta, history, search.architecture.derive())
+        records.save(record, folder)
     return record
 
 
@@ -142,23 +146,24 @@ def run_training(
         device=device,
         **_of(dataset),
     )
-    stretches = drive(training, folder, resume=resume, progress=progress, device=device)
-    history = _arrays(training.history)
-    accuracy = _last_epoch(history, "train_accuracy", training.steps, config.epochs)
-    result = {"train_accuracy": accuracy}
-    if compare:
-        result["valid_accuracy"] = float(history["valid_accuracy"][-1])
-    else:
-        test = dataset.evaluation_batches(part.test, device=device)
-        result["test_loss"], result["test_accuracy"] = training.evaluate(test)
-    meta = _meta("train", config, profile, overridden, stretches, training, result)
-    meta |= {
-        "method": genotype_name,
-        "weights": count_weights(training.network),
-        "multiply_adds": count_multiply_adds(training.network, *_shape(dataset)),
-    }
-    record = records.Record(folder.name, meta, history, genotype)
-    records.save(record, folder)
+    with alone(folder):
+        stretches = drive(training, folder, resume=resume, progress=progress, device=device)
+        history = _arrays(training.history)
+        accuracy = _last_epoch(history, "train_accuracy", training.steps, config.epochs)
+        result = {"train_accuracy": accuracy}
+        if compare:
+            result["valid_accuracy"] = float(history["valid_accuracy"][-1])
+        else:
+            test = dataset.evaluation_batches(part.test, device=device)
+            result["test_loss"], result["test_accuracy"] = training.evaluate(test)
+        meta = _meta("train", config, profile, overridden, stretches, training, result)
+        meta |= {
+            "method": genotype_name,
+            "weights": count_weights(training.network),
+            "multiply_adds": count_multiply_adds(training.network, *_shape(dataset)),
+        }
+        record = records.Record(folder.name, meta, history, genotype)
+        records.save(record, folder)
     return record
 
 
