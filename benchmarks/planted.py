@@ -7,8 +7,8 @@ Notebook 02 shows that record and tests/test_planted.py checks it. By constructi
 is needed (see dartslib/data/planted.py). Kinds of search: by first order, by the finite
 difference, and the control, first order in the same space without that operation.
 
-Each finished search is kept in runs/planted, written whole, so that a command that was stopped
-goes on where it was. A search with other settings is made anew.
+With --record each finished search is kept in runs/planted, written whole, so that a command that
+was stopped goes on where it was. A search of another commit or with other settings is made anew.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def kept_or_searched(kind: str, seed: int, code: str) -> records.Record:
     name, config = f"{kind}-{seed}", settings(kind, seed)
     if (KEPT / name / "meta.json").is_file():
         found = records.load(KEPT / name)
-        if found.meta["config"] == config.model_dump(mode="json"):
+        if (found.meta["config"], found.meta["commit"]) == (config.model_dump(mode="json"), code):
             return found
     records.save(searched(config, name, code), KEPT / name)
     return records.load(KEPT / name)
@@ -129,7 +129,10 @@ def main() -> None:
     found: dict[str, list[records.Record]] = {kind: [] for kind in KINDS}
     for seed in SEEDS if options.record else SEEDS[:1]:
         for kind in KINDS:
-            search = kept_or_searched(kind, seed, code)
+            if options.record:
+                search = kept_or_searched(kind, seed, code)
+            else:
+                search = searched(settings(kind, seed), kind, code)
             found[kind].append(search)
             operations, last = settings(kind, seed).operations, search.history["probabilities"][-1]
             best = [f"{operations[row.argmax()]} {row.max():.2f}" for row in last]
