@@ -1,7 +1,7 @@
 """Does the search find what is needed? Ten searches on the planted problem, and their control.
 
-    python -m benchmarks.planted             one seed of each kind, and print; some two minutes
-    python -m benchmarks.planted --record    ten seeds; write data/recorded/planted; half an hour
+    python -m benchmarks.planted             one seed of each kind, and print; half a minute
+    python -m benchmarks.planted --record    ten seeds; write data/recorded/planted; minutes
 
 Notebook 02 shows that record and tests/test_planted.py checks it. By construction one operation
 is needed (see dartslib/data/planted.py). Kinds of search: by first order, by the finite
