@@ -1,7 +1,8 @@
 """The planted problem: a search gives the operation that is needed the largest alpha.
 
 Three kinds of search: by first order, by the finite difference, and the control, which lacks that
-operation. One of each runs here, the other nine under the mark `full`.
+operation. `data/recorded/planted` holds ten of each. One of each runs here, and the other nine
+under the mark `full`.
 """
 
 import matplotlib
@@ -13,6 +14,7 @@ from benchmarks import planted as benchmark
 from dartslib import show
 from dartslib.data import planted
 from dartslib.data.planted import NEEDED, SEARCH, planted_accuracy, planted_search
+from dartslib.runs import records
 
 METHODS = ("first_order", "finite_difference")
 CHANCE = 0.5
@@ -33,6 +35,56 @@ def test_found_sees_what_it_looks_for():
     table = np.full((3, 2, 8), 0.125)
     table[0, 0, five], table[1, 1, five], table[2, :, five - 1] = 0.2, 0.2, 0.2
     assert found(table, SEARCH.operations).tolist() == [True, True, False]
+
+
+# --- the recorded searches -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def record():
+    return records.load("planted")
+
+
+def test_the_record_is_of_the_present_settings(record):
+    settings = SEARCH.model_dump(mode="json")
+    assert record.meta["config"].items() <= settings.items()
+    assert settings.keys() - record.meta["config"].keys() == {"method", "operations", "seed"}
+    assert record.meta["seeds"] == list(range(10)) and record.meta["needed"] == NEEDED
+    searches = record.meta["searches"]
+    assert {kind: search["method"] for kind, search in searches.items()} == {
+        "first_order": "first_order",
+        "finite_difference": "finite_difference",
+        "control": "first_order",
+    }
+    for method in METHODS:
+        assert searches[method]["operations"] == list(SEARCH.operations)
+    others = [name for name in SEARCH.operations if name != NEEDED]
+    assert searches["control"]["operations"] == others
+    assert not [code for code in record.meta["commits"] if "changes" in code or code == "unknown"]
+
+
+def test_recorded_histories_are_whole(record):
+    steps = record.history["step"]
+    assert steps[0] == 0 and steps[-1] == SEARCH.epochs * SEARCH.half // SEARCH.batch_size
+    for kind, search in record.meta["searches"].items():
+        table = record.history[f"{kind}_probabilities"]
+        assert table.shape == (10, len(steps), 2, len(search["operations"]))
+        np.testing.assert_allclose(table.sum(axis=-1), 1, rtol=1e-5)
+        np.testing.assert_allclose(table[:, 0], 1 / table.shape[-1], rtol=1e-6)
+        assert len(np.unique(table[:, -1], axis=0)) == 10  # ten searches, not one ten times
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_at_least_nine_of_ten_recorded_searches_find_it(record, method):
+    last = record.history[f"{method}_probabilities"][:, -1]  # (seeds, edges, operations)
+    operations = record.meta["searches"][method]["operations"]
+    assert found(last, operations).sum() >= 9
+    assert (record.history[f"{method}_unseen_accuracy"] > CLEARLY_BETTER).sum() >= 9
+
+
+def test_without_it_the_recorded_accuracy_stays_at_chance(record):
+    for name in ("unseen_accuracy", "valid_accuracy"):
+        assert np.abs(record.history[f"control_{name}"] - CHANCE).max() < NEAR_CHANCE
 
 
 # --- live ----------------------------------------------------------------------------------------
