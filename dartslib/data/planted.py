@@ -4,6 +4,8 @@ A 16 x 16 grey image holds three pairs of dots, 6 pixels apart, on noise. The cl
 pairs lie side by side or one above the other. Pairs wrap around the edges, so that each place is
 equally likely for a dot, and single dots tell nothing. A pair is told apart only by what brings
 both dots together before a ReLU: behind a stem that reaches 1 pixel, sep_conv_5x5 does.
+
+`planted_search` looks for that operation. The test of the whole search is whether it finds it.
 """
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from dartslib.data import counter
 from dartslib.data.batches import Batches, Part
+from dartslib.searching import Search, SearchConfig
 
 SIZE = 16  # pixels a side
 PAIRS = 3
@@ -21,6 +24,24 @@ CLASS_NAMES = ("horizontal", "vertical")
 
 # A pixel of the value v is kept as the byte 50 + 100 v. These undo it when batches are normalized.
 MEAN, STD = (50 / 255,), (100 / 255,)
+
+# One normal cell, one node, so two edges, and both read the stem: either may win. The rates are
+# this problem's own: small batches and large steps, so that a search takes seconds.
+SEARCH = SearchConfig(
+    dataset="planted",
+    half=1152,
+    nodes=1,
+    layers=1,
+    reductions=(),
+    channels=8,
+    head="linear",
+    epochs=2,
+    batch_size=16,
+    w_lr=0.4,
+    alpha_lr=0.05,
+    records=40,
+)
+NEEDED = "sep_conv_5x5"
 
 
 def planted(images: int, seed: int = 0) -> Part:
@@ -60,3 +81,32 @@ def planted_batches(part: Part, batch_size: int, **options) -> Batches:
     """
     built = {"mean": MEAN, "std": STD, "crop": 0, "flip": False}
     return Batches(part, batch_size, **(built | options))
+
+
+def planted_search(config: SearchConfig = SEARCH) -> Search:
+    """A search on the planted problem, ready to be iterated; other images for each seed.
+
+    Args:
+        config: `SEARCH`, with changes if any: `SEARCH.model_copy(update={"seed": 1})`.
+    """
+    halves = (planted(config.half, 3 * config.seed + number) for number in (0, 1))
+    batches = (planted_batches(half, config.batch_size, seed=config.seed) for half in halves)
+    return Search(config, *batches, num_classes=2, in_channels=1, image_size=SIZE)
+
+
+def planted_accuracy(search: Search, part: Part | None = None) -> float:
+    """The supernet's accuracy (a fraction), in evaluation mode, with the present probabilities.
+
+    Args:
+        search: of `planted_search`.
+        part: images; 2,048 that neither half has seen if None.
+    """
+    if part is None:
+        part = planted(2048, 3 * search.config.seed + 2)
+    images, labels = planted_batches(part, len(part), shuffle=False).at(0)
+    was_training = search.supernet.training
+    search.supernet.eval()
+    with torch.no_grad():
+        scores = search.supernet(images, search.architecture.weights())  # (N, 2)
+    search.supernet.train(was_training)
+    return float((scores.argmax(dim=1) == labels).double().mean())

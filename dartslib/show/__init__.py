@@ -47,6 +47,8 @@ NAMES = {
     "step_costs": "comparisons",
     "gradient_shares": "comparisons",
     "alphas_compared": "comparisons",
+    "planted_images": "planted",
+    "planted_searches": "planted",
 }
 
 __all__ = list(NAMES)

@@ -109,6 +109,7 @@ def accuracy_bars(
     room = 1.17 if all(len(runs) == 1 for runs in values) else 1.36  # for the numbers
     axes.set(yticks=range(len(rows)), yticklabels=[row[0] for row in rows], xlabel="accuracy")
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, room * max(runs.max() for runs in values)))
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 1])  # no accuracy above 100 %
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(visible=False, axis="y")
     if sources:

@@ -1,0 +1,149 @@
+"""Does the search find what is needed? Ten searches on the planted problem, and their control.
+
+    python -m benchmarks.planted             one seed of each kind, and print; half a minute
+    python -m benchmarks.planted --record    ten seeds; write data/recorded/planted; minutes
+
+Notebook 02 shows that record and tests/test_planted.py checks it. By construction one operation
+is needed (see dartslib/data/planted.py). Kinds of search: by first order, by the finite
+difference, and the control, first order in the same space without that operation.
+
+With --record each finished search is kept in runs/planted, written whole, so that a command that
+was stopped goes on where it was. A search of another commit or with other settings is made anew.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from dartslib.data.planted import NEEDED, SEARCH, planted, planted_accuracy, planted_search
+from dartslib.runs import records
+from dartslib.runs.machine import commit, machine, versions
+from dartslib.searching import SearchConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "runs" / "planted"
+RECORD = records.RECORDED / "planted"
+SEEDS = range(10)
+OTHERS = tuple(name for name in SEARCH.operations if name != NEEDED)
+KINDS = {  # name -> what differs from SEARCH
+    "first_order": {"method": "first_order"},
+    "finite_difference": {"method": "finite_difference"},
+    "control": {"method": "first_order", "operations": OTHERS},
+}
+
+
+def settings(kind: str, seed: int) -> SearchConfig:
+    """The configuration of one search."""
+    return SEARCH.model_copy(update=KINDS[kind] | {"seed": seed})
+
+
+def searched(config: SearchConfig, name: str, code: str) -> records.Record:
+    """One search from start to end.
+
+    Args:
+        config: its settings.
+        name: of the record.
+        code: the commit that runs.
+    """
+    begin, search = perf_counter(), planted_search(config)
+    for _ in search:
+        pass
+    seconds = perf_counter() - begin
+    half = planted(config.half, 3 * config.seed + 1)
+    meta = {
+        "config": config.model_dump(mode="json"),
+        "commit": code,
+        "machine": machine(),
+        "versions": versions(),
+        "seconds": round(seconds, 1),
+        "result": {
+            "unseen_accuracy": planted_accuracy(search),
+            "valid_accuracy": planted_accuracy(search, half),
+        },
+    }
+    history = {
+        "step": np.array(search.history["step"]),  # (T,)
+        "probabilities": np.array(search.history["probabilities_normal"]),  # (T, 2, operations)
+    }
+    return records.Record(name, meta, history, None)
+
+
+def kept_or_searched(kind: str, seed: int, code: str) -> records.Record:
+    """The finished search of a kind and seed; made and kept if there is none yet."""
+    name, config = f"{kind}-{seed}", settings(kind, seed)
+    if (KEPT / name / "meta.json").is_file():
+        found = records.load(KEPT / name)
+        if (found.meta["config"], found.meta["commit"]) == (config.model_dump(mode="json"), code):
+            return found
+    records.save(searched(config, name, code), KEPT / name)
+    return records.load(KEPT / name)
+
+
+def joined(found: dict[str, list[records.Record]]) -> records.Record:
+    """One record of all searches: arrays with a row a seed."""
+    every = [search for searches in found.values() for search in searches]
+
+    def distinct(name: str) -> list[Any]:
+        values = [search.meta[name] for search in every]
+        return [value for n, value in enumerate(values) if value not in values[:n]]
+
+    history = {"step": every[0].history["step"]}
+    for kind, searches in found.items():
+        history[f"{kind}_probabilities"] = np.stack([s.history["probabilities"] for s in searches])
+        for name in ("unseen_accuracy", "valid_accuracy"):
+            history[f"{kind}_{name}"] = np.array([s.meta["result"][name] for s in searches])
+        history[f"{kind}_seconds"] = np.array([s.meta["seconds"] for s in searches])
+    varied = {name for changes in KINDS.values() for name in changes} | {"seed"}
+    meta = {
+        "kind": "measurement",
+        "what": "searches on the planted problem, and the control: the space without what it needs",
+        "dataset": SEARCH.dataset,
+        "needed": NEEDED,
+        "config": SEARCH.model_dump(mode="json", exclude=varied),
+        "searches": {
+            kind: settings(kind, 0).model_dump(mode="json", include=varied - {"seed"})
+            for kind in found
+        },
+        "seeds": [search.meta["config"]["seed"] for search in every[: len(every) // len(found)]],
+        "seconds": round(sum(search.meta["seconds"] for search in every), 1),
+        "command": "python -m benchmarks.planted " + shlex.join(sys.argv[1:]),
+        "commits": distinct("commit"),
+        "machines": distinct("machine"),
+        "versions": distinct("versions"),
+    }
+    return records.Record("planted", meta, history, None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--record", action="store_true", help=f"write {RECORD.relative_to(ROOT)}")
+    options = parser.parse_args()
+    code = commit()  # of what is loaded now, whatever happens to the files while it runs
+    found: dict[str, list[records.Record]] = {kind: [] for kind in KINDS}
+    for seed in SEEDS if options.record else SEEDS[:1]:
+        for kind in KINDS:
+            if options.record:
+                search = kept_or_searched(kind, seed, code)
+            else:
+                search = searched(settings(kind, seed), kind, code)
+            found[kind].append(search)
+            operations, last = settings(kind, seed).operations, search.history["probabilities"][-1]
+            best = [f"{operations[row.argmax()]} {row.max():.2f}" for row in last]
+            accuracy = search.meta["result"]["unseen_accuracy"]
+            print(
+                f"{kind:18} seed {seed}: {', '.join(best):40} accuracy {accuracy:.2f}", flush=True
+            )
+    if options.record:
+        records.save(joined(found), RECORD)
+        print(f"written: {RECORD.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

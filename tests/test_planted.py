@@ -1,0 +1,196 @@
+"""The planted problem: a search gives the operation that is needed the largest alpha.
+
+Three kinds of search: by first order, by the finite difference, and the control, which lacks that
+operation. `data/recorded/planted` holds ten of each. One of each runs here, and the other nine
+under the mark `full`.
+"""
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import planted as benchmark
+from dartslib import show
+from dartslib.data import planted
+from dartslib.data.planted import NEEDED, SEARCH, planted_accuracy, planted_search
+from dartslib.runs import records
+
+METHODS = ("first_order", "finite_difference")
+CHANCE = 0.5
+NEAR_CHANCE, CLEARLY_BETTER = 0.06, 0.65  # 2,048 unseen images: one standard deviation is 0.011
+
+
+def found(probabilities, operations):
+    """Whether the needed operation has the largest probability, so the largest alpha, on an edge.
+
+    probabilities: (…, edges, operations).
+    """
+    best = np.asarray(probabilities).argmax(axis=-1)
+    return (best == list(operations).index(NEEDED)).any(axis=-1)
+
+
+def test_found_sees_what_it_looks_for():
+    five = list(SEARCH.operations).index(NEEDED)
+    table = np.full((3, 2, 8), 0.125)
+    table[0, 0, five], table[1, 1, five], table[2, :, five - 1] = 0.2, 0.2, 0.2
+    assert found(table, SEARCH.operations).tolist() == [True, True, False]
+
+
+# --- the recorded searches -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def record():
+    return records.load("planted")
+
+
+def test_the_record_is_of_the_present_settings(record):
+    settings = SEARCH.model_dump(mode="json")
+    assert record.meta["config"].items() <= settings.items()
+    assert settings.keys() - record.meta["config"].keys() == {"method", "operations", "seed"}
+    assert record.meta["seeds"] == list(range(10)) and record.meta["needed"] == NEEDED
+    searches = record.meta["searches"]
+    assert {kind: search["method"] for kind, search in searches.items()} == {
+        "first_order": "first_order",
+        "finite_difference": "finite_difference",
+        "control": "first_order",
+    }
+    for method in METHODS:
+        assert searches[method]["operations"] == list(SEARCH.operations)
+    others = [name for name in SEARCH.operations if name != NEEDED]
+    assert searches["control"]["operations"] == others
+    assert not [code for code in record.meta["commits"] if "changes" in code or code == "unknown"]
+
+
+def test_recorded_histories_are_whole(record):
+    steps = record.history["step"]
+    assert steps[0] == 0 and steps[-1] == SEARCH.epochs * SEARCH.half // SEARCH.batch_size
+    for kind, search in record.meta["searches"].items():
+        table = record.history[f"{kind}_probabilities"]
+        assert table.shape == (10, len(steps), 2, len(search["operations"]))
+        np.testing.assert_allclose(table.sum(axis=-1), 1, rtol=1e-5)
+        np.testing.assert_allclose(table[:, 0], 1 / table.shape[-1], rtol=1e-6)
+        assert len(np.unique(table[:, -1], axis=0)) == 10  # ten searches, not one ten times
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_at_least_nine_of_ten_recorded_searches_find_it(record, method):
+    last = record.history[f"{method}_probabilities"][:, -1]  # (seeds, edges, operations)
+    operations = record.meta["searches"][method]["operations"]
+    assert found(last, operations).sum() >= 9
+    assert (record.history[f"{method}_unseen_accuracy"] > CLEARLY_BETTER).sum() >= 9
+
+
+def test_without_it_the_recorded_accuracy_stays_at_chance(record):
+    for name in ("unseen_accuracy", "valid_accuracy"):
+        assert np.abs(record.history[f"control_{name}"] - CHANCE).max() < NEAR_CHANCE
+
+
+# --- live ----------------------------------------------------------------------------------------
+
+
+def searched(kind, seed):
+    """A finished search of a kind, and its accuracy on unseen images."""
+    search = planted_search(benchmark.settings(kind, seed))
+    for _ in search:
+        pass
+    accuracy = planted_accuracy(search)
+    best = search.history["probabilities_normal"][-1].max()
+    print(f"{kind}, seed {seed}: accuracy {accuracy:.3f}, largest probability {best:.2f}")
+    return search, accuracy
+
+
+# One seed in `make test`, the other nine under the mark `full`.
+SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.full) for seed in (0, *range(2, 10)))]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_search_finds_it(method, seed):
+    search, accuracy = searched(method, seed)
+    assert found(search.history["probabilities_normal"][-1], SEARCH.operations)
+    assert accuracy > CLEARLY_BETTER  # so the control below is able to fail
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_search_without_it_stays_at_chance(seed):
+    search, accuracy = searched("control", seed)
+    assert NEEDED not in search.config.operations
+    assert abs(accuracy - CHANCE) < NEAR_CHANCE
+
+
+def test_every_seed_has_images_of_its_own():
+    parts = []
+    for seed in (0, 1):
+        search = planted_search(SEARCH.model_copy(update={"seed": seed, "half": 64}))
+        parts += [search.train.part, search.valid.part, planted.planted(64, 3 * seed + 2)]
+    images = torch.stack([part.images for part in parts]).flatten(1)
+    assert len(torch.unique(images, dim=0)) == 6
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_a_search_that_was_stopped_goes_on_by_seed(tmp_path, monkeypatch):
+    tiny = SEARCH.model_copy(update={"half": 64, "epochs": 1, "channels": 2, "records": 1})
+    monkeypatch.setattr(benchmark, "SEARCH", tiny)
+    monkeypatch.setattr(benchmark, "KEPT", tmp_path)
+    first = benchmark.kept_or_searched("control", 3, "abc")
+    monkeypatch.setattr(benchmark, "searched", lambda *_: pytest.fail("it is there already"))
+    again = benchmark.kept_or_searched("control", 3, "abc")
+    assert again.meta == first.meta and (again.meta["commit"], again.name) == ("abc", "control-3")
+    np.testing.assert_array_equal(again.history["probabilities"], first.history["probabilities"])
+
+
+@pytest.mark.parametrize("other", ["commit", "settings"])
+def test_a_search_of_other_code_or_settings_is_made_anew(tmp_path, monkeypatch, other):
+    tiny = SEARCH.model_copy(update={"half": 64, "epochs": 1, "channels": 2, "records": 1})
+    monkeypatch.setattr(benchmark, "KEPT", tmp_path)
+    monkeypatch.setattr(benchmark, "SEARCH", tiny)
+    benchmark.kept_or_searched("control", 3, "abc")
+    if other == "settings":
+        monkeypatch.setattr(benchmark, "SEARCH", tiny.model_copy(update={"w_lr": 0.01}))
+    code = "abc" if other == "settings" else "def"
+    anew = benchmark.kept_or_searched("control", 3, code)
+    assert anew.meta["commit"] == code and anew.meta["config"]["w_lr"] == benchmark.SEARCH.w_lr
+
+
+# --- the figures ---------------------------------------------------------------------------------
+
+SIX = planted.planted(6)
+TABLES = {
+    "first order": np.linspace(0.125, [0.8, 0.9, 0.95], 5).T,  # (seeds, T)
+    "control": np.linspace(0.14, [0.15, 0.2, 0.2], 5).T,
+}
+FIGURES = {
+    "images": lambda: show.planted_images(SIX.images, SIX.labels, planted.CLASS_NAMES),
+    "searches": lambda: show.planted_searches(range(5), TABLES),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_labeled_and_readable(name):
+    before = dict(matplotlib.rcParams)
+    figure = FIGURES[name]()
+    assert dict(matplotlib.rcParams) == before
+    assert any(axes.get_xlabel() for axes in figure.axes)
+    assert any(axes.get_ylabel() for axes in figure.axes)
+    assert show.picture(figure, "what it shows").width == 864
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().strip()]
+    assert min(text.get_fontsize() for text in texts) >= 11.9  # 11 points on the page
+
+
+def test_images_stand_in_the_row_of_their_class():
+    axes = FIGURES["images"]().axes
+    assert [panel.get_ylabel() for panel in axes] == ["horizontal", "", "", "vertical", "", ""]
+    drawn = np.stack([panel.images[0].get_array() for panel in axes])
+    order = [0, 2, 4, 1, 3, 5]  # labels alternate
+    np.testing.assert_array_equal(drawn, SIX.images[order, 0])
+
+
+def test_every_seed_is_a_line():
+    for axes, (title, table) in zip(FIGURES["searches"]().axes, TABLES.items(), strict=True):
+        assert axes.get_title() == title
+        lines = [line.get_ydata() for line in axes.lines[: len(table)]]
+        np.testing.assert_allclose(lines, table)
