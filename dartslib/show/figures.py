@@ -184,7 +184,8 @@ def confidence(history: HISTORY, title: str | None = None) -> Figure:
         pale = 1 - 0.4 * (1 - np.array(to_rgb(color)))
         for axes, name in ((left, "entropy"), (right, "margin")):
             table = history[f"{name}_{cell_type}"]
-            axes.plot(steps, table, color=pale, lw=0.8, ls=dashes, antialiased=False)  # small in a PNG
+            # without smoothing they take half the room in a notebook
+            axes.plot(steps, table, color=pale, lw=0.8, ls=dashes, antialiased=False)
             axes.plot(
                 steps, table.mean(axis=1), color=color, lw=3, ls=dashes, marker=marker, mec="white",
                 markevery=every(len(steps)), label=f"{cell_type}: mean of {table.shape[1]} edges",
