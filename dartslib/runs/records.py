@@ -77,7 +77,8 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
             raise ValueError
         file = path / "history.npz"
         if file.is_file():
-            with np.load(file, allow_pickle=False) as arrays:
+            # From memory: of a damaged archive numpy would leave the file open.
+            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
                 history = {key: arrays[key] for key in arrays.files}
         file = path / "genotype.json"
         if file.is_file():
