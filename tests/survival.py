@@ -44,6 +44,7 @@ def start(folder, words, moment=None, number=0, every=1, method="spawn"):
     if not folder.exists():
         (folder / "data").mkdir(parents=True)
         np.savez(folder / "data" / "tiny.npz", **_tiny())
+    (folder / "said.txt").touch()  # it may be killed before it says a word
     context = get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(["dartslib.runs.running"])

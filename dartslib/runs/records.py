@@ -103,6 +103,7 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
             raise ValueError
         file = path / "history.npz"
         if file.is_file():
+            # From memory: of a damaged archive numpy would leave the file open.
             content = file.read_bytes()
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 history = {key: arrays[key] for key in arrays.files}
