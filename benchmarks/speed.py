@@ -1,7 +1,7 @@
 """How fast a step is: the paper's code's way, channels_last alone, and the fast form.
 
     python -m benchmarks.speed            measure and print; half an hour on two cores, 11 GiB
-    python -m benchmarks.speed --quick    four cases, two rounds, 16 images a batch, to see
+    python -m benchmarks.speed --quick    four cases, two rounds, 8 images a batch, to see
                                           that it works; a minute or two
     python -m benchmarks.speed --record --isa native avx2
                                           also write benchmarks/results.json and the README's tables
@@ -98,7 +98,7 @@ FULL = Effort()
 QUICK = Effort(
     discarded=1,
     counted=2,
-    batch_size=16,
+    batch_size=8,
     cases=("first_order_step", "final_network_step", "lesson_first_order", "lesson_second_order"),
 )
 
