@@ -24,9 +24,10 @@ test: $(READY) ## lint, unit tests, all notebooks compared with their outputs
 notebooks: $(READY) ## run the notebooks and write their outputs; ONLY="01 03" runs these
 	$(BIN)/python tools/run_notebooks.py $(ONLY)
 
-bench: $(READY) ## measure and print
-	@set -e; for file in benchmarks/[a-z]*.py; do \
-	  name=$$(basename $$file .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+bench: $(READY) ## measure and write benchmarks/results.json; QUICK=1 only prints, in three minutes
+	$(BIN)/python -m benchmarks.toy $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.steps $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick,--record)
 
 recorded: $(READY) ## make the recorded runs again, for real: hours
 	PYTHON=$(BIN)/python tools/record_runs.sh

@@ -1,9 +1,13 @@
 """Where the time of a step goes: what torch's profiler says, sorted into kinds of work."""
 
+import os
 from collections.abc import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+# Otherwise the profiler says on stderr when it begins, when it ends, and that there is no GPU.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 # Kinds of work by the name of the operator; convolutions are told apart by their kernel.
 DEPTHWISE, DEPTHWISE_BACK = "depthwise convolution", "depthwise convolution, gradient kernels"
@@ -21,13 +25,23 @@ KIND_OF = {f"aten::{name}": kind for kind, names in KINDS.items() for name in na
 ORDER = (DEPTHWISE, DEPTHWISE_BACK, POINTWISE, NORM, SUMS, COPIES, POOL, RELU, REST)
 
 
+# Operators that only look at a tensor in another way, or take memory: no work, no kernel on a GPU.
+VIEWS = {
+    f"aten::{name}"
+    for name in """alias as_strided chunk contiguous detach empty empty_like empty_strided expand
+    expand_as flatten narrow new_empty permute reshape resize_ resolve_conj resolve_neg select slice
+    split split_with_sizes squeeze t to transpose unbind unflatten unfold unsqueeze view view_as
+    _reshape_alias _to_copy _unsafe_view""".split()
+}
+
+
 def kind(name: str, shapes: list) -> str:
     """The kind of work of an operator that was called with tensors of these shapes."""
     if "conv" not in name:
         return KIND_OF.get(name, REST)
     back = "backward" in name
-    kernel = shapes[2 if back else 1] if len(shapes) > 2 else []
-    if len(kernel) != 4:
+    kernel = shapes[2 if back else 1] if len(shapes) > 1 + back else []
+    if len(kernel) != 4:  # an operator that only calls another
         return REST
     if kernel[1] == 1 and kernel[0] > 1:
         return DEPTHWISE_BACK if back else DEPTHWISE
@@ -38,7 +52,8 @@ def look(step: Callable[[], object]) -> dict:
     """One step under the profiler, after one without.
 
     Returns:
-        "calls": operators called by anything but another operator; "calls_in_all": with those.
+        "calls": operators called by anything but another operator, views not counted.
+        "calls_in_all": every operator.
         "shares": {kind of work: its share of the time}.
     """
     step()
@@ -50,12 +65,20 @@ def look(step: Callable[[], object]) -> dict:
         seconds[kind(event.name, event.input_shapes)] += event.self_cpu_time_total
     whole = sum(seconds.values())
     operators = [event for event in events if event.name.startswith("aten::")]
-    outer = [e for e in operators if not (e.cpu_parent and e.cpu_parent.name.startswith("aten::"))]
     return {
-        "calls": len(outer),
+        "calls": sum(map(_works, operators)),
         "calls_in_all": len(operators),
         "shares": {name: round(part / whole, 4) for name, part in seconds.items()},
     }
+
+
+def _works(event) -> bool:
+    """Whether an operator does work that no operator above it counts for."""
+    above = event.cpu_parent
+    while above is not None and above.name in VIEWS:
+        above = above.cpu_parent
+    inside = above is not None and above.name.startswith("aten::")
+    return event.name not in VIEWS and not inside
 
 
 def kernels(step: Callable[[], object]) -> int:

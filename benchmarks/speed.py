@@ -1,7 +1,8 @@
 """How fast a step is: the paper's code's way, channels_last alone, and the fast form.
 
     python -m benchmarks.speed            measure and print; half an hour on two cores, 11 GiB
-    python -m benchmarks.speed --quick    a few small steps: to see that it works, a minute or two
+    python -m benchmarks.speed --quick    four cases, two rounds, 8 images a batch, to see
+                                          that it works; a minute or two
     python -m benchmarks.speed --record --isa native avx2
                                           also write benchmarks/results.json and the README's tables
     python -m benchmarks.speed --table    write the README's tables again from results.json
@@ -74,11 +75,18 @@ BATCHES, DEPTHS = (16, 32, 64), (8, 14, 20)
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds discarded and counted, images a batch (None: as configured)."""
+    """How much is measured.
+
+    Attributes:
+        discarded, counted: rounds.
+        batch_size: images a batch; None for as many as the case has.
+        cases: which rows, besides memory.
+    """
 
     discarded: int = 3
     counted: int = 5
     batch_size: int | None = None
+    cases: tuple[str, ...] = tuple(CASES)
 
     def of(self, config: Config) -> Config:
         """The settings with this batch."""
@@ -86,7 +94,13 @@ class Effort:
         return config.model_copy(update=changes)
 
 
-FULL, QUICK = Effort(), Effort(discarded=1, counted=2, batch_size=4)
+FULL = Effort()
+QUICK = Effort(
+    discarded=1,
+    counted=2,
+    batch_size=8,
+    cases=("first_order_step", "final_network_step", "lesson_first_order", "lesson_second_order"),
+)
 
 
 def rounded(value: float) -> float:
@@ -135,8 +149,8 @@ def measure_memory(effort: Effort) -> dict[str, float]:
 def measure_cases(effort: Effort) -> tuple[dict[str, dict], dict[str, list[float]]]:
     """All rows, and the rounds that those of the first-order step leave out."""
     rows, first = {}, {}
-    for name, case in CASES.items():
-        rows[name], first[name] = measure_case(case, effort)
+    for name in effort.cases:
+        rows[name], first[name] = measure_case(CASES[name], effort)
         say(name, rows[name])
     rows["memory"] = measure_memory(effort)
     say("memory", rows["memory"])
@@ -165,10 +179,7 @@ def measure_growth(effort: Effort) -> dict[str, dict[str, float]]:
     for name, field, values in (("batch", "batch_size", BATCHES), ("cells", "layers", DEPTHS)):
         work = {}
         for value in values:
-            if field == "batch_size" and effort.batch_size:  # the same steps, smaller
-                config = GROWTH.model_copy(update={field: value * effort.batch_size // 16})
-            else:
-                config = effort.of(GROWTH).model_copy(update={field: value})
+            config = GROWTH.model_copy(update={field: value})
             work[str(value)] = forms.search(config, "ours").advance
         medians, _ = compare(work, effort)
         found[name] = {value: rounded(median) for value, median in medians.items()}
@@ -206,7 +217,7 @@ def about(effort: Effort) -> dict[str, Any]:
 
 
 def measure(effort: Effort) -> dict[str, Any]:
-    """All that results.json holds, for the instruction set that this process may use."""
+    """What results.json holds of the instruction set that this process may use."""
     cases, first = measure_cases(effort)
     step = cases["final_network_step"]
     batch_size = effort.of(FINAL).batch_size
@@ -219,6 +230,8 @@ def measure(effort: Effort) -> dict[str, Any]:
         },
         "first_rounds_s": first,
     }
+    if effort == QUICK:
+        return found
     for name, part in (
         ("growth_s", measure_growth),
         ("without", measure_techniques),
@@ -254,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help=f"few steps of small batches: {QUICK}")
+    parser.add_argument("--quick", action="store_true", help="some cases, few small steps")
     parser.add_argument("--record", action="store_true", help="write results.json and the tables")
     parser.add_argument("--table", action="store_true", help="only write the tables again")
     parser.add_argument("--isa", nargs="+", choices=tuple(INSTRUCTIONS), default=["native"])

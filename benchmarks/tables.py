@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGES = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
 END = "<!-- end of speed -->"
-MISSING = "Not measured yet: `python -m benchmarks.speed --record` writes this table."
+MISSING = "Not measured: `python -m benchmarks.speed --record --isa native avx2` writes this table."
 CASES = {
     "first_order_step": "step of the paper's search, first order",
     "second_order_step": "step of the paper's search, second order",
@@ -40,6 +40,8 @@ def cases(results: dict[str, Any], key: str = "cases", where: str = "machine") -
     """The forms side by side, and what they were measured on."""
     rows = []
     for name, label in CASES.items():
+        if name not in results[key]:  # a quick run
+            continue
         row, unit = results[key][name], "gib" if name == "memory" else "s"
         values = [row[f"{form}_{unit}"] for form in ("plain", "channels_last", "ours")]
         shown = [f"{value:.3g} {'GiB' if unit == 'gib' else 's'}" for value in values]
@@ -56,12 +58,10 @@ def cases(results: dict[str, Any], key: str = "cases", where: str = "machine") -
 
 def avx2(results: dict[str, Any]) -> str:
     """The same with AVX2."""
-    if "avx2_cases" not in results:
-        return "Not measured on this machine."
     return cases(results, "avx2_cases", "avx2_machine")
 
 
-def inside(results: dict[str, Any]) -> str:
+def operators(results: dict[str, Any]) -> str:
     """Where the time of a first-order step goes, and how many operators it calls."""
     step, forms = results["cases"]["first_order_step"], ("plain", "channels_last", "ours")
     found = results["operators"]
@@ -73,6 +73,9 @@ def inside(results: dict[str, Any]) -> str:
             cells += [f"{share:.0%}", f"{share * step[f'{form}_s']:.2f} s"]
         rows.append([name, *cells])
     rows.append(["operator calls", *sum(([f"{found[f]['calls']:,}", ""] for f in forms), [])])
+    if "cuda_kernels" in found["plain"]:
+        counts = [[f"{found[form]['cuda_kernels']:,}", ""] for form in forms]
+        rows.append(["CUDA kernels", *sum(counts, [])])
     return table(["", "plain", "", "channels_last alone", "", "ours", ""], rows)
 
 
@@ -119,19 +122,18 @@ def first_rounds(results: dict[str, Any]) -> str:
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "cases": cases,
-    "avx2": avx2,
-    "images": images,
-    "inside": inside,
+    "avx2_cases": avx2,
+    "images_per_second": images,
+    "operators": operators,
     "without": without,
-    "growth": growth,
-    "first_rounds": first_rounds,
-}
+    "growth_s": growth,
+    "first_rounds_s": first_rounds,
+}  # by the results that they show
 
 
 def text(results: dict[str, Any]) -> str:
-    """All tables that these results allow, for a terminal."""
-    shown = TABLES if "cases" in results else {"avx2": TABLES["avx2"]}
-    return "\n\n".join(f"{name}\n\n{make(results)}" for name, make in shown.items())
+    """The tables of what these results hold, for a terminal."""
+    return "\n\n".join(make(results) for name, make in TABLES.items() if name in results)
 
 
 def load() -> dict[str, Any] | None:
@@ -143,8 +145,9 @@ def with_tables(page: str, results: dict[str, Any] | None) -> str:
     """A page with its tables made anew."""
 
     def made(mark: re.Match) -> str:
-        shown = MISSING if results is None else TABLES[mark[1]](results)
-        return f"<!-- speed: {mark[1]} -->\n{shown}\n{END}"
+        name = mark[1]
+        shown = TABLES[name](results) if results and name in results else MISSING
+        return f"<!-- speed: {name} -->\n{shown}\n{END}"
 
     return re.sub(rf"<!-- speed: (\w+) -->.*?{END}", made, page, flags=re.DOTALL)
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.toy             measure and print, some ten seconds
     python -m benchmarks.toy --record    also write data/recorded/toy_autograd/meta.json
+    python -m benchmarks.toy --quick     a tenth of the rounds
 
 Notebook 01 shows that record. An iteration is one step of alpha and one of w; by autograd, alpha
 goes through `dartslib.gradients.hypergradient`. Many short rounds are timed, the ways to compute
@@ -73,11 +74,11 @@ def rounds() -> dict[tuple[str, float], Callable[[], int]]:
     return ways
 
 
-def measure() -> dict[str, dict[str, float]]:
-    """{way: {xi: seconds per iteration}}, the best of ROUNDS rounds."""
+def measure(count: int = ROUNDS) -> dict[str, dict[str, float]]:
+    """{way: {xi: seconds per iteration}}, the best of so many rounds."""
     ways = rounds()
     best = dict.fromkeys(ways, float("inf"))
-    for _ in range(ROUNDS):
+    for _ in range(count):
         for key, run in ways.items():
             run()  # the caches still hold what the way before it used
             begin = time.perf_counter()
@@ -131,9 +132,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--record", action="store_true", help=f"write {RECORD.relative_to(ROOT)}")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
     options = parser.parse_args()
+    if options.quick and options.record:
+        parser.error("--record takes all rounds: leave out --quick.")
     torch.set_num_threads(1)  # two numbers: there is nothing to share out
-    seconds = measure()
+    seconds = measure(ROUNDS // 10 if options.quick else ROUNDS)
     for way, by_xi in seconds.items():
         print(
             f"{way:18}"

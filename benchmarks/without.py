@@ -62,7 +62,7 @@ def gradients(gradient, x, scale, mean, inverse, which=(True, True)):
     by_x, by_scale, by_shift = aten.native_batch_norm_backward(
         gradient.permute(0, 3, 1, 2),
         x.permute(0, 3, 1, 2),
-        scale,
+        scale if scale is None else scale.contiguous(),  # an expanded one is read wrongly
         None,
         None,
         mean,
@@ -105,23 +105,25 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
 COMPLETE = "complete"
 
 
+def taken_out(technique: str) -> ExitStack:
+    """A context in which the fast form is built and runs without a technique."""
+    stack = ExitStack()
+    for place, other in TECHNIQUES.get(technique, {}).items():
+        stack.enter_context(patch(f"dartslib.fast.{place}", other))
+    return stack
+
+
 def steps(config: SearchConfig) -> Forms:
     """A step of the search: by the complete fast form, then without each technique."""
 
-    def form(parts: dict[str, Any]) -> Callable[[], object]:
-        def taken_out() -> ExitStack:
-            stack = ExitStack()
-            for place, other in parts.items():
-                stack.enter_context(patch(f"dartslib.fast.{place}", other))
-            return stack
-
-        with taken_out():
+    def form(technique: str) -> Callable[[], object]:
+        with taken_out(technique):
             loop = search(config, "ours")
 
         def run() -> None:
-            with taken_out():
+            with taken_out(technique):
                 loop.advance()
 
         return run
 
-    return {COMPLETE: form({})} | {name: form(parts) for name, parts in TECHNIQUES.items()}
+    return {name: form(name) for name in (COMPLETE, *TECHNIQUES)}

@@ -1,0 +1,234 @@
+"""The speed benchmark: its forms do the same work, its tables say what was measured. No times."""
+
+import copy
+import json
+import sys
+
+import pytest
+import torch
+
+from benchmarks import forms, operators, speed, tables, without
+from dartslib.runs.profiles import profile
+
+TINY = profile("smoke").search.model_copy(update={"nodes": 1, "batch_size": 2})
+ONCE = speed.Effort(discarded=0, counted=1)
+
+
+def double(loop):
+    """A search in float64, on noise in float64."""
+    loop.supernet.double()
+    for logits in loop.architecture.alpha:
+        logits.data = logits.data.double()
+    at = forms.Noise.at
+    for half in (loop.train, loop.valid):
+        half.at = lambda step, half=half: (lambda x, y: (x.double(), y))(*at(half, step))
+    return loop
+
+
+def after(loop, steps=2):
+    """Alpha and w after some steps."""
+    for _ in range(steps):
+        loop.advance()
+    return [*loop.architecture.alpha, *loop.w]
+
+
+@pytest.mark.parametrize("method", ["first_order", "finite_difference"])
+def test_all_forms_make_the_same_steps(method):
+    config = TINY.model_copy(update={"method": method})
+    begin = [*forms.search(config, "plain").architecture.alpha]
+    plain, last, ours = (after(double(forms.search(config, form))) for form in forms.FORMS)
+    assert (plain[0] - begin[0]).abs().max() > 1e-3
+    for other in (last, ours):
+        for a, b in zip(plain, other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
+
+
+def test_the_plain_form_computes_the_gradients_it_drops():
+    seen = []
+    for form in ("plain", "ours"):
+        loop = forms.search(TINY, form)
+        loop.alpha_optimizer.step = lambda loop=loop: seen.append(loop.w[0].grad is not None)
+        loop.advance()
+    assert seen == [True, False]
+
+
+@pytest.mark.parametrize("technique", without.TECHNIQUES)
+def test_without_a_technique_the_same_comes_out(technique):
+    ours = after(double(forms.search(TINY, "ours")), 1)
+    with without.taken_out(technique):
+        other = after(double(forms.search(TINY, "ours")), 1)
+    for a, b in zip(ours, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("technique", without.TECHNIQUES)
+def test_what_is_taken_out_is_used(technique, monkeypatch):
+    def refuse(*_, **__):
+        raise ZeroDivisionError
+
+    refused = {
+        place: property(refuse) if other is False else refuse
+        for place, other in without.TECHNIQUES[technique].items()
+    }
+    monkeypatch.setitem(without.TECHNIQUES, technique, refused)
+    with pytest.raises(ZeroDivisionError), without.taken_out(technique):
+        forms.search(TINY, "ours").advance()
+
+
+@pytest.mark.parametrize("name", speed.CASES)
+def test_each_case_runs(name):
+    case = speed.CASES[name]
+    small = {"channels": 4, "layers": 2, "reductions": (1,), "head": "linear", "batch_size": 2}
+    if case.make is not forms.training_steps:
+        small["nodes"] = 1
+    small = speed.Case(case.config.model_copy(update=small), case.make)
+    row, first = speed.measure_case(small, ONCE)
+    assert list(row) == ["plain_s", "channels_last_s", "ours_s", "ratio"]
+    assert all(value > 0 for value in row.values())
+    assert row["ratio"] == pytest.approx(row["plain_s"] / row["ours_s"], rel=1e-3)
+    assert [len(times) for times in first.values()] == [0, 0, 0]
+
+
+def test_the_cases_are_those_of_the_papers():
+    cases = {name: case.config for name, case in speed.CASES.items()}
+    assert {cases[name].batch_size for name in cases if name != "final_network_step"} == {64}
+    paper = cases["first_order_step"]
+    assert (paper.nodes, paper.layers, paper.channels, paper.head) == (4, 8, 16, "linear")
+    head = forms.search(cases["report_first_order_step"], "plain").supernet.head
+    assert round(sum(p.numel() for p in head.parameters()) / 1e5) == 275
+
+
+def test_peak_memory_is_measured(monkeypatch):
+    monkeypatch.setitem(speed.CASES, "first_order_step", speed.Case(TINY, forms.search_steps))
+    before = speed.peak("ours", ONCE)
+    held = torch.ones(2**26)  # 0.25 GiB
+    assert speed.peak("ours", ONCE) > min(before, held.nbytes / 2**30)
+
+
+def test_loading_is_measured():
+    assert speed.measure_loading(ONCE) > 0
+
+
+def test_the_kinds_of_work():
+    images, small, wide, one = [2, 8, 9, 9], [8, 1, 3, 3], [8, 1, 5, 3], [16, 8, 1, 1]
+    assert operators.kind("aten::mkldnn_convolution", [images, small]) == operators.DEPTHWISE
+    back = operators.kind("aten::convolution_backward", [images, images, wide])
+    assert back == operators.DEPTHWISE_BACK
+    assert operators.kind("aten::mkldnn_convolution", [images, one]) == operators.POINTWISE
+    assert operators.kind("aten::mkldnn_convolution", [images, [8, 3, 3, 3]]) == operators.REST
+    assert operators.kind("aten::bmm", [images, images]) == operators.POINTWISE
+    assert operators.kind("aten::no_such_operator", []) == operators.REST
+
+
+def test_what_counts_as_a_call():
+    x = torch.rand(3, 4)
+    found = operators.look(lambda: torch.relu((x @ x.t()).view(-1).expand(2, 9)).sum())
+    assert found["calls"] == 3  # a product, a ReLU, a sum; what looks in another way is none
+    assert found["calls_in_all"] >= 7
+    copied = operators.look(lambda: x.t().contiguous())
+    assert copied["calls"] == 1
+
+
+@pytest.mark.parametrize("form", ["plain", "ours"])
+def test_the_profile_of_a_step(form):
+    config = TINY.model_copy(update={"layers": 1, "reductions": ()})
+    found = operators.look(forms.search(config, form).advance)
+    assert sum(found["shares"].values()) == pytest.approx(1, abs=0.01)
+    needed = {operators.DEPTHWISE, operators.DEPTHWISE_BACK, operators.POINTWISE, operators.NORM}
+    assert needed <= {name for name, share in found["shares"].items() if share}
+
+
+@pytest.mark.parametrize("wrong", [["--record", "--quick"], ["--record", "--isa", "avx2"]])
+def test_only_a_whole_run_is_recorded(wrong, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["speed", *wrong])
+    with pytest.raises(SystemExit):
+        speed.main()
+    assert "--record takes a full run" in capsys.readouterr().err
+
+
+# The file and the pages
+
+FORM_KEYS = ["plain_s", "channels_last_s", "ours_s", "ratio"]
+
+
+@pytest.fixture
+def results():
+    found = tables.load()
+    if found is None:
+        pytest.skip("benchmarks/results.json is not there: python -m benchmarks.speed --record")
+    return found
+
+
+@pytest.mark.parametrize("key", ["cases", "avx2_cases"])
+def test_the_recorded_cases(results, key):
+    if key not in results:
+        pytest.skip("recorded without AVX2: python -m benchmarks.speed --record --isa native avx2")
+    cases = results[key]
+    assert set(cases) == set(speed.CASES) | {"memory"} == set(tables.CASES)
+    memory = cases.pop("memory")
+    assert memory["ratio"] == pytest.approx(memory["ours_gib"] / memory["plain_gib"], rel=1e-3)
+    for name, row in cases.items():
+        assert list(row) == FORM_KEYS, name
+        assert row["ratio"] == pytest.approx(row["plain_s"] / row["ours_s"], rel=1e-3), name
+
+
+def test_the_rest_of_the_record(results):
+    assert {"processor", "cores", "threads", "instructions"} <= set(results["machine"])
+    assert "torch" in results["versions"]
+    assert results["rounds"]["discarded"] >= 3 and results["rounds"]["counted"] >= 5
+    assert set(results["without"]) == set(without.TECHNIQUES)
+    assert set(results["operators"]) == set(forms.FORMS)
+    assert set(results["images_per_second"]) >= {"loading", "final_training_ours"}
+    if "avx2_machine" in results:
+        assert results["avx2_machine"]["instructions"] == "AVX2"
+
+
+def made_up():
+    """Results of the right shape, no two numbers alike."""
+    numbers = iter(range(101, 999))
+
+    def row(*keys):
+        return {key: float(next(numbers)) for key in keys}
+
+    cases = {name: row(*FORM_KEYS) for name in speed.CASES}
+    cases["memory"] = row("plain_gib", "channels_last_gib", "ours_gib", "ratio")
+    machine = {"processor": "P", "instructions": "AVX512", "threads": 2}
+    return {
+        "machine": machine,
+        "avx2_machine": machine | {"instructions": "AVX2"},
+        "versions": {"torch": "2"},
+        "rounds": {"discarded": 3, "counted": 5},
+        "cases": cases,
+        "avx2_cases": copy.deepcopy(cases),
+        "images_per_second": row("loading", "final_training_plain", "final_training_ours"),
+        "first_rounds_s": {form: [float(next(numbers))] * 3 for form in forms.FORMS},
+        "growth_s": {"batch": row("16", "32", "64"), "cells": row("8", "14", "20")},
+        "without": row(*without.TECHNIQUES),
+        "operators": {
+            form: {"calls": next(numbers), "shares": {"pools": 0.25, "ReLU": 0.75}}
+            for form in forms.FORMS
+        },
+    }
+
+
+def test_tables_show_every_case():
+    text = tables.text(made_up())
+    for row in made_up()["cases"].values():
+        assert all(f"{value:.3g}" in text for value in row.values())
+    assert json.loads(json.dumps(made_up())) == made_up()
+
+
+def test_a_page_whose_numbers_are_old_is_seen():
+    page = "a\n<!-- speed: cases -->\nold\n<!-- end of speed -->\nb"
+    made = tables.with_tables(page, made_up())
+    assert made != page and tables.with_tables(made, made_up()) == made
+    changed = made_up()
+    changed["cases"]["alpha_only"]["ours_s"] *= 2
+    assert tables.with_tables(made, changed) != made
+
+
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.parent.name)
+def test_the_pages_show_what_was_measured(page):
+    text = page.read_text(encoding="utf-8")
+    assert "<!-- speed: cases -->" in text
+    assert tables.with_tables(text, tables.load()) == text, "run python -m benchmarks.speed --table"
