@@ -135,14 +135,15 @@ class Genotype:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best operation of one edge, whether derivation keeps it, and how sure it was.
+    """One edge with its best operation, whether derivation keeps it, and how sure it was.
 
     Attributes:
-        cell_type, node, edge, source: where; `node` counts from 0, `edge` is a row of alpha.
+        cell_type, node, edge, source: where; `node` is a place in the genotype's list, 0 for what
+            pictures call node 1; `edge` is a row of alpha, `source` a state.
         operation, probability: the best operation other than none, and its probability.
         operation_margin: that probability minus the second best's; nan with one operation.
         kept: whether the edge is among its node's strongest.
-        edge_margin: the node's weakest kept minus its strongest dropped edge; nan if none dropped.
+        edge_margin: the node's weakest kept minus its strongest cut edge; nan if none is cut.
     """
 
     cell_type: str
@@ -159,7 +160,7 @@ class Choice:
 def choices(
     probabilities: dict[str, Any], space: SearchSpace, edges_per_node: int = 2
 ) -> list[Choice]:
-    """What derivation decides on every edge, kept or dropped.
+    """What derivation decides on every edge, kept or cut.
 
     Args:
         probabilities: cell type -> (edges, operations), after the softmax over all operations,

@@ -222,6 +222,13 @@ def test_the_cell_at_a_moment_shows_what_would_be_kept(space, engine):
     ]
     assert len(wires) == len(space.edges)
     assert sum(wire.kept for wire in wires) == len(kept) == 2 * space.nodes
+    assert [w.note for w in wires if not w.kept] == [  # numbers on the grey lines, too
+        f"{c.probability:.2f}"
+        for c in choices(probabilities, space)
+        if not c.kept and c.cell_type == "reduction"
+    ]
+    source = cells.cell_graph("", space.nodes, wires).source
+    assert source.count("fillcolor=white") == len(wires)
     widest = max(wires, key=lambda wire: wire.width)
     best = max(choices(probabilities, space)[len(wires) :], key=lambda c: c.probability)
     assert (widest.source, widest.target) == (best.source, best.node + 2)  # width is probability
@@ -304,6 +311,7 @@ for _name, _space in {"one node": SearchSpace(1), "paper": SPACES["paper"]}.item
         f"alpha, {_name}": lambda s=_space: show.alpha_over_time(history(s), s, "reduction", "t"),
         f"choices, {_name}": lambda s=_space: show.choices_over_time(history(s), s, "title"),
         f"margins, {_name}": lambda s=_space: show.margins(last(s), s, "title"),
+        f"means, {_name}": lambda s=_space: show.operation_means(history(s), s, "title"),
         f"confidence, {_name}": lambda s=_space: show.confidence(history(s), "title"),
     }
 
@@ -402,6 +410,29 @@ def test_margins_fill_what_is_kept_and_band_what_was_close(space):
         show.margins({kind: table[:-1] for kind, table in tables.items()}, space)
 
 
+def test_nodes_stand_in_their_order_whatever_the_cell():
+    inputs_only = (("max_pool_3x3", 0), ("skip_connect", 1))
+    genotype = Genotype((inputs_only,) * 3, (inputs_only,) * 3)
+    if not cells.shutil.which("dot"):
+        pytest.skip("no dot")
+    graph = cells.cell_graph("", 3, cells._wires(genotype.normal))
+    plain = graph.pipe("plain", encoding="utf-8")  # one line a node: node NAME X Y …
+    x = {n: float(at) for n, at in re.findall(r"^node (\d+) (\S+)", plain, re.M)}
+    assert x["1"] < x["2"] < x["3"] < x["4"] < x["5"]
+
+
+def test_means_are_over_the_edges_and_skip_is_thick():
+    space = SPACES["report"]
+    made = history(space)
+    figure = show.operation_means(made, space)
+    for axes, cell_type in zip(figure.axes, CELL_TYPES, strict=True):
+        lines = axes.lines[: len(space.operations)]
+        expected = made[f"probabilities_{cell_type}"].mean(axis=1)
+        np.testing.assert_allclose([line.get_ydata() for line in lines], expected.T)
+        widths = dict(zip(space.operations, (line.get_linewidth() for line in lines), strict=True))
+        assert max(widths, key=widths.get) == "skip_connect"
+
+
 def test_confidence_has_the_line_of_the_uniform():
     figure = show.confidence(history(SPACES["report"]))
     left = figure.axes[0]
@@ -440,6 +471,7 @@ def test_differences_reach_two_standard_errors():
     np.testing.assert_allclose([segment[:, 0] for segment in reached], [[1, 3], [-3, 1], [0, 0]])
     words = [text.get_text() for text in axes.texts]
     assert words == ["+2.00 ± 1.00", "-1.00 ± 2.00", "+0.00 ± 0.00"]
+    assert {text.xy[0] for text in axes.texts} == {3}  # beside the longest bar, on none of them
     named = [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert named == ["report", "recorded"]
     with pytest.raises(ValueError, match="at least one row"):
@@ -480,7 +512,7 @@ def flipping():
 def test_flips_are_found_and_drawn():
     made, space = flipping()
     words = show.describe_choices(made, space)
-    assert "normal cell that would be derived changed at 1 of 5 records, last at step 30" in words
+    assert "normal cell that would be derived changed at 1 of 3 records, last at step 30" in words
     assert "from c_{k-1} to node 1" in words
     assert "reduction cell that would be derived never changed" in words
     figure = show.choices_over_time(made, space)

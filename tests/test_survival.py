@@ -547,7 +547,7 @@ def test_broken_weights_are_never_saved(tmp_path, make):
         step()
         if loop.step == 3:
             with torch.no_grad():
-                optimizer.param_groups[0]["params"][0][0] = float("inf")
+                optimizer.param_groups[0]["params"][0].fill_(float("inf"))
 
     optimizer.step = overflows
     with pytest.raises(FloatingPointError, match="weights after step 4 ") as error:

@@ -11,7 +11,7 @@ python=${PYTHON:-.venv/bin/python}
 for method in ${1:-first_order finite_difference}; do
   search=search-cifar10-$method
   common=(--profile lesson --resume)
-  $python -m dartslib search "${common[@]}" --method "$method" --set epochs=3 --record "$search"
+  $python -m dartslib search "${common[@]}" --method "$method" --set epochs=2 --record "$search"
   $python -m dartslib train "${common[@]}" --part compare --genotype "$search" \
     --set epochs=2 --record "compare-cifar10-$method"
   $python -m dartslib train "${common[@]}" --genotype "$search" \

@@ -32,6 +32,7 @@ NAMES = {
     "final_network": "diagrams",
     "alpha_heatmap": "figures",
     "alpha_over_time": "figures",
+    "operation_means": "figures",
     "confidence": "figures",
     "describe_heatmap": "figures",
     "describe_confidence": "figures",

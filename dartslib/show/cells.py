@@ -24,7 +24,7 @@ from dartslib.space import CELL_TYPES, SearchSpace
 Engine = Literal["auto", "dot", "matplotlib"]
 ENGINES = ("auto", "dot", "matplotlib")
 FULL = 9.0  # points of a wire whose operation has probability 1
-DROPPED = "#B3B3B3"
+CUT = "#B3B3B3"
 
 
 def cell(
@@ -66,7 +66,7 @@ def genotype_cells(
     Args:
         genotype: what a search found.
         engine, description: as for `cell`.
-        title: begins the title of each cell, for instance "recorded, xi > 0".
+        title: begins the title of each cell, for instance "recorded, ξ > 0".
     """
     pngs = []
     for cell_type in CELL_TYPES:
@@ -89,8 +89,9 @@ def search_cell(
     """The cell during the search: a mixed operation on every edge (Figure 3 of the report).
 
     Solid lines are mixed operations, dashed lines the concatenation. With probabilities it is the
-    cell at that moment: a line is as wide as its best operation other than none is probable;
-    edges that would be kept have the operation's color, its name and probability, others are grey.
+    cell at that moment: a line is as wide as its best operation other than none is probable, and
+    bears that number; edges that would be kept have the operation's color and name, others are
+    grey.
 
     Args:
         space: its nodes and edges.
@@ -108,7 +109,7 @@ def search_cell(
         decided = _decided(probabilities, space, cell_type)
         wires = [_decided_wire(choice, space) for choice in decided]
         words = describe_search_cell(space, probabilities, cell_type)
-        name = f"{cell_type} cell: width = probability, grey = would be dropped"
+        name = f"{cell_type} cell: width = probability, grey = would be cut"
     png = _draw(title or name, space.nodes, wires, engine)
     return picture(png, description or words)
 
@@ -134,7 +135,7 @@ def describe_search_cell(
     probabilities: Mapping[str, Any] | Any | None = None,
     cell_type: str = "normal",
 ) -> str:
-    """The search's cell in words; with probabilities, what each node would keep and drop."""
+    """The search's cell in words; with probabilities, what each node would keep and cut."""
     if probabilities is None:
         return (
             f"Cell of the search: inputs c_{{k-2}} and c_{{k-1}}, {space.nodes} intermediate "
@@ -147,15 +148,18 @@ def describe_search_cell(
         kept = [
             f"{c.operation} of {_in_words(c.source)} ({c.probability:.2f})" for c in mine if c.kept
         ]
-        dropped = [_in_words(c.source) for c in mine if not c.kept]
-        rest = f", and drops {_listed(dropped)}" if dropped else ""
+        cut = [f"{_in_words(c.source)} ({c.probability:.2f})" for c in mine if not c.kept]
+        rest = f", and cut {_listed(cut)}" if cut else ""
         parts.append(f"node {node + 1} would keep {_listed(kept)}{rest}")
     name = f"{cell_type.capitalize()} cell during the search"
     return f"{name}: {'; '.join(parts)}. {_output(space.nodes, cell_type)}"
 
 
 def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digraph:
-    """A cell as a Graphviz graph; `.source` is its text. States bear their numbers as names."""
+    """A cell as a Graphviz graph; `.source` is its text. States bear their numbers as names.
+
+    The nodes stand from left to right in their order, so that two cells compare.
+    """
     letters = {"fontname": "DejaVu Sans,Helvetica,Arial", "fontsize": "13"}
     near, far = ("0.12", "0.33") if any(wire.text for wire in wires) else ("0.4", "0.8")
     tidy = all(wire.text for wire in wires)  # wires enter labels at the side; with many, they curl
@@ -176,7 +180,7 @@ def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digrap
     for number, wire in enumerate(wires):
         pen = {"color": wire.color, "penwidth": f"{wire.width:.2f}"}
         ends = str(wire.source), str(wire.target)
-        if not wire.text:
+        if not (wire.text or wire.note):
             graph.edge(*ends, **pen)
             continue
         # The label is a node on the way: so dot leads every other edge around it.
@@ -189,6 +193,8 @@ def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digrap
         graph.edge(label + east, ends[1], **pen)
     for state in range(2, nodes + 2):
         graph.edge(str(state), str(nodes + 2), style="dashed", color=GREY, penwidth="1.6")
+        if state > 2:
+            graph.edge(str(state - 1), str(state), style="invis", weight="10")
     return graph
 
 
@@ -286,9 +292,10 @@ def _decided(probabilities: Any, space: SearchSpace, cell_type: str) -> list[Cho
 
 def _decided_wire(choice: Choice, space: SearchSpace) -> Wire:
     width = max(0.5, FULL * float(np.clip(choice.probability, 0, 1)))
+    note = f"{choice.probability:.2f}"
     if not choice.kept:
-        return Wire(choice.source, choice.node + 2, "", "", DROPPED, width, kept=False)
-    color, note = look(choice.operation, space.operations).color, f"{choice.probability:.2f}"
+        return Wire(choice.source, choice.node + 2, "", note, CUT, width, kept=False)
+    color = look(choice.operation, space.operations).color
     return Wire(choice.source, choice.node + 2, choice.operation, note, color, width)
 
 

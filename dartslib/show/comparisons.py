@@ -26,9 +26,9 @@ METHODS = {  # as in records: as on the page
     "exact": "exact",
 }
 SHARES = {  # of the record that benchmarks/steps.py writes
-    "implicit_share": "implicit term, exact",
-    "implicit_share_finite_difference": "implicit term, by finite difference",
-    "direct_change": "change of the direct term: w' in place of w",
+    "implicit_share": "ξ · implicit term, exact / direct term at w'",
+    "implicit_share_finite_difference": "the same by finite difference",
+    "direct_change": "change of the direct term, w to w' / direct term at w",
 }
 
 
@@ -119,7 +119,7 @@ def step_costs(rows: Mapping[str, Mapping[str, float]]) -> Figure:
 
 @styled
 def gradient_shares(gradient: Mapping[str, Sequence[float]]) -> Figure:
-    """What looking ahead changes in the gradient for alpha, in percent of the direct term.
+    """What looking ahead changes in the gradient for alpha, in percent of a direct term.
 
     Args:
         gradient: "step" and the names of `SHARES`, each (T,); as in the record of
@@ -131,7 +131,7 @@ def gradient_shares(gradient: Mapping[str, Sequence[float]]) -> Figure:
         axes.plot(
             gradient["step"], gradient[name], color=color, marker=marker, mec="white", label=label
         )
-    axes.set(xlabel="step of the search", ylabel="norm / norm of the direct term", ylim=(0, None))
+    axes.set(xlabel="step of the search", ylabel="ratio of two norms", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.legend(loc="outside lower center", ncols=2)

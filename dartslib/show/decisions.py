@@ -30,7 +30,7 @@ def margins(
 
     The best operation but none has its own marker, filled where the edge is kept. The band across
     the rows of a node, with its width, is the margin between its weakest kept and its strongest
-    dropped edge.
+    cut edge.
 
     Args:
         probabilities: cell type -> (edges, operations); arrays or tensors.
@@ -64,7 +64,7 @@ def margins(
         )
     figure.legend(
         handles=handles, loc="outside lower center", ncols=4, handlelength=1.4,
-        title="filled: kept; hollow: dropped; band: the margin between edges; dotted: uniform",
+        title="filled: kept; hollow: cut; band: the margin between edges; dotted: uniform",
     )  # fmt: skip
     if title:
         figure.suptitle(title)
@@ -99,7 +99,7 @@ def choices_over_time(history: HISTORY, space: SearchSpace, title: str | None = 
     ]
     figure.legend(
         handles=handles, loc="outside lower center", ncols=4, handlelength=1.4,
-        title="thick: would be kept; thin: would be dropped",
+        title="thick: would be kept; thin: would be cut",
     )  # fmt: skip
     if title:
         figure.suptitle(title)
@@ -107,14 +107,17 @@ def choices_over_time(history: HISTORY, space: SearchSpace, title: str | None = 
 
 
 def describe_choices(history: HISTORY, space: SearchSpace) -> str:
-    """In words, for a recorded run: when the derived cells changed last, and how often."""
-    sentences = []
+    """In words, for a recorded run: when the derived cells changed last, and how often.
+
+    Counted from the second record on at which alpha is no longer uniform: that can be a change.
+    """
+    sentences, after = [], len(_decided(history)) - 1
     for cell_type, rows in _rows(history, space).items():
         changes = sorted(
-            (after[0], edge)
+            (new[0], edge)
             for edge, row in enumerate(rows)
-            for before, after in zip(row, row[1:], strict=False)
-            if before[3] != after[3] or (after[3] and before[2] != after[2])
+            for old, new in zip(row, row[1:], strict=False)
+            if old[3] != new[3] or (new[3] and old[2] != new[2])
         )
         if not changes:
             sentences.append(f"The {cell_type} cell that would be derived never changed.")
@@ -124,7 +127,7 @@ def describe_choices(history: HISTORY, space: SearchSpace) -> str:
         moments = len({moment for moment, _ in changes})
         sentences.append(
             f"The {cell_type} cell that would be derived changed at {moments} of "
-            f"{len(history['step'])} records, last at step {step:g} on the edge from {name} to "
+            f"{after} records, last at step {step:g} on the edge from {name} to "
             f"node {target - 1}."
         )
     return " ".join(sentences)
@@ -135,13 +138,9 @@ def _rows(history: HISTORY, space: SearchSpace) -> dict[str, list[Row]]:
 
     Records at which alpha is still uniform decide nothing and are left out.
     """
-    history = arrays(history)
-    steps = history["step"].astype(float)
-    moments = []
-    for t in range(len(steps)):
-        tables = {kind: history[f"probabilities_{kind}"][t] for kind in CELL_TYPES}
-        decided = any(np.ptp(table) > 1e-9 for table in tables.values())
-        moments.append(_by_edge(tables, space) if decided else {})
+    decided = _decided(history)
+    steps = np.asarray(history["step"], dtype=float)
+    moments = [_by_edge(decided[t], space) if t in decided else {} for t in range(len(steps))]
     ends = [*steps[1:], steps[-1]]
     return {
         kind: [
@@ -149,6 +148,18 @@ def _rows(history: HISTORY, space: SearchSpace) -> dict[str, list[Row]]:
             for edge in range(len(space.edges))
         ]
         for kind in CELL_TYPES
+    }
+
+
+def _decided(history: HISTORY) -> dict[int, dict[str, np.ndarray]]:
+    """The probabilities of each record at which alpha is no longer uniform, by its place."""
+    history = arrays(history)
+    every = {
+        t: {kind: history[f"probabilities_{kind}"][t] for kind in CELL_TYPES}
+        for t in range(len(history["step"]))
+    }
+    return {
+        t: tables for t, tables in every.items() if any(np.ptp(p) > 1e-9 for p in tables.values())
     }
 
 
@@ -192,12 +203,12 @@ def _draw_rivals(axes: Axes, choice: Choice, row: np.ndarray, space: SearchSpace
 
 
 def _draw_band(axes: Axes, node: Sequence[Choice]) -> None:
-    """From the strongest dropped to the weakest kept edge of a node, across its rows."""
-    dropped = [choice.probability for choice in node if not choice.kept]
-    if not dropped:
+    """From the strongest cut to the weakest kept edge of a node, across its rows."""
+    cut = [choice.probability for choice in node if not choice.kept]
+    if not cut:
         return
     margin, edges = node[0].edge_margin, [choice.edge for choice in node]
-    place = max(dropped), min(edges) - 0.5
+    place = max(cut), min(edges) - 0.5
     axes.add_patch(
         Rectangle(place, margin, len(node), fc=VERMILION, ec=VERMILION, alpha=0.3, lw=1, zorder=2)
     )

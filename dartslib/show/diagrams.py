@@ -15,6 +15,7 @@ from dartslib.show.pictures import Picture, picture
 from dartslib.show.style import BLACK, GREY, styled
 
 STEM, SLOPE = 1.5, 0.135  # height of the stem; how much a reduction cell loses on each side
+THIRD_LINE = 0.2  # inches
 DARTS_BLUE = "#00507D"  # readable on the fills
 PLAIN = StateLook(GREY, "#F2F2F2", "box")
 HEADS = {"linear": "average\npool,\nlinear", "mlp": "MLP\nhead"}
@@ -293,12 +294,17 @@ def _draw_stages(axes: Axes, network: _Network, x: Sequence[float], step: float)
     spans = [
         (x[cells[0]] - 0.42 * step, x[cells[-1]] + 0.42 * step) for cells, _, _ in network.stages
     ]
-    # Where a stage is narrow, its words would meet its neighbor's.
-    unit = " channels a node" if min(right - left for left, right in spans) > 1.45 else " channels"
+    # Where a stage is narrow, its words would meet its neighbor's: then they take a third line.
+    narrow = min(right - left for left, right in spans) <= 1.45
+    if narrow:
+        _, top = axes.get_ylim()
+        axes.set_ylim(-THIRD_LINE, top)
+        axes.figure.set_figheight(top + THIRD_LINE)
+    unit = "channels\na node" if narrow else "channels a node"
     low, high = 0.46, 0.53
     for (left, right), (_, size, channels) in zip(spans, network.stages, strict=True):
         axes.plot([left, left, right, right], [high, low, low, high], color=GREY, lw=1.5)
-        words = f"{size} x {size}\n{channels}{unit}"
+        words = f"{size} x {size}\n{channels} {unit}"
         axes.text(
             (left + right) / 2, low - 0.05, words, ha="center", va="top", size=12, linespacing=1.1
         )

@@ -13,6 +13,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -80,7 +81,7 @@ def alpha_over_time(
 ) -> Figure:
     """The probabilities on every edge over the steps: a row a node, a panel an edge.
 
-    What derivation keeps at the end is drawn thick, in a panel with a red frame, and named.
+    What derivation keeps at the end is drawn thick, in a panel with an orange frame, and named.
 
     Args:
         history: of a search; needs step and probabilities_* of both cell types.
@@ -131,6 +132,41 @@ def alpha_over_time(
 
 
 @styled
+def operation_means(
+    history: HISTORY, space: SearchSpace, title: str | None = None, bold: str = "skip_connect"
+) -> Figure:
+    """Each operation's probability over the steps, as the mean over the edges of a cell type.
+
+    Args:
+        history: of a search; needs step and probabilities_* of both cell types.
+        space: the space of the search.
+        title: above both panels.
+        bold: the operation whose line is thick.
+    """
+    figure = Figure(figsize=(WIDTH, 5.0 + (0.4 if title else 0)))
+    panels = figure.subplots(1, 2, sharey=True)
+    history = arrays(history)
+    for axes, cell_type in zip(panels, CELL_TYPES, strict=True):
+        means = history[f"probabilities_{cell_type}"].mean(axis=1)  # (records, operations)
+        for place, name in enumerate(space.operations):
+            style, thick = look(name, space.operations), name == bold
+            axes.plot(
+                history["step"], means[:, place], color=style.color, ls=style.dashes,
+                marker=style.marker, mec="white", mew=0.6, markevery=every(len(means), 4),
+                lw=3.6 if thick else 1.8, zorder=3 if thick else 2,
+            )  # fmt: skip
+        axes.axhline(1 / len(space.operations), color=BLACK, lw=0.9, ls=(0, (1, 2)), zorder=1)
+        axes.set(title=f"{cell_type} cell", xlabel="step")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    panels[0].set(ylabel=f"probability, mean of {len(space.edges)} edges", ylim=(0, None))
+    handles = _operations_legend(space)[:-1]  # without the frame
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, handlelength=2.6)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+@styled
 def confidence(history: HISTORY, title: str | None = None) -> Figure:
     """How sure the search is: entropy of the edges, and the lead of each best operation.
 
@@ -145,9 +181,11 @@ def confidence(history: HISTORY, title: str | None = None) -> Figure:
     history = arrays(history)
     steps = history["step"]
     for cell_type, (color, marker, dashes) in CELL_LOOKS.items():
+        pale = 1 - 0.4 * (1 - np.array(to_rgb(color)))
         for axes, name in ((left, "entropy"), (right, "margin")):
             table = history[f"{name}_{cell_type}"]
-            axes.plot(steps, table, color=color, lw=0.8, alpha=0.35, ls=dashes)
+            # without smoothing they take half the room in a notebook
+            axes.plot(steps, table, color=pale, lw=0.8, ls=dashes, antialiased=False)
             axes.plot(
                 steps, table.mean(axis=1), color=color, lw=3, ls=dashes, marker=marker, mec="white",
                 markevery=every(len(steps)), label=f"{cell_type}: mean of {table.shape[1]} edges",
@@ -183,8 +221,8 @@ def describe_heatmap(probabilities: Mapping[str, Any], space: SearchSpace) -> st
         kept = [c for c in mine if c.kept]
         count = {name: sum(c.operation == name for c in kept) for name in space.operations}
         names = [f"{times} {name}" for name, times in count.items() if times]
-        dropped = [c.edge_margin for c in mine if not np.isnan(c.edge_margin)]
-        narrow = f"; the narrowest choice between edges by {min(dropped):.3f}" if dropped else ""
+        cuts = [c.edge_margin for c in mine if not np.isnan(c.edge_margin)]
+        narrow = f"; the narrowest cut is by {min(cuts):.3f}" if cuts else ""
         none = ""
         if "none" in space.operations:
             share = tables[cell_type][:, space.operations.index("none")].mean()

@@ -32,13 +32,14 @@ def differences(rows: Sequence[Sequence], title: str | None = None) -> Figure:
             points, place, xerr=reach, fmt=marker, color=color, ms=9, capsize=7, elinewidth=2.2,
             capthick=2.2, label=None if source in named else source,
         )  # fmt: skip
+        named.add(source)
+        ends += [points - reach, points + reach]
+    for place, (_, difference, error, _) in enumerate(rows):  # a column, clear of bars and zero
         axes.annotate(
-            f"{points:+.2f} ± {reach:.2f}", (points + reach, place), (10, 0),
+            f"{100 * difference:+.2f} ± {200 * error:.2f}", (max(ends), place), (12, 0),
             textcoords="offset points", va="center", size=12,
             path_effects=[effects.withStroke(linewidth=3, foreground="white")],
         )  # fmt: skip
-        named.add(source)
-        ends += [points - reach, points + reach]
     room = max(ends) - min(ends) or 1.0
     axes.axvline(0, color=BLACK, lw=1.8, zorder=0)
     axes.set(yticks=range(len(rows)), yticklabels=[row[0] for row in rows])

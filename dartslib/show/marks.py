@@ -64,7 +64,7 @@ class Wire:
     note: str = ""  # goes on after the text, on a line of its own where there is little room
     color: str = BLACK
     width: float = 2.0  # points
-    kept: bool = True  # one that is dropped lies below the others
+    kept: bool = True  # one that is cut lies below the others
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def _rows(
         # Nearest source first, so that the wires' corners nest.
         lanes = sorted((w for w in wires if w.target == state), key=lambda w: -w.source)
         heights = [
-            LANE + LINE * (texts[id(wire)].count("\n") + 1) if wire.text else THIN for wire in lanes
+            LANE + LINE * (texts[id(wire)].count("\n") + 1) if texts[id(wire)] else THIN
+            for wire in lanes
         ]
         row = max(sum(heights), 2 * RADIUS + 0.04)
         down = top - (row - sum(heights)) / 2

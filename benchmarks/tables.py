@@ -1,0 +1,155 @@
+"""The measured numbers in the pages: tables from results.json, between marks.
+
+A mark names its table: `<!-- speed: NAME -->` up to `<!-- end of speed -->`. So no number on a page
+is typed in; tests/test_benchmarks.py compares the pages with the file.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dartslib.runs.files import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results.json"
+PAGES = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
+END = "<!-- end of speed -->"
+MISSING = "Not measured yet: `python -m benchmarks.speed --record` writes this table."
+CASES = {
+    "first_order_step": "step of the paper's search, first order",
+    "second_order_step": "step of the paper's search, second order",
+    "forward_backward": "forward and backward, all gradients",
+    "alpha_only": "gradient of alpha",
+    "memory": "peak memory, first order",
+    "report_first_order_step": "step of the report's search, first order",
+    "final_network_step": "step of the final training",
+    "lesson_first_order": "step of the lesson's search, first order",
+    "lesson_second_order": "step of the lesson's search, second order",
+}
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; all columns but the first are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cases(results: dict[str, Any], key: str = "cases", where: str = "machine") -> str:
+    """The forms side by side, and what they were measured on."""
+    rows = []
+    for name, label in CASES.items():
+        row, unit = results[key][name], "gib" if name == "memory" else "s"
+        values = [row[f"{form}_{unit}"] for form in ("plain", "channels_last", "ours")]
+        shown = [f"{value:.3g} {'GiB' if unit == 'gib' else 's'}" for value in values]
+        ratio = f"{row['ratio']:.2f}" if name == "memory" else f"{row['ratio']:.1f}x"
+        rows.append([label, *shown, ratio])
+    machine, rounds = results[where], results["rounds"]
+    note = (
+        f"{machine['processor']}, {machine['instructions']}, {machine['threads']} threads, torch "
+        f"{results['versions']['torch']}. Medians of {rounds['counted']} steps after "
+        f"{rounds['discarded']} discarded, the forms taking turns."
+    )
+    return table(["", "plain", "channels_last alone", "ours", "ratio"], rows) + f"\n\n{note}"
+
+
+def avx2(results: dict[str, Any]) -> str:
+    """The same with AVX2."""
+    if "avx2_cases" not in results:
+        return "Not measured on this machine."
+    return cases(results, "avx2_cases", "avx2_machine")
+
+
+def inside(results: dict[str, Any]) -> str:
+    """Where the time of a first-order step goes, and how many operators it calls."""
+    step, forms = results["cases"]["first_order_step"], ("plain", "channels_last", "ours")
+    found = results["operators"]
+    rows = []
+    for name in found["plain"]["shares"]:
+        cells = []
+        for form in forms:
+            share = found[form]["shares"][name]
+            cells += [f"{share:.0%}", f"{share * step[f'{form}_s']:.2f} s"]
+        rows.append([name, *cells])
+    rows.append(["operator calls", *sum(([f"{found[f]['calls']:,}", ""] for f in forms), [])])
+    return table(["", "plain", "", "channels_last alone", "", "ours", ""], rows)
+
+
+def without(results: dict[str, Any]) -> str:
+    """What each technique brings."""
+    rows = [[name, f"{times:.2f}"] for name, times in results["without"].items()]
+    return table(["without", "the step takes, with it 1"], rows)
+
+
+def growth(results: dict[str, Any]) -> str:
+    """Seconds by batch and by cells."""
+    lines = []
+    for name, unit in (("batch", "images a batch"), ("cells", "cells")):
+        found = results["growth_s"][name]
+        rows = [["a step"] + [f"{seconds:.2f} s" for seconds in found.values()]]
+        per = [seconds / int(value) for value, seconds in found.items()]
+        rows.append(["the same for each"] + [f"{1000 * value:.1f} ms" for value in per])
+        lines.append(table([unit, *found], rows))
+    return "\n\n".join(lines)
+
+
+def images(results: dict[str, Any]) -> str:
+    """Images a second."""
+    found = results["images_per_second"]
+    rows = [
+        ["loading: crop, flip, normalize", f"{found['loading']:,}"],
+        ["final training, plain", f"{found['final_training_plain']:.0f}"],
+        ["final training, ours", f"{found['final_training_ours']:.0f}"],
+    ]
+    return table(["", "images a second"], rows)
+
+
+def first_rounds(results: dict[str, Any]) -> str:
+    """What the discarded rounds took."""
+    found = results["first_rounds_s"]
+    usual = results["cases"]["first_order_step"]
+    count = len(found["plain"])
+    rows = [
+        [form, *(f"{seconds:.2f} s" for seconds in times), f"{usual[f'{form}_s']:.2f} s"]
+        for form, times in found.items()
+    ]
+    return table(["", *(f"step {k + 1}" for k in range(count)), "later"], rows)
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "cases": cases,
+    "avx2": avx2,
+    "images": images,
+    "inside": inside,
+    "without": without,
+    "growth": growth,
+    "first_rounds": first_rounds,
+}
+
+
+def text(results: dict[str, Any]) -> str:
+    """All tables that these results allow, for a terminal."""
+    shown = TABLES if "cases" in results else {"avx2": TABLES["avx2"]}
+    return "\n\n".join(f"{name}\n\n{make(results)}" for name, make in shown.items())
+
+
+def load() -> dict[str, Any] | None:
+    """The recorded results; None where there are none yet."""
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else None
+
+
+def with_tables(page: str, results: dict[str, Any] | None) -> str:
+    """A page with its tables made anew."""
+
+    def made(mark: re.Match) -> str:
+        shown = MISSING if results is None else TABLES[mark[1]](results)
+        return f"<!-- speed: {mark[1]} -->\n{shown}\n{END}"
+
+    return re.sub(rf"<!-- speed: (\w+) -->.*?{END}", made, page, flags=re.DOTALL)
+
+
+def write() -> None:
+    """Writes the tables of all pages."""
+    for page in PAGES:
+        write_text(page, with_tables(page.read_text(encoding="utf-8"), load()))

@@ -1,0 +1,127 @@
+"""What each technique of the fast form brings: a step with it taken out, against a step with it.
+
+In its place stands what one would write without it, from torch's own operators; the numbers that
+come out stay the same.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.forms import Forms, search
+from dartslib.fast import branches
+from dartslib.searching import SearchConfig
+
+aten = torch.ops.aten
+
+
+def _convolution_gradient(gradient, x, kernel, stride, dilation, which):
+    k = kernel.shape[-1]
+    return aten.convolution_backward(
+        gradient.permute(0, 3, 1, 2),
+        x.permute(0, 3, 1, 2),
+        kernel,
+        None,
+        [stride] * 2,
+        [dilation * (k // 2)] * 2,
+        [dilation] * 2,
+        False,
+        [0, 0],
+        len(kernel),
+        [which == 0, which == 1, False],
+    )[which]
+
+
+def input_gradient(gradient, x, kernel, stride=1, dilation=1) -> Tensor:
+    """As `depthwise.input_gradient`, by torch's own gradient."""
+    found = _convolution_gradient(gradient, x, kernel, stride, dilation, 0)
+    return found.permute(0, 2, 3, 1).contiguous()
+
+
+def weight_gradient(gradient, x, kernel, stride=1, dilation=1) -> Tensor:
+    """As `depthwise.weight_gradient`, by torch's own gradient."""
+    return _convolution_gradient(gradient, x, kernel, stride, dilation, 1)
+
+
+def pointwise_weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """As `branches.pointwise_weight_gradient`, in one product over all images."""
+    return torch.mm(gradient.flatten(0, 2).t(), x.flatten(0, 2))[:, :, None, None]
+
+
+def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """As `normalizing.statistics`, by torch's own statistics of channels."""
+    return torch.batch_norm_update_stats(x.permute(0, 3, 1, 2), None, None, 0.0)
+
+
+def gradients(gradient, x, scale, mean, inverse, which=(True, True)):
+    """As `normalizing.gradients`, by torch's own gradient of BatchNorm."""
+    by_x, by_scale, by_shift = aten.native_batch_norm_backward(
+        gradient.permute(0, 3, 1, 2),
+        x.permute(0, 3, 1, 2),
+        scale,
+        None,
+        None,
+        mean,
+        inverse,
+        True,
+        0.0,
+        [which[0], True, True],
+    )
+    by_x = by_x.permute(0, 2, 3, 1).contiguous() if which[0] else None
+    return by_x, by_scale, by_shift
+
+
+def opaque_reductions(module: nn.Module) -> branches.Branch | None:
+    """As `branches.branch`, but autograd goes through factorized reductions."""
+    found = branches.branch(module)
+    return branches.Opaque(module) if isinstance(found, branches.Reduce) else found
+
+
+# Technique: {what it stands for in dartslib.fast: what is put there}.
+TECHNIQUES: dict[str, dict[str, Any]] = {
+    "depthwise gradients by fast kernels": {
+        "depthwise.input_gradient": input_gradient,
+        "depthwise.weight_gradient": weight_gradient,
+    },
+    "BatchNorm's statistics by rows": {
+        "branches.statistics": statistics,
+        "normalizing.statistics": statistics,
+    },
+    "BatchNorm's gradient by rows": {
+        "branches.gradients": gradients,
+        "normalizing.gradients": gradients,
+    },
+    "pointwise weight gradients an image at a time": {
+        "branches.pointwise_weight_gradient": pointwise_weight_gradient,
+    },
+    "factorized reductions on shared grids": {"cells.branch": opaque_reductions},
+    # Without it autograd goes through the cells as they stand, and only BatchNorm is another.
+    "a cell as one function": {"cells.FastCell.can_run": False},
+}
+COMPLETE = "complete"
+
+
+def steps(config: SearchConfig) -> Forms:
+    """A step of the search: by the complete fast form, then without each technique."""
+
+    def form(parts: dict[str, Any]) -> Callable[[], object]:
+        def taken_out() -> ExitStack:
+            stack = ExitStack()
+            for place, other in parts.items():
+                stack.enter_context(patch(f"dartslib.fast.{place}", other))
+            return stack
+
+        with taken_out():
+            loop = search(config, "ours")
+
+        def run() -> None:
+            with taken_out():
+                loop.advance()
+
+        return run
+
+    return {COMPLETE: form({})} | {name: form(parts) for name, parts in TECHNIQUES.items()}
