@@ -49,7 +49,8 @@ class Mistake:
     @property
     def module(self) -> str:
         """The dotted name of the file."""
-        return "dartslib." + self.file.removesuffix(".py").replace("/", ".")
+        name = self.file.removesuffix(".py").removesuffix("/__init__")
+        return "dartslib." + name.replace("/", ".")
 
 
 MISTAKES = {

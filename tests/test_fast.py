@@ -2,6 +2,7 @@
 
 import copy
 import statistics as of_lists
+from functools import partial
 
 import pytest
 import torch
@@ -138,6 +139,26 @@ def test_an_operation_of_ones_own_runs_too(monkeypatch):
     plain = _supernet(space, 3, 3, 9, "linear", None)
     fast, batch, tables = accelerate(copy.deepcopy(plain)), _batch(9), random_tables(space)
     assert any(isinstance(term.branch, Opaque) for term in fast.cells[0].forward.terms)
+    for weights in (True, False):
+        ours, theirs = (_pass(net, *batch, tables, weights) for net in (fast, plain))
+        torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def _as_final(make, channels, stride, searching):
+    return make(channels, stride, False)
+
+
+def test_an_operation_with_a_scale_of_its_own(monkeypatch):
+    """In a search BatchNorms have none; where they have, alpha's gradient goes through it."""
+    for name in ("sep_conv_3x3", "dil_conv_3x3", "skip_connect"):
+        monkeypatch.setitem(OPERATIONS, name, partial(_as_final, OPERATIONS[name]))
+    space = SearchSpace(2, ("sep_conv_3x3", "dil_conv_3x3", "skip_connect"))
+    plain = _supernet(space, 3, 3, 9, "linear", None)
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    fast, batch, tables = accelerate(copy.deepcopy(plain)), _batch(9), random_tables(space)
+    assert not any(isinstance(term.branch, Opaque) for term in fast.cells[0].forward.terms)
     for weights in (True, False):
         ours, theirs = (_pass(net, *batch, tables, weights) for net in (fast, plain))
         torch.testing.assert_close(ours, theirs, **CLOSE)
@@ -392,6 +413,13 @@ def test_batch_norm_taken_apart(channels, height, width, scaled):
     inverse = (variance + 1e-5).rsqrt()
     found = normalizing.gradients(gradient, x, scale, mean, inverse)
     torch.testing.assert_close(found[: len(inputs)], expected, rtol=1e-8, atol=1e-8)
+
+
+def test_the_variance_of_numbers_far_from_0():
+    x = torch.randn(3, 16, 16, 20, generator=torch.Generator().manual_seed(0)) + 1000
+    found = normalizing.statistics(x)[1].double()
+    expected = x.double().flatten(0, 2).var(0, correction=0)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
 
 
 def test_running_statistics_move_as_torch_moves_them():
