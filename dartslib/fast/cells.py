@@ -62,17 +62,10 @@ class FastCell:
 
     It is set as an attribute of the cell, `cell.forward`, so that weights, names and all else stay
     with the cell; `del cell.forward` brings the plain form back.
-
-    Attributes:
-        can_run: False where an edge is no plain mixed operation, as in another relaxation's cells.
     """
 
     def __init__(self, cell: Cell | DerivedCell) -> None:
         self.cell, self.searching = cell, isinstance(cell, Cell)
-        mixed = cell.edges if self.searching else ()
-        self.can_run = type(cell) in (Cell, DerivedCell) and all(
-            type(edge) is MixedOperation for edge in mixed
-        )
         if self.can_run:
             terms = [
                 Term.of(2, 0, cell.adjust_before, 0),
@@ -80,6 +73,13 @@ class FastCell:
                 *(_mixed_terms(cell) if self.searching else _derived_terms(cell)),
             ]
             self.terms = [term for term in terms if term is not None]
+
+    @property
+    def can_run(self) -> bool:
+        """False where an edge is no plain mixed operation, as in another relaxation's cells."""
+        mixed = self.cell.edges if self.searching else ()
+        known = type(self.cell) in (Cell, DerivedCell)
+        return known and all(type(edge) is MixedOperation for edge in mixed)
 
     def __call__(self, before: Tensor, last: Tensor, *options: object) -> Tensor:
         """As `Cell.forward`, or as `DerivedCell.forward`."""
