@@ -58,7 +58,7 @@ def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.batch_norm_update_stats(x.permute(0, 3, 1, 2), None, None, 0.0)
 
 
-def gradients(gradient, x, scale, mean, inverse, which=(True, True)):
+def gradients(gradient, x, scale, mean, inverse, back=True):
     """As `normalizing.gradients`, by torch's own gradient of BatchNorm."""
     by_x, by_scale, by_shift = aten.native_batch_norm_backward(
         gradient.permute(0, 3, 1, 2),
@@ -70,9 +70,9 @@ def gradients(gradient, x, scale, mean, inverse, which=(True, True)):
         inverse,
         True,
         0.0,
-        [which[0], True, True],
+        [back, True, True],
     )
-    by_x = by_x.permute(0, 2, 3, 1).contiguous() if which[0] else None
+    by_x = by_x.permute(0, 2, 3, 1).contiguous() if back else None
     return by_x, by_scale, by_shift
 
 

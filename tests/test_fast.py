@@ -428,3 +428,67 @@ def test_running_statistics_move_as_torch_moves_them():
     norms[0](x.permute(0, 3, 1, 2))
     normalizing.update(norms[1], *normalizing.statistics(x), x)
     torch.testing.assert_close(list(norms[0].buffers()), list(norms[1].buffers()))
+
+
+# What looks like a known operation, and is another
+
+
+def _mixed_and_fast(monkeypatch, operations, **made):
+    for name, make in made.items():
+        monkeypatch.setitem(OPERATIONS, name, make)
+    space = SearchSpace(2, operations)
+    plain = _supernet(space, 4, 2, 10, "linear", (1,))
+    return plain, accelerate(copy.deepcopy(plain)), random_tables(space)
+
+
+def test_pools_of_another_window_are_not_shared(monkeypatch):
+    def pool_5x5(channels, stride, searching):
+        return nn.Sequential(
+            nn.MaxPool2d(5, stride, padding=2), nn.BatchNorm2d(channels, eps=0.1, affine=False)
+        )
+
+    plain, fast, tables = _mixed_and_fast(
+        monkeypatch, ("max_pool_3x3", "max_pool_5x5", "skip_connect"), max_pool_5x5=pool_5x5
+    )
+    ours, theirs = (_pass(net, *_batch(10), tables) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def test_an_average_by_another_divisor(monkeypatch):
+    def halved(channels, stride, searching):
+        return nn.AvgPool2d(3, stride, 1, count_include_pad=False, divisor_override=2)
+
+    plain, fast, tables = _mixed_and_fast(
+        monkeypatch, ("avg_pool_3x3", "halved", "skip_connect"), halved=halved
+    )
+    ours, theirs = (_pass(net, *_batch(10), tables) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+@pytest.mark.parametrize("what", ["activation", "affine"])
+def test_a_separable_convolution_of_unequal_halves(monkeypatch, what):
+    def unequal(channels, stride, searching):
+        module = OPERATIONS["sep_conv_3x3"](channels, stride, searching)
+        if what == "activation":
+            module[1][0] = nn.Tanh()
+        else:
+            module[1][3] = nn.BatchNorm2d(channels)
+        return module
+
+    plain, fast, tables = _mixed_and_fast(
+        monkeypatch, ("sep_conv_3x3", "unequal", "skip_connect"), unequal=unequal
+    )
+    ours, theirs = (_pass(net, *_batch(10), tables) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def test_a_frozen_batch_norm_stays_frozen():
+    plain, tables = _supernet(*SUPERNETS["report"]), random_tables(SearchSpace.report())
+    fast, batch = accelerate(copy.deepcopy(plain)), _batch(8)
+    for net in (plain, fast):
+        net(batch[0] + 0.1, tables)
+        for norm in list(net.modules()):
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.eval()
+    ours, theirs = (_pass(net, *batch, tables) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)

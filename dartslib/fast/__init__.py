@@ -1,4 +1,4 @@
-"""Another way to run the same modules and weights, several times faster on a CPU.
+"""Another way to run the same modules and weights, made for a CPU.
 
 The plain supernet and the plain final network stay what they are: the lesson, the reference, the
 path for double backward and for any new relaxation. `accelerate` gives their cells another forward,
@@ -28,7 +28,7 @@ def accelerate(network: nn.Module) -> nn.Module:
     Weights, names and `state_dict` stay as they are, the memory format becomes channels_last. The
     fast form goes back once, so leave a network plain whose gradient is to be differentiated again.
     Cells that it cannot run stay plain, with one warning: those of a relaxation with a mixed
-    operation of its own.
+    operation of its own. Hooks on the modules within a cell are not called.
 
     Args:
         network: a `Supernet` or a `FinalNetwork` on the CPU.

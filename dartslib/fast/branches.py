@@ -94,14 +94,13 @@ class Run:
 
         Only with BatchNorm. `wanted` says for each of the three whether it is asked for.
         """
-        affine = wanted[2] and self.scale is not None
         by_x, by_scale, by_shift = gradients(
             gradient,
             self.x,
             self._factor(weight),
             self.mean,
             self.inverse,
-            (wanted[0], wanted[1] or affine),
+            wanted[0],
         )
         if self.scale is None:
             return by_x, by_scale.sum() if wanted[1] else None, []
@@ -184,7 +183,7 @@ class Pooled(Shared):
         if self.inverse is not None:
             # What was kept has mean 0 and deviation 1 already.
             zero, one = torch.zeros_like(self.inverse), torch.ones_like(self.inverse)
-            gradient = gradients(gradient, self.x, self.inverse, zero, one, (True, False))[0]
+            gradient = gradients(gradient, self.x, self.inverse, zero, one)[0]
         gradient, image = gradient.permute(0, 3, 1, 2), state.x.permute(0, 3, 1, 2)
         if self.largest:
             by_x = aten.max_pool2d_with_indices_backward(
@@ -267,7 +266,7 @@ class Pool(Branch):
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
         self.pool, self.norm = module if isinstance(module, nn.Sequential) else (module, None)
-        self.key = type(self.pool), self.pool.stride
+        self.key = repr(module)  # window and epsilon
 
     def forward(self, state, parameters):  # noqa: D102
         eps = self.norm.eps if self.norm else None
@@ -457,7 +456,7 @@ def branch(module: nn.Module) -> Branch | None:
         return Skip(module)
     if _is_pool(module):
         return Pool(module)
-    if _is_separable(module) or (_is_sequence(module, 2) and all(map(_is_separable, module))):
+    if _is_separable(module) or _are_halves(module):
         return Separable(module)
     if _is_pointwise(module):
         return Pointwise(module)
@@ -477,9 +476,21 @@ def _is_norm(module: nn.Module) -> bool:
 def _is_pool(module: nn.Module) -> bool:
     if _is_sequence(module, 2) and _is_norm(module[1]) and not module[1].affine:
         module = module[0]
-    if type(module) is nn.MaxPool2d:
-        return module.dilation == 1 and not module.ceil_mode
-    return type(module) is nn.AvgPool2d and not (module.ceil_mode or module.count_include_pad)
+    if type(module) not in (nn.MaxPool2d, nn.AvgPool2d) or module.ceil_mode:
+        return False
+    window = module.kernel_size, module.stride, module.padding
+    if not all(isinstance(size, int) for size in window):
+        return False
+    if isinstance(module, nn.MaxPool2d):
+        return module.dilation == 1 and not module.return_indices
+    return not module.count_include_pad and module.divisor_override is None
+
+
+def _are_halves(module: nn.Module) -> bool:
+    """Whether these are two separable convolutions with the same activation and kind of norm."""
+    if not _is_sequence(module, 2) or not all(map(_is_separable, module)):
+        return False
+    return len({(type(half[0]), half[3].affine) for half in module}) == 1
 
 
 def _is_pointwise(module: nn.Module) -> bool:

@@ -73,6 +73,7 @@ class FastCell:
                 *(_mixed_terms(cell) if self.searching else _derived_terms(cell)),
             ]
             self.terms = [term for term in terms if term is not None]
+        self.norms = [part for part in cell.modules() if isinstance(part, nn.BatchNorm2d)]
 
     @property
     def can_run(self) -> bool:
@@ -85,7 +86,9 @@ class FastCell:
         """As `Cell.forward`, or as `DerivedCell.forward`."""
         cell = self.cell
         dropping = not self.searching and bool(options) and options[0] > 0
-        if not cell.training or dropping:
+        # In evaluation mode all of them are; a reader may freeze one of them by itself.
+        frozen = not all(norm.training for norm in self.norms)
+        if frozen or dropping:
             return type(cell).forward(cell, before, last, *options)
         inputs = [x.permute(0, 2, 3, 1).contiguous() for x in (before, last)]
         weights = before.new_ones(len(self.terms))

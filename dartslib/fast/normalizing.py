@@ -75,8 +75,8 @@ def gradients(
     scale: Tensor | None,
     mean: Tensor,
     inverse: Tensor,
-    which: tuple[bool, bool] = (True, True),
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    back: bool = True,
+) -> tuple[Tensor | None, Tensor, Tensor]:
     """The gradients of scale * (x - mean) * inverse + shift, from the gradient of its value.
 
     Args:
@@ -84,7 +84,7 @@ def gradients(
         x: what was normalized.
         scale: (C,), or None for 1.
         mean, inverse: of x a channel, and 1 / its standard deviation.
-        which: whether that for x is wanted; whether those for scale and shift are.
+        back: whether that for x is wanted; the other two are needed for it.
 
     Returns:
         For x, for scale, for shift.
@@ -102,7 +102,7 @@ def gradients(
         [False, True, True],
     )
     by_scale, by_shift = (t.view(x.shape[2:]).sum(0) for t in (by_scale, by_shift))
-    if not which[0]:
+    if not back:
         return None, by_scale, by_shift
     # factor * (gradient - its mean - normalized x * the mean of their product), sorted by x.
     factor = inverse if scale is None else scale * inverse
@@ -133,10 +133,10 @@ class _Normalized(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, mean, inverse = ctx.saved_tensors
         gradient = gradient.permute(0, 2, 3, 1).contiguous()
-        which = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:3])
-        by_x, *affine = gradients(gradient, x, scale, mean, inverse, which)
+        back, *affected = ctx.needs_input_grad[:3]
+        by_x, *affine = gradients(gradient, x, scale, mean, inverse, back)
         by_x = None if by_x is None else by_x.permute(0, 3, 1, 2)
-        return by_x, *(affine if which[1] else (None, None)), None
+        return by_x, *(affine if any(affected) else (None, None)), None
 
 
 class FastNorm:
