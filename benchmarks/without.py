@@ -5,16 +5,16 @@ come out stay the same.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.forms import Forms, search
-from dartslib.fast import branches
+from dartslib.fast import branches, normalizing
 from dartslib.searching import SearchConfig
 
 aten = torch.ops.aten
@@ -53,27 +53,50 @@ def pointwise_weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     return torch.mm(gradient.flatten(0, 2).t(), x.flatten(0, 2))[:, :, None, None]
 
 
-def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+def statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """As `normalizing.statistics`, by torch's own statistics of channels."""
-    return torch.batch_norm_update_stats(x.permute(0, 3, 1, 2), None, None, 0.0)
+    found = [torch.batch_norm_update_stats(x.permute(0, 3, 1, 2), None, None, 0.0) for x in maps]
+    mean, variance = map(torch.stack, zip(*found, strict=True))
+    return mean.repeat(1, maps[0].shape[2]), mean, variance
 
 
-def gradients(gradient, x, scale, mean, inverse, back=True):
+class Gradients(NamedTuple):
+    """As `normalizing.Gradients`, that for x computed already."""
+
+    by_x: Tensor
+    weight: Tensor
+    affine: Sequence[Tensor]
+
+    def of(self, x: Tensor, gradient: Tensor) -> Tensor:
+        return self.by_x
+
+
+def gradients(asked: Sequence[tuple[normalizing.Normalized, Tensor, Tensor]]) -> list[Gradients]:
     """As `normalizing.gradients`, by torch's own gradient of BatchNorm."""
-    by_x, by_scale, by_shift = aten.native_batch_norm_backward(
-        gradient.permute(0, 3, 1, 2),
-        x.permute(0, 3, 1, 2),
-        scale if scale is None else scale.contiguous(),  # an expanded one is read wrongly
-        None,
-        None,
-        mean,
-        inverse,
-        True,
-        0.0,
-        [back, True, True],
-    )
-    by_x = by_x.permute(0, 2, 3, 1).contiguous() if back else None
-    return by_x, by_scale, by_shift
+    found = []
+    for of_map, gradient, weight in asked:
+        scale, shift = of_map.affine or (torch.ones_like(of_map.mean), 0.0)
+        by_x, by_scale, by_shift = aten.native_batch_norm_backward(
+            gradient.permute(0, 3, 1, 2),
+            of_map.x.permute(0, 3, 1, 2),
+            weight * scale,
+            None,
+            None,
+            of_map.mean,
+            of_map.inverse,
+            True,
+            0.0,
+            [True, True, True],
+        )
+        affine = (weight * by_scale, weight * by_shift) if of_map.affine else ()
+        by_weight = (by_scale * scale + by_shift * shift).sum()
+        found.append(Gradients(by_x.permute(0, 2, 3, 1).contiguous(), by_weight, affine))
+    return found
+
+
+def one_by_one(together: Callable[[list], list]) -> Callable[[list], list]:
+    """`normalizing.normalize` or `normalizing.gradients`, asked for one map at a time."""
+    return lambda asked: [found for one in asked for found in together([one])]
 
 
 def opaque_reductions(module: nn.Module) -> branches.Branch | None:
@@ -94,7 +117,12 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     },
     "BatchNorm's gradient by rows": {
         "branches.gradients": gradients,
+        "cells.gradients": gradients,
         "normalizing.gradients": gradients,
+    },
+    "the BatchNorms of a node together": {
+        "cells.normalize": one_by_one(normalizing.normalize),
+        "cells.gradients": one_by_one(normalizing.gradients),
     },
     "pointwise weight gradients an image at a time": {
         "branches.pointwise_weight_gradient": pointwise_weight_gradient,

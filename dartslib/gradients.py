@@ -214,12 +214,12 @@ class BatchLoss:
         self.supernet, self.architecture = supernet, architecture
         self.images, self.labels, self.generator = images, labels, generator
         self.draw = None if generator is None else generator.get_state()
-        self.names = [name for name, _ in supernet.named_parameters()]
         self.accuracy: Tensor | None = None
 
     def __call__(self, w: Sequence[Tensor], alpha: Sequence[Tensor]) -> Tensor:
         """The mean cross-entropy, a scalar; w in the order of supernet.parameters()."""
-        state = dict(zip(self.names, w, strict=True))
+        names = (name for name, _ in self.supernet.named_parameters())
+        state = dict(zip(names, w, strict=True))
         state |= {name: buffer.clone() for name, buffer in self.supernet.named_buffers()}
         if self.generator is not None:
             self.generator.set_state(self.draw)

@@ -407,27 +407,47 @@ def test_batch_norm_taken_apart(channels, height, width, scaled):
     expected = torch.autograd.grad(value, inputs, gradient)
 
     x = x.detach()
-    mean, variance = normalizing.statistics(x)
+    norm = nn.BatchNorm2d(channels).double()
+    affine = tuple(t.detach() for t in inputs[1:])
+    # Two at once, the other one without scale and shift, times a weight.
+    other = torch.randn(x.shape, **options)
+    asked = [normalizing.Asked(other, norm), normalizing.Asked(x, norm, affine)]
+    of_other, normalized = normalizing.normalize(asked)
+    torch.testing.assert_close(normalized.value, value.detach())
     pixels = x.flatten(0, 2)
-    torch.testing.assert_close((mean, variance), (pixels.mean(0), pixels.var(0, correction=0)))
-    inverse = (variance + 1e-5).rsqrt()
-    found = normalizing.gradients(gradient, x, scale, mean, inverse)
-    torch.testing.assert_close(found[: len(inputs)], expected, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(normalized.mean, pixels.mean(0))
+    weight = torch.tensor(0.3, dtype=x.dtype)
+    _, by = normalizing.gradients([(of_other, gradient, weight), (normalized, gradient, weight)])
+    found = [by.of(x, gradient), *by.affine]
+    exact = {"rtol": 1e-8, "atol": 1e-8}
+    torch.testing.assert_close(found, [weight * e for e in expected], **exact)
+    torch.testing.assert_close(by.weight, (gradient * value.detach()).sum(), **exact)
+
+
+def test_norms_of_another_kind_run_plain():
+    plain, (images, labels) = _supernet(*SUPERNETS["report"]), _batch(8)
+    plain.cells[0].edges[0].operations[0][0][3].momentum = 0.5
+    plain.cells[1].edges[0].operations[0][0][3].eps = 0.1
+    fast, tables = accelerate(copy.deepcopy(plain)), random_tables(SearchSpace.report())
+    ours, theirs = (_pass(net, images, labels, tables) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
 def test_the_variance_of_numbers_far_from_0():
     x = torch.randn(3, 16, 16, 20, generator=torch.Generator().manual_seed(0)) + 1000
-    found = normalizing.statistics(x)[1].double()
+    found = normalizing.statistics([x])[2][0].double()
     expected = x.double().flatten(0, 2).var(0, correction=0)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
 
 
 def test_running_statistics_move_as_torch_moves_them():
-    norms = [nn.BatchNorm2d(3).double() for _ in range(2)]
-    x = torch.randn(2, 4, 5, 3, dtype=torch.float64) * 3 + 1
-    norms[0](x.permute(0, 3, 1, 2))
-    normalizing.update(norms[1], *normalizing.statistics(x), x)
-    torch.testing.assert_close(list(norms[0].buffers()), list(norms[1].buffers()))
+    theirs, ours = ([nn.BatchNorm2d(3).double() for _ in range(2)] for _ in range(2))
+    maps = torch.randn(2, 2, 4, 5, 3, dtype=torch.float64) * 3 + 1
+    for norm, x in zip(theirs, maps, strict=True):
+        norm(x.permute(0, 3, 1, 2))
+    normalizing.update(ours, *normalizing.statistics(list(maps))[1:], maps[0])
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(list(one.buffers()), list(other.buffers()))
 
 
 # What looks like a known operation, and is another
@@ -444,7 +464,7 @@ def _mixed_and_fast(monkeypatch, operations, **made):
 def test_pools_of_another_window_are_not_shared(monkeypatch):
     def pool_5x5(channels, stride, searching):
         return nn.Sequential(
-            nn.MaxPool2d(5, stride, padding=2), nn.BatchNorm2d(channels, eps=0.1, affine=False)
+            nn.MaxPool2d(5, stride, padding=2), nn.BatchNorm2d(channels, affine=False)
         )
 
     plain, fast, tables = _mixed_and_fast(

@@ -1,14 +1,17 @@
 """One operation of one edge, forward and backward by hand.
 
 A branch knows its module and holds no tensor of a pass: it is given its parameters at each call, so
-that it runs on unrolled weights as well. Its value is left unfinished, see `Run`: the node
-normalizes, weighs and adds in one go.
+that it runs on unrolled weights as well. Its value is left unfinished, see `Run`: the node weighs
+and adds normalized maps in one go.
+
+Forward and backward are generators. Where a branch comes to a BatchNorm it yields what it needs and
+waits; `in_rounds` lets all branches of a node go on until each waits or has ended, and answers them
+together.
 
 Maps are (N, H, W, C) here, contiguous, as everywhere in this package.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +20,18 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from dartslib.fast import depthwise
-from dartslib.fast.normalizing import add_scaled, dot, gradients, scaled, statistics, update
+from dartslib.fast.normalizing import (
+    Asked,
+    Gradients,
+    Normalized,
+    add_scaled,
+    dot,
+    fit,
+    gradients,
+    scaled,
+    statistics,
+    update,
+)
 from dartslib.operations import FactorizedReduce, Zero
 
 aten = torch.ops.aten
@@ -49,63 +63,53 @@ ACTIVATIONS = {
 }
 
 
-@dataclass
-class Run:
-    """What a branch gave in one pass: x, or scale * (x - mean) * inverse + shift.
+class Run(NamedTuple):
+    """What a branch gave in one pass.
 
     Attributes:
-        x: (N, H, W, C), not normalized yet.
-        mean, inverse: of x a channel, and 1 / standard deviation; None where there is no BatchNorm.
-        scale, shift: of that BatchNorm; None where it has none.
+        x: (N, H, W, C), its value; or, if `normalized` is there, before that BatchNorm.
+        normalized: the last BatchNorm, or None.
         kept: what the branch needs on the way back.
     """
 
     x: Tensor
-    mean: Tensor | None = None
-    inverse: Tensor | None = None
-    scale: Tensor | None = None
-    shift: Tensor | None = None
+    normalized: Normalized | None = None
     kept: Any = None
 
-    @classmethod
-    def of(cls, x: Tensor, norm: nn.BatchNorm2d, affine: Sequence[Tensor], kept: Any) -> "Run":
-        """x with its statistics, which the BatchNorm is told of, too."""
-        mean, variance = statistics(x)
-        update(norm, mean, variance, x)
-        scale, shift = affine or (None, None)
-        return cls(x, mean, (variance + norm.eps).rsqrt(), scale, shift, kept)
 
-    def affine(self, weight: Tensor) -> tuple[Tensor, Tensor | float]:
-        """weight * value as x * factor + offset, (C,) each; the offset is 0 without BatchNorm."""
-        factor = self._factor(weight)
-        if self.mean is None:
-            return factor, 0.0
-        factor = factor * self.inverse
-        offset = -self.mean * factor
-        return factor, offset if self.shift is None else offset + weight * self.shift
+class Weight(NamedTuple):
+    """The weight of a branch in its node: a number, and the same as `fit` gives it."""
 
-    def _factor(self, weight: Tensor) -> Tensor:
-        return weight.expand(self.x.shape[3]) if self.scale is None else weight * self.scale
+    number: Tensor
+    fitted: Tensor
 
-    def backward(
-        self, gradient: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
-    ) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]]:
-        """The gradients of weight * value: for x, for the weight, for scale and shift, if any.
 
-        Only with BatchNorm. `wanted` says for each of the three whether it is asked for.
-        """
-        by_x, by_scale, by_shift = gradients(
-            gradient,
-            self.x,
-            self._factor(weight),
-            self.mean,
-            self.inverse,
-            wanted[0],
-        )
-        if self.scale is None:
-            return by_x, by_scale.sum() if wanted[1] else None, []
-        by_weight = (by_scale * self.scale + by_shift * self.shift).sum()
-        return by_x, by_weight, [weight * by_scale, weight * by_shift]
+# What a branch asks for on its way, and what it has in the end.
+Forward = Generator[Asked, Normalized, Run]
+# The gradient for the weight, a number, and those for the parameters; None for what is not wanted.
+Found = tuple[Tensor | None, Sequence[Tensor | None]]
+Backward = Generator[tuple[Normalized, Tensor, Tensor], Gradients, Found]
+
+
+def in_rounds(branches: Sequence[Generator], answer: Callable[[list], list]) -> list:
+    """Runs generators to their ends and returns their values.
+
+    What they ask for in a round, one question each, `answer` is given as one list.
+    """
+    values, replies = [None] * len(branches), dict.fromkeys(range(len(branches)))
+    while replies:
+        asking, questions = [], []
+        while replies:
+            k, reply = replies.popitem()
+            try:
+                questions.append(branches[k].send(reply))
+                asking.append(k)
+            except StopIteration as end:
+                values[k] = end.value
+            del reply  # maps go as soon as they have been used
+        if asking:
+            replies = dict(zip(asking, answer(questions), strict=True))
+    return values
 
 
 class Shared:
@@ -117,9 +121,9 @@ class Shared:
         """Adds a tensor that nobody else holds."""
         self.gradient = gradient if self.gradient is None else self.gradient.add_(gradient)
 
-    def receive_scaled(self, gradient: Tensor, weight: Tensor) -> None:
-        """Adds weight * gradient, weight a number."""
-        self.gradient = add_scaled(self.gradient, gradient, weight.expand(gradient.shape[3]))
+    def receive_scaled(self, gradient: Tensor, weight: Weight) -> None:
+        """Adds weight * gradient."""
+        self.gradient = add_scaled(self.gradient, gradient, weight.fitted)
 
 
 class State(Shared):
@@ -138,6 +142,12 @@ class State(Shared):
     def activated(self, activation: type[nn.Module]) -> "Activated":
         """The activation of x, with which all convolutions begin."""
         return self.share(activation, lambda: Activated(activation, self.x))
+
+    def tell(self) -> None:
+        """Moves the running statistics of what is shared, once all edges have left this state."""
+        for shared in self.shared.values():
+            if isinstance(shared, Pooled):
+                shared.tell()
 
     def finish(self) -> Tensor | None:
         """The gradient, once all edges that leave this state have been gone back along."""
@@ -161,10 +171,14 @@ class Activated(Shared):
 
 
 class Pooled(Shared):
-    """A pool of x, normalized if a BatchNorm follows, as in the search."""
+    """A pool of x, normalized if a BatchNorm follows, as in the search.
+
+    Each edge has a BatchNorm of its own, and all of them see the same: `norms`.
+    """
 
     def __init__(self, pool: nn.MaxPool2d | nn.AvgPool2d, eps: float | None, x: Tensor) -> None:
-        self.largest, self.inverse = isinstance(pool, nn.MaxPool2d), None
+        self.largest, self.normalized = isinstance(pool, nn.MaxPool2d), None
+        self.norms: list[nn.BatchNorm2d] = []
         self.window = [[size] * 2 for size in (pool.kernel_size, pool.stride, pool.padding)]
         image = x.permute(0, 3, 1, 2)
         if self.largest:
@@ -173,17 +187,27 @@ class Pooled(Shared):
             value = F.avg_pool2d(image, *self.window, count_include_pad=False)
         self.x = value.permute(0, 2, 3, 1).contiguous()
         if eps is not None:
-            self.mean, self.variance = statistics(self.x)
-            self.inverse = (self.variance + eps).rsqrt()
-            self.x = scaled(self.x, self.inverse, -self.mean * self.inverse)
+            columns, self.mean, self.variance = statistics([self.x])
+            scale = (self.variance + eps).rsqrt_()
+            factor, offset = fit(torch.cat([scale, -self.mean * scale]), self.x)
+            self.x = scaled(self.x, factor, offset)
+            # What is kept has mean 0 and deviation 1 already.
+            columns, zero = torch.zeros_like(columns[0]), torch.zeros_like(scale[0])
+            one, affine = torch.ones_like(zero), (scale[0], zero)
+            self.normalized = Normalized(self.x, columns, zero, one, affine, factor, offset)
+
+    def tell(self) -> None:
+        """Moves the running statistics of the BatchNorms, once all edges have come."""
+        if self.norms:
+            every = len(self.norms), -1
+            update(self.norms, self.mean.expand(every), self.variance.expand(every), self.x)
 
     def back(self, state: State) -> None:
         """Hands the gradient on."""
         gradient = self.gradient
-        if self.inverse is not None:
-            # What was kept has mean 0 and deviation 1 already.
-            zero, one = torch.zeros_like(self.inverse), torch.ones_like(self.inverse)
-            gradient = gradients(gradient, self.x, self.inverse, zero, one)[0]
+        if self.normalized is not None:
+            (by,) = gradients([(self.normalized, gradient, gradient.new_ones(()))])
+            gradient = by.of(self.x, gradient)
         gradient, image = gradient.permute(0, 3, 1, 2), state.x.permute(0, 3, 1, 2)
         if self.largest:
             by_x = aten.max_pool2d_with_indices_backward(
@@ -227,7 +251,7 @@ class Branch:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
 
-    def forward(self, state: State, parameters: Sequence[Tensor]) -> Run:
+    def forward(self, state: State, parameters: Sequence[Tensor]) -> Forward:
         """The operation on a state."""
         raise NotImplementedError
 
@@ -236,14 +260,13 @@ class Branch:
         run: Run,
         state: State,
         gradient: Tensor,
-        weight: Tensor,
+        weight: Weight,
         parameters: Sequence[Tensor],
         wanted: tuple[bool, bool],
-    ) -> tuple[Tensor | None, Sequence[Tensor | None]]:
+    ) -> Backward:
         """Back along weight * operation(state), from the gradient of the node (not to be changed).
 
-        The state is given its share. Returns the gradient for the weight, a number, and those for
-        the parameters; None for what is not wanted.
+        The state is given its share.
         """
         raise NotImplementedError
 
@@ -252,9 +275,11 @@ class Skip(Branch):
     """The identity."""
 
     def forward(self, state, parameters):  # noqa: D102
+        yield from ()  # there is no BatchNorm to wait for
         return Run(state.x)
 
     def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
+        yield from ()
         if state.wanted:
             state.receive_scaled(gradient, weight)
         return dot(gradient, run.x) if wanted[0] else None, ()
@@ -269,13 +294,15 @@ class Pool(Branch):
         self.key = repr(module)  # window and epsilon
 
     def forward(self, state, parameters):  # noqa: D102
+        yield from ()
         eps = self.norm.eps if self.norm else None
         pooled = state.share(self.key, lambda: Pooled(self.pool, eps, state.x))
         if self.norm:
-            update(self.norm, pooled.mean, pooled.variance, pooled.x)
+            pooled.norms.append(self.norm)
         return Run(pooled.x, kept=pooled)
 
     def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
+        yield from ()
         if state.wanted:
             run.kept.receive_scaled(gradient, weight)
         return dot(gradient, run.x) if wanted[0] else None, ()
@@ -290,18 +317,20 @@ class Pointwise(Branch):
 
     def forward(self, state, parameters):  # noqa: D102
         x = state.activated(self.kind).x
-        return Run.of(pointwise(x, parameters[0]), self.module[2], parameters[1:], x)
+        value = pointwise(x, parameters[0])
+        normalized = yield Asked(value, self.module[2], parameters[1:])
+        return Run(value, normalized, x)
 
     def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
-        which = (state.wanted or wanted[1], *wanted)
-        gradient, by_weight, affine = run.backward(gradient, weight, which)
-        if gradient is None:
-            return by_weight, [None] * len(parameters)
+        by = yield run.normalized, gradient, weight.number
+        if not (state.wanted or wanted[1]):
+            return by.weight, [None] * len(parameters)
+        gradient = by.of(run.x, gradient)
         by_matrix = pointwise_weight_gradient(gradient, run.kept) if wanted[1] else None
         if state.wanted:
             back = pointwise(gradient, parameters[0].transpose(0, 1))
             state.activated(self.kind).receive(back)
-        return by_weight, [by_matrix, *affine]
+        return by.weight, [by_matrix, *by.affine]
 
 
 class Half:
@@ -311,18 +340,21 @@ class Half:
         _, depth, _, self.norm = module
         self.options = depth.stride[0], depth.dilation[0]
 
-    def forward(self, x: Tensor, parameters: Sequence[Tensor], keep: bool) -> Run:
-        """From the activated x; `keep` what the gradients for the parameters need."""
-        kernel, matrix, *affine = parameters
-        between = depthwise.convolve(x, kernel, *self.options)
-        kept = x, between if keep else None
-        return Run.of(pointwise(between, matrix), self.norm, affine, kept)
+    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """From the activated x: what lies between the convolutions, and what BatchNorm gets."""
+        between = depthwise.convolve(x, parameters[0], *self.options)
+        return between, pointwise(between, parameters[1])
 
     def backward(
-        self, run: Run, gradient: Tensor, parameters: Sequence[Tensor], wanted: tuple[bool, bool]
+        self,
+        x: Tensor,
+        between: Tensor | None,
+        gradient: Tensor,
+        parameters: Sequence[Tensor],
+        wanted: tuple[bool, bool],
     ) -> tuple[Tensor | None, list[Tensor | None]]:
         """From the gradient before BatchNorm: for x, and for both convolutions' parameters."""
-        (x, between), (kernel, matrix) = run.kept, parameters[:2]
+        kernel, matrix = parameters[:2]
         by_x = by_kernel = by_matrix = None
         if wanted[1]:
             by_matrix = pointwise_weight_gradient(gradient, between)
@@ -348,35 +380,36 @@ class Separable(Branch):
         return [parameters[i : i + each] for i in range(0, len(parameters), each)]
 
     def forward(self, state, parameters):  # noqa: D102
-        x, runs = state.activated(self.kind).x, []
-        keep, one = any(p.requires_grad for p in parameters), x.new_ones(())
+        x, done = state.activated(self.kind).x, []
+        keep = any(p.requires_grad for p in parameters)
         for half, own in zip(self.halves, self._by_half(parameters), strict=True):
-            if runs:
-                x = ACTIVATIONS[self.kind].value_(scaled(runs[-1].x, *runs[-1].affine(one)))
-            runs.append(half.forward(x, own, keep))
-        return replace(runs[-1], kept=runs)
+            if done:
+                x = ACTIVATIONS[self.kind].value_(done[-1][0].value)
+            between, value = half.forward(x, own)
+            kept = x, between if keep else None
+            del between  # while the others are waited for
+            done.append(((yield Asked(value, half.norm, own[2:])), *kept))
+        return Run(value, done[-1][0], done)
 
     def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
-        by_weight, found = None, []
-        steps = list(zip(self.halves, run.kept, self._by_half(parameters), strict=True))
+        done, number, by_weight, found = run.kept, weight.number, None, []
+        steps = list(zip(self.halves, self._by_half(parameters), strict=True))
         while steps:
-            half, here, own = steps.pop()
-            back = bool(steps) or state.wanted
-            last = not found and by_weight is None
-            gradient, by, affine = here.backward(
-                gradient,
-                weight if last else torch.ones_like(weight),
-                (back or wanted[1], wanted[0] and last, wanted[1]),
-            )
-            by_weight = by if last else by_weight
-            if gradient is None:  # nothing but the gradient for the weight is asked for
+            (half, own), (normalized, x, between) = steps.pop(), done.pop()
+            by = yield normalized, gradient, number
+            if by_weight is None:  # the last half, which the node weighs
+                by_weight, number = by.weight, torch.ones_like(number)
+            if not (steps or state.wanted or wanted[1]):
                 return by_weight, [None] * len(parameters)
-            gradient, by_own = half.backward(here, gradient, own, (back, wanted[1]))
-            found = [*by_own, *affine, *found]
+            gradient = by.of(normalized.x, gradient)
+            which = bool(steps) or state.wanted, wanted[1]
+            gradient, by_own = half.backward(x, between, gradient, own, which)
+            found = [*by_own, *by.affine, *found]
             if steps:
-                gradient = ACTIVATIONS[self.kind].gradient(gradient, here.kept[0])
-            elif back:
+                gradient = ACTIVATIONS[self.kind].gradient(gradient, x)
+            elif state.wanted:
                 state.activated(self.kind).receive(gradient)
+            del normalized, x, between
         return by_weight, found
 
 
@@ -386,13 +419,15 @@ class Reduce(Branch):
     def forward(self, state, parameters):  # noqa: D102
         grids = state.share(Grids, lambda: Grids(state.activated(nn.ReLU)))
         halves = map(pointwise, grids.x.chunk(2), parameters[:2])
-        return Run.of(torch.cat(list(halves), dim=3), self.module.bn, parameters[2:], grids)
+        value = torch.cat(list(halves), dim=3)
+        normalized = yield Asked(value, self.module.bn, parameters[2:])
+        return Run(value, normalized, grids)
 
     def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
-        which = (state.wanted or wanted[1], *wanted)
-        gradient, by_weight, affine = run.backward(gradient, weight, which)
-        if gradient is None:
-            return by_weight, [None] * len(parameters)
+        by = yield run.normalized, gradient, weight.number
+        if not (state.wanted or wanted[1]):
+            return by.weight, [None] * len(parameters)
+        gradient = by.of(run.x, gradient)
         matrices, grids, found = parameters[:2], run.kept, [None, None]
         halves = gradient.split([len(matrix) for matrix in matrices], dim=3)
         halves = [half.contiguous() for half in halves]
@@ -401,13 +436,14 @@ class Reduce(Branch):
         if state.wanted:
             turned = [matrix.transpose(0, 1) for matrix in matrices]
             grids.receive(torch.cat(list(map(pointwise, halves, turned))))
-        return by_weight, found + affine
+        return by.weight, [*found, *by.affine]
 
 
 class Opaque(Branch):
     """Any other operation: autograd goes through it."""
 
     def forward(self, state, parameters):  # noqa: D102
+        yield from ()
         with torch.enable_grad():
             x = state.x.detach().requires_grad_()
             leaves = [p.detach().requires_grad_() for p in parameters]
@@ -418,12 +454,15 @@ class Opaque(Branch):
         return Run(value.detach(), kept=(value, x, leaves))
 
     def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
+        yield from ()
         value, x, leaves = run.kept
         by_weight = dot(gradient, run.x) if wanted[0] else None
         inputs = [x] * state.wanted + leaves * wanted[1]
         found = [None] * (state.wanted + len(leaves))
         if inputs and value.requires_grad:
-            found = torch.autograd.grad(value, inputs, gradient * weight, materialize_grads=True)
+            found = torch.autograd.grad(
+                value, inputs, gradient * weight.number, materialize_grads=True
+            )
             if state.wanted:  # a copy, since autograd may hand out one tensor twice
                 state.receive(found[0].clone(memory_format=torch.contiguous_format))
         return by_weight, found[-len(leaves) :] if wanted[1] else [None] * len(leaves)
@@ -431,7 +470,7 @@ class Opaque(Branch):
 
 def pointwise(x: Tensor, matrix: Tensor) -> Tensor:
     """A 1 x 1 convolution by (C_out, C_in, 1, 1): a product of matrices."""
-    pixels = torch.mm(x.view(-1, x.shape[3]), matrix.flatten(1).t())
+    pixels = torch.mm(x.view(-1, x.shape[3]), matrix.flatten(1).t().contiguous())
     return pixels.view(*x.shape[:3], -1)
 
 

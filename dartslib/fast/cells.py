@@ -14,13 +14,14 @@ The same function runs the cells of a final network, where every edge has the we
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from dartslib.fast.branches import Branch, Run, State, branch
-from dartslib.fast.normalizing import add_scaled, scaled
+from dartslib.fast.branches import Branch, Run, State, Weight, branch, in_rounds
+from dartslib.fast.normalizing import add_scaled, fit, gradients, normalize, scaled
 from dartslib.networks import DerivedCell
 from dartslib.relaxation import MixedOperation
 from dartslib.supernet import Cell
@@ -88,7 +89,8 @@ class FastCell:
         dropping = not self.searching and bool(options) and options[0] > 0
         # In evaluation mode all of them are; a reader may freeze one of them by itself.
         frozen = not all(norm.training for norm in self.norms)
-        if frozen or dropping:
+        unlike = len({(norm.eps, norm.momentum) for norm in self.norms}) > 1
+        if frozen or unlike or dropping:
             return type(cell).forward(cell, before, last, *options)
         inputs = [x.permute(0, 2, 3, 1).contiguous() for x in (before, last)]
         weights = before.new_ones(len(self.terms))
@@ -125,16 +127,20 @@ class _Nodes(torch.autograd.Function):
         ctx.terms, wanted = terms, ctx.needs_input_grad
         ctx.save_for_backward(weights, *tensors)
         states = [State(x, needed) for x, needed in zip(tensors[:2], wanted[2:4], strict=True)]
-        parameters, weight, runs = _by_term(terms, tensors[2:]), weights.unbind(), []
-        while len(runs) < len(terms):
-            begin = len(runs)
-            while len(runs) < len(terms) and terms[len(runs)].target == len(states):
-                term, own = terms[len(runs)], parameters[len(runs)]
-                runs.append(term.branch.forward(states[term.source], own))
-            x = _weighted_sum(runs[begin:], weight[begin : len(runs)])
+        parameters, runs = _by_term(terms, tensors[2:]), []
+        for begin, end in _nodes(terms):
+            branches = [
+                term.branch.forward(states[term.source], own)
+                for term, own in zip(terms[begin:end], parameters[begin:end], strict=True)
+            ]
+            found = in_rounds(branches, normalize)
+            x = _weighted_sum(found, weights[begin:end])
+            runs.append(found)
             # The first adjusted input may need no gradient: alpha comes after it.
             own = len(states) > 3 or any(wanted[4:])
             states.append(State(x, own or states[len(states) - 2].wanted))
+        for state in states:
+            state.tell()
         ctx.states, ctx.runs = states, runs
         return torch.cat([state.x for state in states[4:]], dim=3)
 
@@ -148,25 +154,36 @@ class _Nodes(torch.autograd.Function):
         ctx.states = ctx.runs = None
         parameters = _by_term(terms, tensors[2:])
         asked = [any(flags) for flags in _by_term(terms, wanted[4:])]
-        weight, by_weight, by_parameters = weights.unbind(), [], []
+        by_weight, by_parameters = [], []
         nodes = gradient.chunk(len(states) - 4, dim=3)
-        while len(states) > 2:
-            state = states.pop()
+        for begin, end in reversed(list(_nodes(terms))):
+            state, of_node = states.pop(), runs.pop()
             if len(states) >= 4:
                 state.receive(nodes[len(states) - 4].clone(memory_format=torch.contiguous_format))
             total = state.finish()
-            while runs and terms[len(runs) - 1].target == len(states):
-                run, k = runs.pop(), len(runs)
-                by, found = None, [None] * len(parameters[k])
-                if total is not None:
-                    which = wanted[1] and k > 1, asked[k]
-                    by, found = terms[k].branch.backward(
-                        run, states[terms[k].source], total, weight[k], parameters[k], which
+            if total is None:
+                found = [(None, [None] * len(own)) for own in parameters[begin:end]]
+            else:
+                own = weights[begin:end, None]
+                fitted = fit(own.expand(-1, total.shape[3]), total)
+                branches = [
+                    terms[k].branch.backward(
+                        of_node.pop(),
+                        states[terms[k].source],
+                        total,
+                        Weight(weights[k], fitted[k - begin]),
+                        parameters[k],
+                        (wanted[1] and k > 1, asked[k]),
                     )
-                by_weight.append(weights.new_zeros(()) if by is None else by)
-                by_parameters = [*found, *by_parameters]
+                    for k in reversed(range(begin, end))
+                ]
+                found = in_rounds(branches, gradients)[::-1]
+            by_weight = [by for by, _ in found] + by_weight
+            by_parameters = [by for _, own in found for by in own] + by_parameters
         by_inputs = [state.finish() if state.wanted else None for state in states]
-        by_weights = torch.stack(by_weight[::-1]) if wanted[1] else None
+        zero = weights.new_zeros(())
+        by_weights = [zero if by is None else by for by in by_weight]
+        by_weights = torch.stack(by_weights) if wanted[1] else None
         return None, by_weights, *by_inputs, *by_parameters
 
 
@@ -179,10 +196,25 @@ def _by_term(terms: list[Term], flat: Sequence) -> list[Sequence]:
     return found
 
 
-def _weighted_sum(runs: list[Run], weights: Sequence[Tensor]) -> Tensor:
-    """The sum of weight * value; values are normalized on the way."""
-    factors, offsets = zip(*map(Run.affine, runs, weights), strict=True)
-    total = scaled(runs[0].x, factors[0], torch.zeros_like(factors[0]) + sum(offsets))
-    for run, factor in zip(runs[1:], factors[1:], strict=True):
-        add_scaled(total, run.x, factor)
+def _nodes(terms: list[Term]) -> Iterator[tuple[int, int]]:
+    """Where the terms of each state begin and end, state by state from 2 on."""
+    begin = 0
+    for _, group in groupby(terms, key=lambda term: term.target):
+        end = begin + len(list(group))
+        yield begin, end
+        begin = end
+
+
+def _weighted_sum(runs: list[Run], weights: Tensor) -> Tensor:
+    """The sum of weight * value, weights (runs,); values are normalized on the way."""
+    (one,) = fit(weights.new_ones(1, runs[0].x.shape[3]), runs[0].x)
+    zero, found = torch.zeros_like(one), [run.normalized for run in runs]
+    offsets = torch.stack([n.offset if n else zero for n in found])
+    factors = torch.stack([n.factor if n else one for n in found]) * weights[:, None]
+    total = None
+    for run, factor in zip(runs, factors.unbind(), strict=True):
+        if total is None:
+            total = scaled(run.x, factor, weights @ offsets)
+        else:
+            add_scaled(total, run.x, factor)
     return total

@@ -66,6 +66,9 @@ def weight_gradient(
         gradient = spread(gradient, x)
     found = torch.empty_like(kernel)
     middle, reach = k // 2, dilation * (k // 2)
+    lacking = 2 * reach + 1 - x.shape[1]  # images lower than the kernel fall out of the fast code
+    if lacking > 0:
+        gradient, x = (F.pad(t, (0, 0, 0, 0, 0, lacking)) for t in (gradient, x))
     for ring in range(1, middle + 1):
         columns = _three_columns(gradient, x, reach, ring * dilation)[:, :, ::dilation]
         found[..., middle - ring : middle + ring + 1 : ring] = columns
@@ -99,18 +102,17 @@ def _torch_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int, wh
 def _three_columns(gradient: Tensor, x: Tensor, reach: int, q: int) -> Tensor:
     """The kernel's gradient in the rows -reach to reach and the columns -q, 0, q."""
     rows = 2 * reach + 1
-    gradient, x = (_neighbors_as_channels(t, q, rows) for t in (gradient, x))
+    gradient, x = (_neighbors_as_channels(t, q) for t in (gradient, x))
     found = _torch_gradient(gradient, x, x.new_empty(x.shape[3], 1, rows, 3), 1, 1)
     return found.view(q, -1, 1, rows, 3).sum(0)
 
 
-def _neighbors_as_channels(x: Tensor, q: int, rows: int) -> Tensor:
+def _neighbors_as_channels(x: Tensor, q: int) -> Tensor:
     """(N, H, W, C) -> (N, H, W / q, q * C): q neighboring columns side by side, as channels.
 
-    Zero columns are added where q does not divide W, and zero rows up to `rows`: images lower than
-    the kernel fall out of the fast code.
+    Zero columns are added where q does not divide W.
     """
     n, h, w, c = x.shape
-    if w % q or h < rows:
-        x = F.pad(x, (0, 0, 0, -w % q, 0, max(0, rows - h)))
-    return x.view(n, max(h, rows), -1, q * c)
+    if w % q:
+        x = F.pad(x, (0, 0, 0, -w % q))
+    return x.view(n, h, -1, q * c)
