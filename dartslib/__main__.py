@@ -1,4 +1,4 @@
-"""The command line: python -m dartslib search | train | transfer | doctor.
+"""The command line: python -m dartslib search | train | transfer | study | doctor.
 
 Bad input is answered with one sentence and exit code 2, Ctrl-C with one and 130; neither with a
 traceback.
@@ -49,7 +49,7 @@ FolderOption = Annotated[Path, typer.Option(help="Where data sets lie or are dow
 
 
 @contextmanager
-def _one_sentence() -> Iterator[None]:
+def _one_sentence(stopped: str = "Stopped: go on with --resume.") -> Iterator[None]:
     """Turns the errors that bad input can cause into one sentence."""
     try:
         yield
@@ -72,7 +72,7 @@ def _one_sentence() -> Iterator[None]:
             "channels, layers or nodes."
         )
     except KeyboardInterrupt as interrupt:
-        typer.echo(str(interrupt) or "Stopped: go on with --resume.", err=True)
+        typer.echo(str(interrupt) or stopped, err=True)
         raise typer.Exit(130) from None  # as every command that Ctrl-C ends
     else:
         return
@@ -99,10 +99,14 @@ def _finish(record: Any, folder: Path, name: str | None) -> None:
         from dartslib.runs import records
 
         records.save(record, records.RECORDED / name)
-    result = ", ".join(f"{name} {value:.4f}" for name, value in record.meta["result"].items())
+    result = _numbers(record.meta["result"])
     typer.echo(
         f"{folder}: {record.meta['steps']} steps in {record.meta['seconds']:.0f} s; {result}"
     )
+
+
+def _numbers(result: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in result.items())
 
 
 @app.command()
@@ -220,6 +224,59 @@ def transfer(
     _train(
         "transfer", genotype, profile, data, seed, out, resume, record, set_, device, data_folder
     )
+
+
+@app.command()
+def study(
+    profile: ProfileOption = "smoke",
+    seeds: Annotated[int, typer.Option(min=1, help="Searches of each method.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of all runs; runs/study-PROFILE if not given.")
+    ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(help="Keep each finished run in data/recorded/NAME.", metavar="NAME"),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Make this one run, from recorded cells.", metavar="RUN")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Only say what is left.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at once; they share the cores.")] = 2,
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler that takes the runs.")
+    ] = None,
+    device: DeviceOption = None,
+    data_folder: FolderOption = Path("data"),
+) -> None:
+    """The report's tables with seeds, random cells and noise; goes on where it stopped."""
+    with _one_sentence("Stopped: the same command goes on."):
+        from dartslib.runs import records
+        from dartslib.runs.study import RECORDED, Study, execute
+
+        records.check_name(record)
+        usual = Path("runs") / f"study-{profile}"
+        plan = Study(
+            profile,
+            seeds,
+            (out or usual).absolute(),
+            None if record is None else records.RECORDED / record,
+            known=(RECORDED, usual) if only else (),
+        )
+        data = data_folder.absolute()
+        if only is not None:
+            run = plan.find(only)
+            done = plan.make(run, data, device, progress=True)
+            _finish(done, plan.folder / run.name, None)
+            return
+        for line in plan.report(workers):
+            typer.echo(line)
+        for run in (
+            ()
+            if list_
+            else execute(plan, data=data, device=device, workers=workers, cluster=cluster)
+        ):
+            result = plan.record(run).meta["result"]
+            typer.echo(f"{run.name}: {_numbers(result)}; {plan.report(workers)[-1]}")
 
 
 @app.command()

@@ -36,7 +36,15 @@ CASES = {
     "--set drop_path=0.2 --set epochs=2 --set batch_size=24 --set channels=2".split(),
 }
 # What may differ between a run that was stopped and one that was not.
-MOVES = {"seconds", "seconds_per_iteration", "commits", "machines", "versions", "from_steps"}
+MOVES = {
+    "seconds",
+    "seconds_per_iteration",
+    "cpu_seconds",
+    "commits",
+    "machines",
+    "versions",
+    "from_steps",
+}
 
 
 def start(folder, words, moment=None, number=0, every=1, method="spawn"):

@@ -139,7 +139,7 @@ class State(Shared):
             self.shared[key] = make()
         return self.shared[key]
 
-    def activated(self, activation: type[nn.Module]) -> "Activated":
+    def activated(self, activation: type[nn.Module]) -> "Activated | ActivatedInput":
         """The activation of x, with which all convolutions begin."""
         return self.share(activation, lambda: Activated(activation, self.x))
 
@@ -156,6 +156,13 @@ class State(Shared):
             if shared.gradient is not None:
                 shared.back(self)
         return self.gradient
+
+
+class ActivatedInput(State):
+    """An input of a cell, activated already: a cell reads its inputs in no other way."""
+
+    def activated(self, activation):  # noqa: D102
+        return self
 
 
 class Activated(Shared):
@@ -224,7 +231,7 @@ class Grids(Shared):
     `x` and `gradient` hold the two one after the other: (2 N, ceil(H / 2), ceil(W / 2), C).
     """
 
-    def __init__(self, activated: Activated) -> None:
+    def __init__(self, activated: "Activated | ActivatedInput") -> None:
         self.activated, full = activated, activated.x
         even, odd = full[:, ::2, ::2], full[:, 1::2, 1::2]
         # Where the size is odd, the second grid ends in zeros.
@@ -416,6 +423,8 @@ class Separable(Branch):
 class Reduce(Branch):
     """A factorized reduction: two pointwise convolutions, each on a grid of its own."""
 
+    kind = nn.ReLU
+
     def forward(self, state, parameters):  # noqa: D102
         grids = state.share(Grids, lambda: Grids(state.activated(nn.ReLU)))
         halves = map(pointwise, grids.x.chunk(2), parameters[:2])
@@ -470,7 +479,7 @@ class Opaque(Branch):
 
 def pointwise(x: Tensor, matrix: Tensor) -> Tensor:
     """A 1 x 1 convolution by (C_out, C_in, 1, 1): a product of matrices."""
-    pixels = torch.mm(x.view(-1, x.shape[3]), matrix.flatten(1).t().contiguous())
+    pixels = torch.mm(x.view(-1, x.shape[3]), matrix.flatten(1).t())
     return pixels.view(*x.shape[:3], -1)
 
 

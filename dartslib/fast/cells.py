@@ -20,7 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from dartslib.fast.branches import Branch, Run, State, Weight, branch, in_rounds
+from dartslib.fast.branches import (
+    ACTIVATIONS,
+    ActivatedInput,
+    Branch,
+    Run,
+    State,
+    Weight,
+    branch,
+    in_rounds,
+)
 from dartslib.fast.normalizing import add_scaled, fit, gradients, normalize, scaled
 from dartslib.networks import DerivedCell
 from dartslib.relaxation import MixedOperation
@@ -92,7 +101,10 @@ class FastCell:
         unlike = len({(norm.eps, norm.momentum) for norm in self.norms}) > 1
         if frozen or unlike or dropping:
             return type(cell).forward(cell, before, last, *options)
-        inputs = [x.permute(0, 2, 3, 1).contiguous() for x in (before, last)]
+        inputs = [
+            _activated(x, getattr(term.branch, "kind", None)).permute(0, 2, 3, 1).contiguous()
+            for x, term in zip((before, last), self.terms, strict=False)
+        ]
         weights = before.new_ones(len(self.terms))
         if self.searching:
             table = options[0][cell.cell_type]
@@ -101,6 +113,16 @@ class FastCell:
         # Looked up at each call: unrolled weights stand there while a functional call lasts.
         parameters = [part._parameters[name] for term in self.terms for part, name in term.homes]
         return _Nodes.apply(self.terms, weights, *inputs, *parameters).permute(0, 3, 1, 2)
+
+
+def _activated(x: Tensor, kind: type[nn.Module] | None) -> Tensor:
+    """The activation of a cell's input, once for both cells that read it; None for x as it is."""
+    if kind is None:
+        return x
+    known = x.__dict__.setdefault("activated", {})
+    if kind not in known:
+        known[kind] = ACTIVATIONS[kind].value(x)
+    return known[kind]
 
 
 def _mixed_terms(cell: Cell) -> Iterator[Term | None]:
@@ -126,7 +148,10 @@ class _Nodes(torch.autograd.Function):
     def forward(ctx, terms: list[Term], weights: Tensor, *tensors: Tensor) -> Tensor:
         ctx.terms, wanted = terms, ctx.needs_input_grad
         ctx.save_for_backward(weights, *tensors)
-        states = [State(x, needed) for x, needed in zip(tensors[:2], wanted[2:4], strict=True)]
+        states: list[State] = []
+        for x, term, needed in zip(tensors[:2], terms, wanted[2:4], strict=False):
+            kind = ActivatedInput if hasattr(term.branch, "kind") else State
+            states.append(kind(x, needed))
         parameters, runs = _by_term(terms, tensors[2:]), []
         for begin, end in _nodes(terms):
             branches = [

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from time import monotonic
+from time import monotonic, process_time
 from types import FrameType
 from typing import Any, Protocol
 from zipfile import BadZipFile, ZipFile
@@ -25,7 +25,7 @@ from dartslib.runs.files import write_whole
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.searching import Config
 
-FORMAT = "dartslib-checkpoint-1"
+FORMAT = "dartslib-checkpoint-2"
 # Five minutes, less one for a step that takes longer than those before it, and for the writing.
 EVERY_SECONDS = 240.0
 
@@ -72,7 +72,7 @@ def drive(
 
     Returns:
         The stretches of the run: for each process that took part, where it began, commit, machine,
-        versions.
+        versions, and the processor's seconds up to the last checkpoint, all threads together.
 
     Raises:
         FileExistsError: there is a run and `resume` is off.
@@ -98,6 +98,7 @@ def drive(
     _write(path, loop, stretches)  # a folder that takes nothing is found now, not minutes later
     here = {"commit": commit(), "machine": machine(device), "versions": versions()}
     stretches.append({"from_step": loop.step} | here)
+    began = process_time()
     kept = loop.step
     saved = last = monotonic()
     longest = 0.0
@@ -119,6 +120,7 @@ def drive(
                 last, longest = now, max(longest, now - last)
                 at_risk = now - saved + longest > every_seconds
                 if at_risk or pressed or loop.step == loop.steps:
+                    stretches[-1]["cpu_seconds"] = process_time() - began
                     _write(path, loop, stretches)
                     kept, saved, last, longest = loop.step, now, monotonic(), 0.0
                 if pressed:
@@ -170,6 +172,7 @@ def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]]) -> None:
             "format": FORMAT,
             "config": loop.config.model_dump_json(),
             "stretches": json.dumps(stretches),
+            "steps": loop.steps,
             "loop": state,
         },
         buffer,
@@ -186,7 +189,24 @@ def _finite(state: Any) -> bool:
     return not isinstance(state, list | tuple) or all(map(_finite, state))
 
 
-def _read(path: Path, loop: Loop) -> list[dict[str, Any]]:
+def progress(folder: Path) -> tuple[int, int, float] | None:
+    """Steps done, steps in all and seconds of the run in a folder; None if none was begun there.
+
+    Raises:
+        ValueError: its checkpoint is damaged.
+    """
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return None
+    state = _load(path)
+    try:
+        return int(state["loop"]["step"]), int(state["steps"]), float(state["loop"]["seconds"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} is not whole: choose another folder.") from None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, tensors and plain data only."""
     state = None
     try:
         with ZipFile(path) as file:
@@ -200,6 +220,11 @@ def _read(path: Path, loop: Loop) -> list[dict[str, Any]]:
         raise ValueError(
             f"{path} is damaged, or is not a checkpoint of this dartslib: choose another folder."
         )
+    return state
+
+
+def _read(path: Path, loop: Loop) -> list[dict[str, Any]]:
+    state = _load(path)
     if state.get("config") != loop.config.model_dump_json():
         raise ValueError(
             f"{path} belongs to a run with other settings: resume with the settings it was started "

@@ -12,10 +12,10 @@ import torch
 
 import dartslib
 from dartslib import fast
-from dartslib.data import DataSet, load, parts
+from dartslib.data import DataSet, Parts, load, parts
 from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.networks import count_multiply_adds, count_weights
-from dartslib.runs import records
+from dartslib.runs import gap, records
 from dartslib.runs.driving import drive
 from dartslib.runs.files import alone
 from dartslib.searching import Config, Search, SearchConfig, stack
@@ -59,28 +59,10 @@ def find_genotype(name: str) -> Genotype:
     )
 
 
-def run_search(
-    config: SearchConfig,
-    folder: Path,
-    *,
-    profile: str = "custom",
-    overridden: dict[str, Any] | None = None,
-    data: str | Path = "data",
-    device: str | None = None,
-    resume: bool = False,
-    progress: bool = True,
-) -> records.Record:
-    """A search from its settings to its record, written into the folder.
-
-    Args:
-        config: the settings.
-        folder: receives checkpoint, history, genotype and meta.
-        profile, overridden: named in the record: where the settings come from, what was changed.
-        data: the folder that data sets are loaded from.
-        device: "cpu" or "cuda"; found by itself if None.
-        resume, progress: as in `drive`.
-    """
-    device = find_device(device)
+def begin_search(
+    config: SearchConfig, data: str | Path = "data", device: str = "cpu"
+) -> tuple[Search, DataSet, Parts]:
+    """A search at its first step, its data set, and the parts of that."""
     dataset = load(config.dataset, data)
     part = parts(dataset, config.half, config.held_out)
     options = {"seed": config.seed, "device": device}
@@ -91,6 +73,55 @@ def run_search(
         device=device,
         **_of(dataset),
     )
+    return search, dataset, part
+
+
+def begin_training(
+    config: TrainConfig, genotype: Genotype, data: str | Path = "data", device: str = "cpu"
+) -> tuple[Training, DataSet, Parts]:
+    """A training at its first step, its data set, and the parts of that."""
+    dataset = load(config.dataset, data)
+    part = parts(dataset, held_out=config.held_out)
+    compare = config.part == "compare"
+    options = {"seed": config.seed, "device": device, "cutout": config.cutout}
+    images = part.compare_train if compare else part.final_train
+    watched = part.compare_valid if compare else None
+    training = fast.train(
+        config,
+        genotype,
+        dataset.batches(images, config.batch_size, **options),
+        watched and dataset.evaluation_batches(watched, device=device),
+        device=device,
+        **_of(dataset),
+    )
+    return training, dataset, part
+
+
+def run_search(
+    config: SearchConfig,
+    folder: Path,
+    *,
+    profile: str = "custom",
+    overridden: dict[str, Any] | None = None,
+    data: str | Path = "data",
+    device: str | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    command: str | None = None,
+) -> records.Record:
+    """A search from its settings to its record, written into the folder.
+
+    Args:
+        config: the settings.
+        folder: receives checkpoint, history, genotype and meta.
+        profile, overridden: named in the record: where the settings come from, what was changed.
+        data: the folder that data sets are loaded from.
+        device: "cpu" or "cuda"; found by itself if None.
+        resume, progress: as in `drive`.
+        command: what makes the run again, for the record; if None, the command line that runs now.
+    """
+    device = find_device(device)
+    search, dataset, part = begin_search(config, data, device)
     with alone(folder):
         stretches = drive(search, folder, resume=resume, progress=progress, device=device)
         history = _arrays(search.history)
@@ -99,9 +130,11 @@ def run_search(
         result = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
         with torch.no_grad():  # the counter of multiply-adds trips over a graph
             weights = search.architecture.weights(generator=torch.Generator())
-        meta = _meta("search", config, profile, overridden, stretches, search, result)
+        meta = _meta("search", config, profile, overridden, stretches, search, result, command)
+        unseen = dataset.evaluation_batches(part.compare_valid, device=device)
         meta |= {
             "method": config.method,
+            "gap": gap.measure(search, unseen),
             "weights": count_weights(search.supernet),
             "multiply_adds": count_multiply_adds(
                 search.supernet, *_shape(dataset), weights=weights
@@ -124,6 +157,7 @@ def run_training(
     device: str | None = None,
     resume: bool = False,
     progress: bool = True,
+    command: str | None = None,
 ) -> records.Record:
     """A training from its settings to its record, written into the folder.
 
@@ -132,31 +166,18 @@ def run_training(
     genotype_name says in the record where the genotype comes from.
     """
     device = find_device(device)
-    dataset = load(config.dataset, data)
-    part = parts(dataset, held_out=config.held_out)
-    compare = config.part == "compare"
-    options = {"seed": config.seed, "device": device, "cutout": config.cutout}
-    images = part.compare_train if compare else part.final_train
-    watched = part.compare_valid if compare else None
-    training = fast.train(
-        config,
-        genotype,
-        dataset.batches(images, config.batch_size, **options),
-        watched and dataset.evaluation_batches(watched, device=device),
-        device=device,
-        **_of(dataset),
-    )
+    training, dataset, part = begin_training(config, genotype, data, device)
     with alone(folder):
         stretches = drive(training, folder, resume=resume, progress=progress, device=device)
         history = _arrays(training.history)
         accuracy = _last_epoch(history, "train_accuracy", training.steps, config.epochs)
         result = {"train_accuracy": accuracy}
-        if compare:
+        if config.part == "compare":
             result["valid_accuracy"] = float(history["valid_accuracy"][-1])
         else:
             test = dataset.evaluation_batches(part.test, device=device)
             result["test_loss"], result["test_accuracy"] = training.evaluate(test)
-        meta = _meta("train", config, profile, overridden, stretches, training, result)
+        meta = _meta("train", config, profile, overridden, stretches, training, result, command)
         meta |= {
             "method": genotype_name,
             "weights": count_weights(training.network),
@@ -202,6 +223,7 @@ def _meta(
     stretches: list[dict[str, Any]],
     loop: Search | Training,
     result: dict[str, float],
+    command: str | None,
 ) -> dict[str, Any]:
     return {
         "kind": kind,
@@ -210,7 +232,7 @@ def _meta(
         "seed": config.seed,
         "overridden": overridden or {},
         "config": config.model_dump(mode="json"),
-        "command": _command(),
+        "command": command or _command(),
         "commits": [stretch["commit"] for stretch in stretches],
         "machines": [stretch["machine"] for stretch in stretches],
         "versions": [stretch["versions"] for stretch in stretches],
@@ -218,5 +240,6 @@ def _meta(
         "steps": loop.steps,
         "seconds": loop.seconds,
         "seconds_per_iteration": loop.seconds / loop.steps,
+        "cpu_seconds": sum(stretch["cpu_seconds"] for stretch in stretches),
         "result": result,
     }

@@ -50,6 +50,10 @@ NAMES = {
     "alphas_compared": "comparisons",
     "planted_images": "planted",
     "planted_searches": "planted",
+    "cells_compared": "study",
+    "accuracy_by_size": "study",
+    "gap_stages": "study",
+    "finals_compared": "study",
 }
 
 __all__ = list(NAMES)

@@ -1,0 +1,85 @@
+"""How far the cell that is derived is from the network that was searched.
+
+A search trains a mixture and hands on a choice. What is lost between the two is measured on images
+that neither half has seen, at the end of a search, while its weights are still there.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from dartslib.genotypes import choices
+from dartslib.relaxation import Tables
+from dartslib.searching import BatchSource, Search
+from dartslib.space import CELL_TYPES
+from dartslib.training import evaluate
+
+STEPS = 50  # batches for statistics anew: more than a BatchNorm's own memory of some ten
+
+
+class _Weighted(nn.Module):
+    """A supernet with fixed weights of its operations."""
+
+    def __init__(self, supernet: nn.Module, weights: Tables) -> None:
+        super().__init__()
+        self.supernet, self.weights = supernet, weights
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.supernet(images, self.weights)
+
+
+def one_hot(search: Search) -> Tables:
+    """Weight 1 for the operations that would be derived now, on the edges that are kept; else 0.
+
+    Returns:
+        Cell type -> (edges, operations), on the device of alpha.
+    """
+    space, probabilities = search.architecture.space, search.architecture.probabilities()
+    found = {kind: torch.zeros_like(table.detach()) for kind, table in probabilities.items()}
+    for choice in choices(probabilities, space):
+        if choice.kept:
+            place = choice.edge, space.operations.index(choice.operation)
+            found[choice.cell_type][place] = 1.0
+    return {cell_type: found[cell_type] for cell_type in CELL_TYPES}
+
+
+@torch.no_grad()
+def measure(search: Search, unseen: BatchSource) -> dict[str, float]:
+    """Accuracies, as fractions, of what a search has trained; its state is as before afterwards.
+
+    Args:
+        search: at its end.
+        unseen: batches to evaluate on; in neither half.
+
+    Returns:
+        "supernet": with all operations, weighted as in the search. "one_hot": the same weights w,
+        with `one_hot` in place of alpha's weights. "one_hot_new_statistics": the same, after
+        BatchNorm's means and variances have been taken anew over `STEPS` batches of w's half.
+    """
+    supernet, chosen = search.supernet, one_hot(search)
+    mixed = search.architecture.weights(generator=torch.Generator().manual_seed(0))
+    found = {
+        name: evaluate(_Weighted(supernet, weights), unseen, search.memory_format)[1]
+        for name, weights in (("supernet", mixed), ("one_hot", chosen))
+    }
+    buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
+    _new_statistics(_Weighted(supernet, chosen), search.train, search.memory_format)
+    network = _Weighted(supernet, chosen)
+    found["one_hot_new_statistics"] = evaluate(network, unseen, search.memory_format)[1]
+    for name, buffer in supernet.named_buffers():
+        buffer.copy_(buffers[name])
+    return found
+
+
+def _new_statistics(
+    network: nn.Module, batches: BatchSource, memory_format: torch.memory_format
+) -> None:
+    """The mean over batches of what BatchNorm sees, in place of its running statistics."""
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.train()
+    for step in range(min(STEPS, len(batches))):
+        for norm in norms:
+            norm.momentum = 1 / (step + 1)  # the first batch replaces what was there
+        network(batches.at(step)[0].contiguous(memory_format=memory_format))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

@@ -1,0 +1,185 @@
+"""What a study found: its records as tables. Reads files only, with numpy, without torch or data.
+
+Every number is taken from the records of `dartslib.runs.study`, or computed from them as said here.
+A spread is a standard deviation with n - 1; with one run there is none, and it is nan.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from math import nan, sqrt
+from pathlib import Path
+
+import numpy as np
+
+from dartslib.genotypes import Genotype
+from dartslib.runs import records
+from dartslib.runs.records import Record
+from dartslib.space import CELL_TYPES
+
+STUDY = records.RECORDED / "study"
+GROUPS = ("one_level", "first_order", "finite_difference", "random")
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation with n - 1; nan for one value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else nan
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Some runs in one row: mean, spread and what they cost.
+
+    Attributes:
+        accuracies: of each run, as fractions, in the order of seeds.
+        weights, multiply_adds: means over the runs.
+        cpu_hours: of one run, the mean.
+    """
+
+    accuracies: tuple[float, ...]
+    weights: float
+    multiply_adds: float
+    cpu_hours: float
+
+    @classmethod
+    def of(cls, runs: Sequence[Record], accuracy: str) -> "Summary":
+        """The row of these runs; `accuracy` is a name in their `result`."""
+        return cls(
+            tuple(run.meta["result"][accuracy] for run in runs),
+            *(
+                float(np.mean([run.meta[name] for run in runs]))
+                for name in ("weights", "multiply_adds")
+            ),
+            float(np.mean([run.meta["cpu_seconds"] for run in runs])) / 3600,
+        )
+
+    @property
+    def mean(self) -> float:
+        """Of the accuracies."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def spread(self) -> float:
+        """Of the accuracies."""
+        return spread(self.accuracies)
+
+    @property
+    def n(self) -> int:
+        """How many runs."""
+        return len(self.accuracies)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How much the accuracy of one cell moves with the seed of its training.
+
+    Attributes:
+        deviation: the pooled standard deviation over the cells that were trained again.
+        freedom: its degrees of freedom: trainings less cells.
+    """
+
+    deviation: float
+    freedom: int
+
+
+class Results:
+    """The records of a study, by what they are.
+
+    Args:
+        folder: that the study kept its records in.
+    """
+
+    def __init__(self, folder: Path = STUDY) -> None:
+        self.folder = folder
+
+    @cached_property
+    def _all(self) -> dict[tuple[str, ...], Record]:
+        """Parts of the name, without the data set -> record."""
+        found = {}
+        for name in records.names(self.folder):
+            kind, _, *rest = name.split("-")
+            found[kind, *rest] = records.load(name, self.folder)
+        return found
+
+    def searches(self, method: str) -> list[Record]:
+        """The searches of a method, by seed."""
+        return self._by_number("search", method)
+
+    def compared(self, group: str) -> list[Record]:
+        """The comparison trainings of a group's cells, all with one seed; by number."""
+        return self._by_number("compare", group)
+
+    def _by_number(self, *place: str) -> list[Record]:
+        found = [key for key in self._all if key[:-1] == place]
+        return [self._all[key] for key in sorted(found, key=lambda key: int(key[-1]))]
+
+    def again(self) -> list[list[Record]]:
+        """The cells that were trained several times, a list each."""
+        cells: dict[tuple[str, ...], list[Record]] = {}
+        for key, record in self._all.items():
+            if "again" in key:
+                first = key[: key.index("again")]
+                cells.setdefault(first, [self._all[first]]).append(record)
+        return list(cells.values())
+
+    @cached_property
+    def noise(self) -> Noise:
+        """Pooled over the cells that were trained several times."""
+        cells = [[run.meta["result"]["valid_accuracy"] for run in runs] for runs in self.again()]
+        freedom = sum(len(values) - 1 for values in cells)
+        squares = sum(float(np.var(values)) * len(values) for values in cells)
+        return Noise(sqrt(squares / freedom) if freedom else nan, freedom)
+
+    def comparison(self) -> dict[str, Summary]:
+        """Group of cells -> its row in Table 2, of those that have a record."""
+        runs = {group: self.compared(group) for group in GROUPS}
+        return {
+            group: Summary.of(found, "valid_accuracy") for group, found in runs.items() if found
+        }
+
+    def finals(self) -> dict[str, dict[str, Record]]:
+        """Group, or "long" -> "final" and "transfer" -> the record, of those that there are."""
+        found: dict[str, dict[str, Record]] = {}
+        for key, record in self._all.items():
+            if key[0] in ("final", "transfer"):
+                found.setdefault(key[1], {})[key[0]] = record
+        order = [*GROUPS, "long"]
+        return {group: found[group] for group in order if group in found}
+
+    def gaps(self) -> dict[str, dict[str, list[float]]]:
+        """Method -> stage -> accuracy on held-out images of each seed.
+
+        The stages: the supernet; its weights with one-hot choices; the same with BatchNorm's
+        statistics taken anew; the derived cell trained from scratch.
+        """
+        found = {}
+        for method in GROUPS:
+            searches, trained = self.searches(method), self.compared(method)
+            if searches and len(searches) == len(trained):
+                stages = {
+                    name: [run.meta["gap"][name] for run in searches]
+                    for name in searches[0].meta["gap"]
+                }
+                scratch = [run.meta["result"]["valid_accuracy"] for run in trained]
+                found[method] = stages | {"scratch": scratch}
+        return found
+
+    def agreement(self) -> dict[str, float]:
+        """Group -> the fraction of kept edges that two of its cells share, mean over all pairs."""
+        found = {}
+        for group in GROUPS:
+            cells = [run.genotype for run in self.compared(group)]
+            if len(cells) > 1:
+                found[group] = float(np.mean([shared(a, b) for a, b in combinations(cells, 2)]))
+        return found
+
+
+def shared(a: Genotype, b: Genotype) -> float:
+    """The fraction of edges, source and operation both, that two cells of one space share."""
+    same = total = 0
+    for cell_type in CELL_TYPES:
+        for one, other in zip(a.cell(cell_type), b.cell(cell_type), strict=True):
+            same += len(set(one) & set(other))
+            total += len(one)
+    return same / total

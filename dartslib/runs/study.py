@@ -1,0 +1,369 @@
+"""The study: the report's tables with seeds, with cells drawn at random, and with the noise.
+
+    stage                    its runs
+    search, seed by seed     one level, first order, finite difference
+    compare, seed by seed    each cell that was found, and as many drawn at random, trained alike
+                             and judged on held-out images; three of the cells again with other
+                             seeds, which gives the noise that every difference is read against
+    final                    the best cell of first order, of finite difference and of the random
+                             ones: the final network on all images, tested once, and its transfer
+    long                     the best cell of all, for three times as long, on both data sets
+
+Each run is one of `search`, `train` or `transfer` with settings that the profile fixes, in a folder
+of its own. A stage is a list of runs that do not need each other; the next one reads its records.
+Nothing is scheduled here: joblib takes the list, on this machine or, with its Dask back end, on a
+cluster. It is one function call for both, restarts nothing and keeps nothing, and needs no server,
+database or file of its own; a run keeps its own state, so that is all that is wanted of an engine.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from dartslib.genotypes import Genotype, draw
+from dartslib.gradients import METHODS
+from dartslib.runs import records
+from dartslib.runs.driving import progress
+from dartslib.runs.profiles import Profile, profile
+from dartslib.runs.running import run_search, run_training
+from dartslib.searching import Config, SearchConfig
+
+SEARCHED = tuple(method for method in METHODS if method != "exact")
+FINALISTS = ("first_order", "finite_difference", "random")
+AGAIN = (1, 2)  # seeds with which three cells are trained again
+KINDS = ("final", "transfer")
+RECORDED = records.RECORDED / "study"  # the study of this checkout
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the study.
+
+    Attributes:
+        name: of its folder and of its record.
+        kind: "search", "compare", "final" or "transfer".
+        config: all its settings.
+        changed: those that are not the profile's.
+        cell: what is trained: the name of the search that found it, or random-NUMBER; "" in a
+            search, and where it is not known yet.
+    """
+
+    name: str
+    kind: str
+    config: Config
+    changed: dict[str, Any]
+    cell: str = ""
+
+    @property
+    def price_class(self) -> str:
+        """Runs that agree in this have epochs of about one price."""
+        apart = {"dataset", "seed", "epochs", "part"}
+        return self.config.model_dump_json(exclude=apart)
+
+
+class Study:
+    """What the runs are, which of them are finished, and what is left.
+
+    Args:
+        name: of the profile.
+        seeds: searches of each method.
+        folder: receives a folder for each run.
+        recorded: keeps a copy of each record, and says what is finished; None: `folder` does.
+        known: other folders of records, from which cells may be taken.
+        settings: the profile of that name, unless others are given.
+
+    Raises:
+        ValueError: no seed, or no such profile.
+    """
+
+    def __init__(
+        self,
+        name: str = "smoke",
+        seeds: int = 3,
+        folder: Path = Path("runs/study"),
+        recorded: Path | None = None,
+        known: tuple[Path, ...] = (),
+        settings: Profile | None = None,
+    ) -> None:
+        if seeds < 1:
+            raise ValueError(f"A study has one seed or more, not {seeds}.")
+        self.profile, self.seeds, self.folder, self.recorded = name, seeds, folder, recorded
+        self.kept = recorded or folder
+        self.known = (self.kept, folder, *known)
+        self.settings = settings or profile(name)
+
+    def __iter__(self) -> Iterator[Run]:
+        """All runs; the cells of the last two stages are known once those before are finished."""
+        return (run for stage in self.stages() for run in stage)
+
+    def find(self, name: str) -> Run:
+        """The run of a name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        runs = {run.name: run for run in self}
+        if name not in runs:
+            (nearest,) = get_close_matches(name, runs, n=1, cutoff=0)
+            raise ValueError(
+                f"There is no run {name[:80]!r} in this study: --list has them, such as {nearest}."
+            )
+        return runs[name]
+
+    def _run(self, name: str, kind: str, cell: str = "", **changed: Any) -> Run:
+        base = getattr(self.settings, kind)
+        config = type(base)(**(base.model_dump() | changed))
+        return Run(f"{kind}-{config.dataset}-{name}", kind, config, changed, cell)
+
+    @cached_property
+    def searches(self) -> dict[str, list[Run]]:
+        """Method -> its searches, by seed."""
+        return {
+            method: [
+                self._run(f"{method}-{seed}", "search", method=method, seed=seed)
+                for seed in range(self.seeds)
+            ]
+            for method in SEARCHED
+        }
+
+    @cached_property
+    def compared(self) -> dict[str, list[Run]]:
+        """Group of cells -> the trainings that compare them, all with seed 0."""
+        found = {
+            group: [
+                self._run(f"{group}-{seed}", "compare", search.name)
+                for seed, search in enumerate(searches)
+            ]
+            for group, searches in self.searches.items()
+        }
+        drawn = [f"random-{number}" for number in range(len(SEARCHED) * self.seeds)]
+        return found | {"random": [self._run(cell, "compare", cell) for cell in drawn]}
+
+    @cached_property
+    def again(self) -> dict[str, list[Run]]:
+        """Group of cells -> further trainings of its first cell, with other seeds."""
+        return {
+            group: [
+                self._run(f"{group}-0-again-{seed}", "compare", first.cell, seed=seed)
+                for seed in AGAIN
+            ]
+            for group, (first, *_) in self.compared.items()
+            if group in FINALISTS
+        }
+
+    def stages(self) -> Iterator[list[Run]]:
+        """The lists of runs, one after the other; a later one needs records of those before."""
+        for seed in range(self.seeds):
+            each = len(SEARCHED)
+            drawn = self.compared["random"][each * seed : each * (seed + 1)]
+            # The longest search first, so that no core waits for it at the end.
+            yield [*(self.searches[method][seed] for method in reversed(SEARCHED)), *drawn]
+            found = [self.compared[method][seed] for method in SEARCHED]
+            # A second training with each of the first seeds; what is left over with the last.
+            to = None if seed == self.seeds - 1 else seed + 1
+            yield found + [run for runs in self.again.values() for run in runs[seed:to]]
+        yield self.finals()
+        yield [self._run("long", kind, self.best()) for kind in ("final", "transfer")]
+
+    def finals(self) -> list[Run]:
+        """The final networks of the best cell of each group, a third of the profile's epochs."""
+        short = {kind: getattr(self.settings, kind).epochs // 3 or 1 for kind in KINDS}
+        return [
+            self._run(group, kind, self.best(group), epochs=short[kind])
+            for group in FINALISTS
+            for kind in KINDS
+        ]
+
+    def best(self, *groups: str) -> str:
+        """The cell with the highest accuracy on held-out images, of these groups or of all.
+
+        All were trained with one seed for this, and looked at once. "" if a record is missing.
+        """
+        runs = [run for group in groups or self.compared for run in self.compared[group]]
+        found = [self.record(run) for run in runs]
+        if None in found:
+            return ""
+        accuracies = [record.meta["result"]["valid_accuracy"] for record in found]
+        return runs[accuracies.index(max(accuracies))].cell
+
+    def record(self, run: Run, *folders: Path) -> records.Record | None:
+        """The record of a run in one of these folders, or in any known; None if none has it."""
+        for folder in folders or self.known:
+            if (folder / run.name / "meta.json").is_file():
+                return records.load(folder / run.name)
+        return None
+
+    def finished(self, run: Run) -> bool:
+        """Whether there is nothing left to do of a run."""
+        return self.record(run, self.kept) is not None
+
+    def genotype(self, run: Run) -> Genotype:
+        """The cell that a run trains.
+
+        Raises:
+            ValueError: the record that it comes from is missing.
+        """
+        group, _, number = run.cell.partition("-")
+        if group == "random":
+            return draw(self.settings.search.space(), int(number))
+        searches = [search for found in self.searches.values() for search in found]
+        for search in searches:
+            record = self.record(search) if search.name == run.cell else None
+            if record is not None:
+                return record.genotype
+        raise ValueError(
+            f"{run.name} trains a cell that is not found yet: make the runs before it first."
+        )
+
+    def make(
+        self,
+        run: Run,
+        data: str | Path = "data",
+        device: str | None = None,
+        progress: bool = False,
+    ) -> records.Record:
+        """Makes a run, or what is left of it; arguments and errors as of `run_search`."""
+        options = {
+            "profile": self.profile,
+            "overridden": run.changed,
+            "data": data,
+            "device": device,
+            "resume": True,
+            "progress": progress,
+            "command": f"python -m dartslib study --profile {self.profile} --seeds {self.seeds} "
+            f"--only {run.name}",
+        }
+        folder = self.folder / run.name
+        record = self.record(run, self.folder)
+        if record is None and isinstance(run.config, SearchConfig):
+            record = run_search(run.config, folder, **options)
+        elif record is None:
+            cell = self.genotype(run)
+            record = run_training(run.config, cell, folder, genotype_name=run.cell, **options)
+        if self.recorded is not None:
+            records.save(record, self.recorded / run.name)
+        return record
+
+    def seconds_left(self) -> dict[str, float | None]:
+        """Name of each run -> seconds that it still needs, 0 if finished; None if not known.
+
+        From what runs with the same settings took an epoch: here, or else in the recorded study,
+        on its machine.
+        """
+        runs = list(self)
+        prices: dict[str, list[float]] = {}
+        done: dict[str, float] = {}  # epochs
+        for run in runs:
+            record, begun = self.record(run, self.kept), progress(self.folder / run.name)
+            if record is not None:
+                done[run.name], seconds = run.config.epochs, record.meta["seconds"]
+            elif begun is not None and begun[0]:
+                done[run.name], seconds = run.config.epochs * begun[0] / begun[1], begun[2]
+            else:
+                continue
+            prices.setdefault(run.price_class, []).append(seconds / done[run.name])
+        for run in runs:
+            record = self.record(run, RECORDED)
+            if record is not None and run.price_class not in prices:
+                prices[run.price_class] = [record.meta["seconds"] / record.meta["config"]["epochs"]]
+        left = {}
+        for run in runs:
+            epochs, known = run.config.epochs - done.get(run.name, 0), prices.get(run.price_class)
+            left[run.name] = 0.0 if not epochs else epochs * mean(known) if known else None
+        return left
+
+    def report(self, workers: int) -> list[str]:
+        """What is finished and what is left, a line each, and the sum."""
+        lines, total, unknown, count = [], 0.0, 0, 0
+        for name, seconds in self.seconds_left().items():
+            count += seconds != 0
+            unknown += seconds is None
+            total += seconds or 0.0
+            words = "finished" if seconds == 0 else "not known yet"
+            lines.append(f"{name:45}{f'{seconds / 60:.1f} min' if seconds else words:>15}")
+        time = f"about {total / workers / 3600:.1f} hours, {workers} at once"
+        if unknown:
+            time += f", and {unknown} whose time is not known yet"
+        return [*lines, f"{count} of {len(lines)} runs left: {time}" if count else "all finished"]
+
+
+def execute(
+    study: Study,
+    *,
+    data: str | Path = "data",
+    device: str | None = None,
+    workers: int = 2,
+    cluster: str | None = None,
+) -> Iterator[Run]:
+    """Makes what is left of a study, and yields each run as it ends.
+
+    A run that was stopped goes on from its checkpoint. What fails does not keep the others of its
+    stage from being made.
+
+    Args:
+        study: what to do.
+        data, device: as in `run_search`.
+        workers: runs at once, on this machine; they share its cores.
+        cluster: address of a Dask scheduler, whose workers make the runs instead; they must see the
+            same folders and have dartslib. If one is lost, another one goes on with its run.
+
+    Raises:
+        ValueError: some runs could not be made, and why.
+        ChildProcessError: a worker of this machine was killed.
+    """
+    with _engine(workers, cluster):
+        for stage in study.stages():
+            left = [run for run in stage if not study.finished(run)]
+            parallel = Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
+            failed = []
+            try:
+                for run, trouble in parallel(delayed(_make)(study, r, data, device) for r in left):
+                    if trouble:
+                        failed.append(trouble)
+                    else:
+                        yield run
+            except TerminatedWorkerError:
+                raise ChildProcessError(
+                    "A worker process was killed, perhaps for want of memory: give the same "
+                    "command again, or fewer --workers; finished steps are kept."
+                ) from None
+            if failed:
+                raise ValueError(
+                    f"{len(failed)} of {len(left)} runs could not be made. The first: {failed[0]}"
+                )
+
+
+def _make(study: Study, run: Run, data: str | Path, device: str | None) -> tuple[Run, str]:
+    """A run in a worker; what went wrong, if anything, as a sentence."""
+    try:
+        study.make(run, data, device)
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        return run, f"{run.name}: {error}"
+    return run, ""
+
+
+@contextmanager
+def _engine(workers: int, cluster: str | None) -> Iterator[None]:
+    """Where joblib sends a list of runs."""
+    if cluster is None:
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
+            yield
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ModuleNotFoundError(
+            "A cluster needs Dask: run `pip install distributed`, or leave --cluster out."
+        ) from None
+    with Client(cluster) as client, parallel_config("dask", client=client):
+        yield

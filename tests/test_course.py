@@ -1,0 +1,81 @@
+"""The exercises: every solution is right, wrong answers are told why, notebooks have both."""
+
+import nbformat
+import pytest
+from plain import is_one_sentence
+
+from dartslib import course
+from dartslib.course import checks, texts
+from tools import write_exercises
+
+EXERCISES = {exercise.name: exercise for exercise in texts.load()}
+NOT_YET = "not yet: write your answer where the dots are\n"
+WRONG = [(name, k) for name, e in EXERCISES.items() for k in range(len(e.wrong))]
+
+
+def _setup(notebook):
+    """The names of a notebook's first code cell."""
+    node = nbformat.read(write_exercises.NOTEBOOKS / f"{notebook}.ipynb", 4)
+    first = next(cell for cell in node.cells if cell.cell_type == "code")
+    return first.source
+
+
+def _run(exercise, code):
+    names = {"course": course}
+    exec(_setup(exercise.notebook), names)  # our own notebook
+    exec(code, names)
+
+
+def test_every_exercise_has_a_check():
+    assert list(EXERCISES) == list(checks.CHECKS)
+    assert 10 <= len(EXERCISES) <= 14
+    assert {exercise.stars for exercise in EXERCISES.values()} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_as_shipped(name, capsys):
+    _run(EXERCISES[name], EXERCISES[name].code)
+    assert capsys.readouterr().out == NOT_YET
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_is_right(name, capsys):
+    _run(EXERCISES[name], EXERCISES[name].solution)
+    assert capsys.readouterr().out == "right\n"
+
+
+@pytest.mark.parametrize(("name", "k"), WRONG, ids=[f"{name}-{k}" for name, k in WRONG])
+def test_a_wrong_answer_is_told_why(name, k, capsys):
+    wrong = EXERCISES[name].wrong[k]
+    _run(EXERCISES[name], wrong.code)
+    said = capsys.readouterr().out
+    assert said.startswith("not quite, because ") and wrong.says in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_wrong_answer_is_named(name):
+    assert EXERCISES[name].wrong, "an exercise knows at least one answer that readers give"
+
+
+def test_code_that_stops_is_an_answer(capsys):
+    course.check("two_steps", lambda w, alpha, xi: 1 / 0)
+    course.check("predict", "up", 3)
+    course.check("derive_by_hand", 7)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("not quite, because ") for line in lines) and len(lines) == 3
+    assert "ZeroDivisionError" in lines[0] and '"grows" or "shrinks"' in lines[1]
+
+
+def test_an_unknown_exercise():
+    with pytest.raises(ValueError, match="predict") as error:
+        course.check("nothing", 1)
+    assert is_one_sentence(error.value)
+
+
+def test_notebooks_have_the_exercises_of_today():
+    for path in write_exercises.NOTEBOOKS.glob("*.ipynb"):
+        node = nbformat.read(path, 4)
+        before = [(cell.id, cell.cell_type, cell.source) for cell in node.cells]
+        after = write_exercises.with_exercises(node, path.stem).cells
+        assert [(cell.id, cell.cell_type, cell.source) for cell in after] == before

@@ -1,0 +1,554 @@
+"""The study: what it runs, in which order, from which cells; stopping it, and going on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from functools import partial
+from math import isnan, nan
+from pathlib import Path
+from statistics import mean, stdev, variance
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from plain import is_one_sentence
+from torch import nn
+
+import dartslib
+from dartslib import show
+from dartslib.data import DataSet, parts
+from dartslib.genotypes import draw
+from dartslib.runs import driving, gap, records, running, study
+from dartslib.runs.profiles import Profile
+from dartslib.runs.results import Noise, Results, Summary
+from dartslib.runs.study import Study, execute
+from dartslib.searching import SearchConfig
+from dartslib.space import SearchSpace
+from dartslib.training import TrainConfig
+
+SIZES = {"layers": 2, "reductions": (1,), "channels": 2, "head": "linear", "held_out": 0.2}
+OPERATIONS = ("sep_conv_3x3", "max_pool_3x3", "skip_connect", "none")
+SEARCH = SearchConfig(
+    dataset="tiny", half=24, nodes=2, operations=OPERATIONS, epochs=2, batch_size=8, **SIZES
+)
+FINAL = TrainConfig(dataset="tiny", epochs=3, batch_size=10, **SIZES)
+TINY = Profile(
+    search=SEARCH,
+    compare=TrainConfig(dataset="tiny", part="compare", epochs=1, batch_size=10, **SIZES),
+    final=FINAL,
+    transfer=FINAL.model_copy(update={"dataset": "other"}),
+)
+METHODS = ("one_level", "first_order", "finite_difference")
+
+
+def _arrays(side=8, count=80):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    labels = np.arange(count) % 2
+    images[labels == 1, ::2] //= 2  # something to learn
+    return {
+        "x_train": images,
+        "y_train": labels,
+        "x_test": images[:20],
+        "y_test": labels[:20],
+        "class_names": ["0", "1"],
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("tiny", "other"):
+        np.savez(folder / f"{name}.npz", **_arrays())
+    return folder
+
+
+def _study(folder, seeds=1, **options):
+    return Study("tiny", seeds, folder, settings=TINY, **options)
+
+
+def _made(folder, data, seeds=1, **options):
+    """A whole study, in this process."""
+    plan = _study(folder, seeds, **options)
+    return plan, [run.name for run in execute(plan, data=data, workers=1)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data):
+    """A finished study of two seeds, and the names of its runs as they ended."""
+    folder = tmp_path_factory.mktemp("whole")
+    return _made(folder / "runs", data, seeds=2, recorded=folder / "kept")
+
+
+# What is run
+
+
+def test_what_a_study_runs():
+    plan = Study("lesson", 3, Path("nowhere"))
+    kinds = Counter(run.kind for run in plan)
+    # 9 searches; 9 cells and 9 random ones, three of them twice more; 3 cells on two sets; the best
+    assert kinds == {"search": 9, "compare": 24, "final": 4, "transfer": 4}
+    assert len({run.name for run in plan}) == 41
+    searches = [run.config for run in plan if run.kind == "search"]
+    assert Counter(c.method for c in searches) == dict.fromkeys(METHODS, 3)
+    assert {c.epochs for c in searches} == {8} and {c.seed for c in searches} == {0, 1, 2}
+    compared = [run for run in plan if run.kind == "compare"]
+    alike = [run.config for run in compared if "again" not in run.name]
+    assert len(set(map(str, alike))) == 1 and alike[0].seed == 0
+    again = {run.name: (run.cell, run.config.seed) for run in compared if "again" in run.name}
+    assert Counter(cell for cell, _ in again.values()) == {
+        "search-cifar10-first_order-0": 2,
+        "search-cifar10-finite_difference-0": 2,
+        "random-0": 2,
+    }
+    assert {seed for _, seed in again.values()} == {1, 2}
+    finals = [run for run in plan if run.kind in ("final", "transfer")]
+    assert [run.config.epochs for run in finals] == [4] * 6 + [12] * 2
+    assert {run.config.dataset for run in finals} == {"cifar10", "cifar100"}
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_seed_by_seed(seeds):
+    """After the runs of a seed every group has that many cells, and nothing is run twice."""
+    stages = list(Study("smoke", seeds, Path("nowhere")).stages())
+    assert len(stages) == 2 * seeds + 2
+    names = [run.name for stage in stages for run in stage]
+    assert len(names) == len(set(names))
+    assert sum("again" in name for name in names) == 6
+    for seed in range(seeds):
+        done = [run for stage in stages[: 2 * seed + 2] for run in stage]
+        groups = Counter(
+            r.name.split("-")[2] for r in done if r.kind == "compare" and "again" not in r.name
+        )
+        assert groups == dict.fromkeys(METHODS, seed + 1) | {"random": 3 * (seed + 1)}
+        assert any("again" in run.name for run in done)
+
+
+def test_settings_that_differ_are_named():
+    plan = Study("lesson", 2, Path("nowhere"))
+    run = plan.find("search-cifar10-finite_difference-1")
+    assert run.changed == {"method": "finite_difference", "seed": 1}
+    assert plan.find("final-cifar10-random").changed == {"epochs": 4}
+    with pytest.raises(ValueError, match="search-cifar10-one_level-0") as error:
+        plan.find("search-cifar10-onelevel-0")
+    assert is_one_sentence(error.value)
+
+
+def test_a_drawn_cell_is_drawn_uniformly():
+    space, sources, operations = SearchSpace(3), Counter(), Counter()
+    for seed in range(600):
+        cell = draw(space, seed)
+        assert cell == draw(space, seed)
+        for kind in ("normal", "reduction"):
+            nodes = cell.cell(kind)
+            assert [len({source for _, source in node}) for node in nodes] == [2, 2, 2]
+            sources[tuple(sorted(source for _, source in nodes[2]))] += 1
+            operations.update(operation for node in nodes for operation, _ in node)
+    # 1,200 pairs of 4 states: 200 each, a standard deviation of 13
+    assert len(sources) == 6 and all(abs(n - 200) < 65 for n in sources.values())
+    # 7,200 operations out of 7: 1,029 each, a standard deviation of 30
+    assert set(operations) == set(space.operations) - {"none"}
+    assert all(abs(n - 7200 / 7) < 150 for n in operations.values())
+
+
+# The gap
+
+
+@pytest.fixture
+def searched():
+    dataset = DataSet.from_arrays("tiny", **_arrays())
+    part = parts(dataset, 24, 0.2)
+    halves = (dataset.batches(p, 8) for p in (part.search_train, part.search_valid))
+    loop = dartslib.search(SEARCH, *halves, num_classes=2, image_size=8)
+    for _ in loop:
+        pass
+    with torch.no_grad():  # choices that are clear
+        for table in loop.architecture.alpha:
+            table.copy_(torch.randn(table.shape, generator=torch.Generator().manual_seed(3)))
+    return loop, dataset, part
+
+
+def _right(loop, batches, weights):
+    """The fraction of images that the network gets right, one image at a time."""
+    loop.supernet.eval()
+    right = []
+    with torch.no_grad():
+        for step in range(len(batches)):
+            images, labels = batches.at(step)
+            for image, label in zip(images, labels, strict=True):
+                right.append(int(loop.supernet(image[None], weights).argmax()) == int(label))
+    loop.supernet.train()
+    return mean(right)
+
+
+def test_one_hot_weights_are_those_of_the_derived_cell(searched):
+    loop, _, _ = searched
+    space, tables = loop.architecture.space, gap.one_hot(loop)
+    genotype = loop.architecture.derive()
+    for kind in ("normal", "reduction"):
+        found = [[] for _ in range(space.nodes)]
+        for edge, operation in tables[kind].nonzero().tolist():
+            source, target = space.edges[edge]
+            found[target - 2].append((space.operations[operation], source))
+        assert [sorted(node) for node in found] == [sorted(n) for n in genotype.cell(kind)]
+        assert set(tables[kind].flatten().tolist()) == {0.0, 1.0}
+
+
+def test_the_gap_by_hand(searched):
+    loop, dataset, part = searched
+    unseen = dataset.evaluation_batches(part.compare_valid, 7)
+    before = {name: t.clone() for name, t in loop.supernet.state_dict().items()}
+    found = gap.measure(loop, unseen)
+    after = loop.supernet.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert loop.supernet.training
+    mixed, chosen = loop.architecture.weights(), gap.one_hot(loop)
+    assert found["supernet"] == _right(loop, unseen, mixed)
+    assert found["one_hot"] == _right(loop, unseen, chosen)
+    # Statistics anew: torch's own cumulative mean, of a copy.
+    for norm in loop.supernet.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.__dict__.pop("forward", None)
+    for cell in loop.supernet.cells:
+        del cell.forward  # the plain form
+    with torch.no_grad():
+        for step in range(len(loop.train)):
+            loop.supernet(loop.train.at(step)[0], chosen)
+    assert found["one_hot_new_statistics"] == _right(loop, unseen, chosen)
+
+
+# A whole study
+
+
+def test_a_whole_study(whole, tmp_path):
+    plan, made = whole
+    assert sorted(made) == sorted(run.name for run in plan)
+    assert records.names(plan.recorded) == sorted(made)
+    for run in plan:
+        record = records.load(run.name, plan.recorded)
+        assert record.meta["profile"] == "tiny" and record.meta["overridden"] == run.changed
+        assert record.meta["command"].endswith(f"--only {run.name}")
+        assert record.meta["cpu_seconds"] > 0
+        if run.kind == "search":
+            assert set(record.meta["gap"]) == {"supernet", "one_hot", "one_hot_new_statistics"}
+        else:
+            assert record.meta["method"] == run.cell and record.genotype == plan.genotype(run)
+    # Nothing is left, and nothing is made a second time.
+    assert plan.report(2)[-1] == "all finished"
+    assert list(execute(plan, data=tmp_path / "none", workers=1)) == []
+    # On a machine that has the records alone, too.
+    elsewhere = _study(tmp_path / "empty", seeds=2, recorded=plan.recorded)
+    assert all(elsewhere.finished(run) for run in plan)
+    # Finished runs that were not kept are kept later, without being made again.
+    later = _study(plan.folder, seeds=2, recorded=tmp_path / "later")
+    assert len(list(execute(later, data=tmp_path / "none", workers=1))) == len(made)
+
+
+def test_the_best_cells_get_the_final_network(whole):
+    plan, _ = whole
+    compared = [run for run in plan if run.kind == "compare" and "again" not in run.name]
+    accuracy = {run.cell: plan.record(run).meta["result"]["valid_accuracy"] for run in compared}
+    finals = {run.name: run.cell for run in plan if run.kind in ("final", "transfer")}
+    for group in ("first_order", "finite_difference", "random"):
+        best = max(value for cell, value in accuracy.items() if group in cell)
+        assert accuracy[finals[f"final-tiny-{group}"]] == best
+        assert finals[f"transfer-other-{group}"] == finals[f"final-tiny-{group}"]
+    assert accuracy[finals["final-tiny-long"]] == max(accuracy.values())
+
+
+def test_a_run_is_made_again_from_recorded_cells(whole, tmp_path, data):
+    plan, _ = whole
+    alone = _study(tmp_path / "again", seeds=2, known=(plan.recorded,))
+    for name in ("compare-tiny-first_order-0", "final-tiny-long"):
+        record = alone.make(alone.find(name), data)
+        assert record.meta["result"] == plan.record(plan.find(name)).meta["result"]
+    assert not alone.finished(alone.find("search-tiny-first_order-0"))
+
+
+def test_a_cell_that_is_not_found_yet(tmp_path, data):
+    plan = _study(tmp_path / "runs")
+    for name in ("compare-tiny-first_order-0", "final-tiny-random"):
+        with pytest.raises(ValueError, match="not found yet") as error:
+            plan.make(plan.find(name), data)
+        assert is_one_sentence(error.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_fails_is_said_and_keeps_nothing_else_from_being_made(tmp_path, data, monkeypatch):
+    whole = running.run_search
+
+    def fail_at_first_order(config, folder, **options):
+        if config.method == "first_order":
+            raise FloatingPointError("The loss of step 3 is not finite.")
+        return whole(config, folder, **options)
+
+    monkeypatch.setattr(study, "run_search", fail_at_first_order)
+    plan, made = _study(tmp_path / "runs"), []
+    with pytest.raises(ValueError, match="1 of 6 .* search-tiny-first_order-0: The loss") as error:
+        for run in execute(plan, data=data, workers=1):
+            made.append(run.name)
+    assert len(made) == 5 and is_one_sentence(error.value)
+    monkeypatch.undo()
+    assert len(list(execute(plan, data=data, workers=1))) == len(list(plan)) - 5
+
+
+def test_the_time_that_is_left(tmp_path, data):
+    plan = _study(tmp_path / "runs")
+    left = plan.seconds_left()
+    assert set(left.values()) == {None}
+    first = plan.find("search-tiny-one_level-0")
+    seconds = plan.make(first, data).meta["seconds"]
+    plan = _study(tmp_path / "runs", seeds=2)
+    left = plan.seconds_left()
+    assert left[first.name] == 0 and left["search-tiny-one_level-1"] == pytest.approx(seconds)
+    assert left["search-tiny-first_order-0"] is None
+    *_, last = plan.report(2)
+    assert "of 32 runs left" in last and "not known yet" in last
+
+
+# The tables
+
+
+def _metas(folder, *words):
+    """meta.json of the runs whose names begin so, read plainly."""
+    found = [
+        json.loads(p.read_text()) for p in sorted(folder.glob("-".join(words) + "*/meta.json"))
+    ]
+    assert found
+    return found
+
+
+def test_the_tables_of_a_study(whole):
+    folder = whole[0].recorded
+    results = Results(folder)
+    table = results.comparison()
+    assert list(table) == [*METHODS, "random"]
+    for group, row in table.items():
+        metas = [m for m in _metas(folder, "compare", "tiny", group) if m["seed"] == 0]
+        right = [m["result"]["valid_accuracy"] for m in metas]
+        assert row.n == len(right) == (6 if group == "random" else 2)
+        assert sorted(row.accuracies) == sorted(right)
+        assert row.mean == pytest.approx(mean(right)) and row.spread == pytest.approx(stdev(right))
+        assert row.weights == pytest.approx(mean(m["weights"] for m in metas))
+        assert row.multiply_adds == pytest.approx(mean(m["multiply_adds"] for m in metas))
+        assert row.cpu_hours == pytest.approx(mean(m["cpu_seconds"] for m in metas) / 3600)
+    finals = results.finals()
+    assert list(finals) == ["first_order", "finite_difference", "random", "long"]
+    for kinds in finals.values():
+        assert {kind: r.meta["dataset"] for kind, r in kinds.items()} == {
+            "final": "tiny",
+            "transfer": "other",
+        }
+
+
+def test_the_noise_is_pooled_over_the_cells(whole):
+    folder = whole[0].recorded
+    noise, variances = Results(folder).noise, []
+    for group in ("first_order", "finite_difference", "random"):
+        one = [m["result"]["valid_accuracy"] for m in _metas(folder, "compare", "tiny", group, "0")]
+        assert len(one) == 3
+        variances.append(variance(one))
+    assert noise.freedom == 6  # three cells, trained three times
+    assert noise.deviation == pytest.approx(mean(variances) ** 0.5)
+
+
+def test_gaps_and_agreement(whole):
+    folder = whole[0].recorded
+    results = Results(folder)
+    gaps = results.gaps()
+    assert list(gaps) == list(METHODS)
+    for method, stages in gaps.items():
+        searched = _metas(folder, "search", "tiny", method)
+        assert stages["one_hot"] == [m["gap"]["one_hot"] for m in searched]
+        trained = [m for m in _metas(folder, "compare", "tiny", method) if m["seed"] == 0]
+        assert stages["scratch"] == [m["result"]["valid_accuracy"] for m in trained]
+    a, b = (records.load(f"search-tiny-first_order-{seed}", folder).genotype for seed in (0, 1))
+    edges = [
+        {
+            (kind, k, edge)
+            for kind in ("normal", "reduction")
+            for k, node in enumerate(c.cell(kind))
+            for edge in node
+        }
+        for c in (a, b)
+    ]
+    assert results.agreement()["first_order"] == len(edges[0] & edges[1]) / 8  # 2 nodes, 2 cells
+
+
+def test_a_study_that_has_just_begun(whole, tmp_path):
+    assert Results(tmp_path).comparison() == {} and isnan(Results(tmp_path).noise.deviation)
+    kept = tmp_path / "kept"
+    shutil.copytree(whole[0].recorded / "compare-tiny-random-0", kept / "compare-tiny-random-0")
+    row = Results(kept).comparison()["random"]
+    assert row.n == 1 and isnan(row.spread)
+    assert Results(kept).gaps() == Results(kept).agreement() == Results(kept).finals() == {}
+
+
+# The figures
+
+ROWS = {
+    "first_order": Summary((0.71, 0.73, 0.72), 6e4, 2e7, 0.2),
+    "random": Summary((0.70, 0.69, 0.74, 0.71), 5e4, 1.5e7, 0.2),
+}
+GAPS = {
+    "first_order": {
+        "supernet": [0.5, 0.52],
+        "one_hot": [0.1, 0.12],
+        "one_hot_new_statistics": [0.3, 0.25],
+        "scratch": [0.7, 0.71],
+    }
+}
+FINALS = [("first order, CIFAR-10", "first_order", 0.86, 10_000), ("longer", "long", 0.9, 10_000)]
+FIGURES = {
+    "cells": lambda: show.cells_compared(ROWS, Noise(0.008, 6), "Cells"),
+    "cells, no noise": lambda: show.cells_compared(ROWS, Noise(nan, 0)),
+    "size": lambda: show.accuracy_by_size({"random": [(2e7, 0.7), (3e7, 0.72)]}),
+    "gap": lambda: show.gap_stages(GAPS, 0.1),
+    "finals": lambda: show.finals_compared(FINALS, "Final networks"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_labeled_and_readable(name):
+    before = dict(matplotlib.rcParams)
+    figure = FIGURES[name]()
+    assert dict(matplotlib.rcParams) == before
+    (axes,) = figure.axes
+    assert axes.get_xlabel() or axes.get_ylabel()
+    assert show.picture(figure, "what it shows").width == 864
+    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().strip()]
+    assert min(text.get_fontsize() for text in texts) >= 11.9
+
+
+def test_every_cell_is_a_point_and_the_band_is_the_noise():
+    axes = show.cells_compared(ROWS, Noise(0.008, 6)).axes[0]
+    points = [line.get_xdata() for line in axes.lines if line.get_linestyle() == "None"]
+    assert [tuple(x) for x in points] == [row.accuracies for row in ROWS.values()]
+    for row, band in zip(ROWS.values(), axes.collections, strict=True):
+        x = band.get_paths()[0].vertices[:, 0]
+        assert (x.min(), x.max()) == pytest.approx((row.mean - 0.016, row.mean + 0.016))
+
+
+def test_every_search_is_a_line_over_the_stages():
+    lines = [
+        x.get_ydata() for x in show.gap_stages(GAPS, 0.1).axes[0].lines if len(x.get_ydata()) == 4
+    ]
+    assert [list(y) for y in lines] == [[0.5, 0.1, 0.3, 0.7], [0.52, 0.12, 0.25, 0.71]]
+
+
+def test_bars_of_final_networks_are_two_standard_errors():
+    axes = show.finals_compared(FINALS).axes[0]
+    ends = [c.get_segments()[0][:, 0] for c in axes.collections]
+    for (_, _, accuracy, images), (low, high) in zip(FINALS, ends, strict=True):
+        reach = 2 * (accuracy * (1 - accuracy) / images) ** 0.5
+        assert (low, high) == pytest.approx((accuracy - reach, accuracy + reach))
+
+
+def test_figures_of_a_study_without_runs():
+    for figure in (
+        lambda: show.cells_compared({}, Noise(nan, 0)),
+        lambda: show.accuracy_by_size({}),
+        lambda: show.gap_stages({}, 0.1),
+        lambda: show.finals_compared([]),
+    ):
+        with pytest.raises(ValueError, match="at least one") as error:
+            figure()
+        assert is_one_sentence(error.value)
+
+
+# Several processes
+
+
+def _checkpoint_each_step():
+    running.drive = partial(driving.drive, every_seconds=0)
+
+
+def _kill_one(folder, least=0, deadline=120):
+    """Kills the first process that works on a run and has made that many steps; its number."""
+    end = time.monotonic() + deadline
+    while time.monotonic() < end:
+        for lock in folder.glob("*/.lock"):
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    files = [os.readlink(link) for link in (process / "fd").iterdir()]
+                except OSError:
+                    continue
+                done = (lock.parent / "meta.json").exists()
+                begun = driving.progress(lock.parent)
+                if str(lock) in files and not done and begun and begun[0] >= least:
+                    os.kill(int(process.name), signal.SIGKILL)
+                    return int(process.name)
+        time.sleep(0.01)
+    raise AssertionError("no run was being made")
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_study
+from dartslib.runs import study
+for run in study.execute(
+    test_study._study(Path({folder!r})), data={data!r}, workers=2, cluster={cluster!r}
+):
+    print(run.name, flush=True)
+"""
+
+
+def _start(tmp_path, data, cluster=None):
+    folder = str(tmp_path / "runs")
+    tests = str(Path(__file__).parent)
+    code = COMMAND.format(tests=tests, folder=folder, data=str(data), cluster=cluster)
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_worker_of_this_machine_is_killed(tmp_path, data):
+    process = _start(tmp_path, data)
+    _kill_one(tmp_path / "runs")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode != 0 and "A worker process was killed" in err
+    process = _start(tmp_path, data)
+    rest, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    made = out.split() + rest.split()
+    assert sorted(made) == sorted(run.name for run in _study(tmp_path / "runs"))
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_worker_of_a_cluster_is_killed(tmp_path, data):
+    """Two worker processes of Dask; the run of the killed one is taken up by another."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(_checkpoint_each_step)
+        process = _start(tmp_path, data, cluster.scheduler_address)
+        _kill_one(tmp_path / "runs", least=2)
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    plan = _study(tmp_path / "runs")
+    assert sorted(out.split()) == sorted(run.name for run in plan)  # all of them, each once
+    resumed = [run for run in plan if len(plan.record(run).meta["from_steps"]) > 1]
+    assert len(resumed) == 1 and plan.record(resumed[0]).meta["from_steps"][1] >= 2
+    whole, _ = _made(tmp_path / "whole", data)
+    for run in whole:
+        assert whole.record(run).meta["result"] == plan.record(run).meta["result"]

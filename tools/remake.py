@@ -1,0 +1,70 @@
+"""Make the beginning of a recorded run again, and compare it with the record.
+
+    python tools/remake.py study/search-cifar10-first_order-0
+    python tools/remake.py study/compare-cifar10-random-3 --epochs 2 --data data
+
+Runs with as many threads as the record names. On the same processor with the same versions every
+number of the history comes out equal; elsewhere sums are taken in another order, and the numbers
+part slowly. Nothing is written.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import torch
+
+from dartslib.runs import records
+from dartslib.runs.machine import machine, versions
+from dartslib.runs.running import begin_search, begin_training
+from dartslib.searching import Search, SearchConfig, stack
+from dartslib.training import TrainConfig, Training
+
+SKIPPED = {"seconds"}
+
+
+def begin(record: records.Record, data: str) -> Search | Training:
+    """The loop of a record at its first step."""
+    if record.meta["kind"] == "search":
+        return begin_search(SearchConfig(**record.meta["config"]), data)[0]
+    return begin_training(TrainConfig(**record.meta["config"]), record.genotype, data)[0]
+
+
+def compare(record: records.Record, loop: Search | Training, epochs: int) -> dict[str, float]:
+    """Runs the loop for some epochs; the largest difference from the record, by name."""
+    last = loop.steps * epochs // loop.config.epochs
+    for _ in loop.each_step():
+        if loop.step >= last:
+            break
+    found = {}
+    for name, values in loop.history.items():
+        if name not in SKIPPED and name in record.history:
+            ours = stack(values)
+            theirs = record.history[name][: len(ours)]
+            same = np.isclose(ours.astype(theirs.dtype), theirs, rtol=0, atol=0, equal_nan=True)
+            difference = np.abs(ours - theirs)[~same]
+            found[name] = float(difference.max()) if difference.size else 0.0
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", help="of the record, in data/recorded")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--data", default="data", help="folder of the data sets")
+    options = parser.parse_args()
+    record = records.load(options.name)
+    there, here = record.meta["machines"][0], machine()
+    torch.set_num_threads(int(there["threads"]))
+    differences = compare(record, begin(record, options.data), options.epochs)
+    for name, difference in differences.items():
+        print(f"{name:28}{difference:12.3g}" if difference else f"{name:28}{'equal':>12}")
+    alike = there["processor"] == here["processor"] and record.meta["versions"][0] == versions()
+    print(f"processor and versions {'as in' if alike else 'other than in'} the record")
+    sys.exit(any(differences.values()) and alike)
+
+
+if __name__ == "__main__":
+    main()
