@@ -1,5 +1,6 @@
 """The study: what it runs, in which order, from which cells; stopping it, and going on."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -69,8 +70,12 @@ def data(tmp_path_factory):
     return folder
 
 
-def _study(folder, seeds=1, **options):
-    return Study("tiny", seeds, folder, settings=TINY, **options)
+# With searches that take some seconds, so that one can be killed.
+SLOW = dataclasses.replace(TINY, search=SEARCH.model_copy(update={"epochs": 60}))
+
+
+def _study(folder, seeds=1, settings=TINY, **options):
+    return Study("tiny", seeds, folder, settings=settings, **options)
 
 
 def _made(folder, data, seeds=1, **options):
@@ -476,14 +481,15 @@ def _kill_one(folder, least=0, deadline=120):
     end = time.monotonic() + deadline
     while time.monotonic() < end:
         for lock in folder.glob("*/.lock"):
+            begun = driving.progress(lock.parent)
+            if (lock.parent / "meta.json").exists() or not begun or begun[0] < least:
+                continue
             for process in Path("/proc").glob("[0-9]*"):
                 try:
                     files = [os.readlink(link) for link in (process / "fd").iterdir()]
                 except OSError:
                     continue
-                done = (lock.parent / "meta.json").exists()
-                begun = driving.progress(lock.parent)
-                if str(lock) in files and not done and begun and begun[0] >= least:
+                if str(lock) in files:
                     os.kill(int(process.name), signal.SIGKILL)
                     return int(process.name)
         time.sleep(0.01)
@@ -496,9 +502,8 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_study
 from dartslib.runs import study
-for run in study.execute(
-    test_study._study(Path({folder!r})), data={data!r}, workers=2, cluster={cluster!r}
-):
+plan = test_study._study(Path({folder!r}), settings=test_study.SLOW)
+for run in study.execute(plan, data={data!r}, workers=2, cluster={cluster!r}):
     print(run.name, flush=True)
 """
 
@@ -545,10 +550,10 @@ def test_a_worker_of_a_cluster_is_killed(tmp_path, data):
         _kill_one(tmp_path / "runs", least=2)
         out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    plan = _study(tmp_path / "runs")
+    plan = _study(tmp_path / "runs", settings=SLOW)
     assert sorted(out.split()) == sorted(run.name for run in plan)  # all of them, each once
     resumed = [run for run in plan if len(plan.record(run).meta["from_steps"]) > 1]
     assert len(resumed) == 1 and plan.record(resumed[0]).meta["from_steps"][1] >= 2
-    whole, _ = _made(tmp_path / "whole", data)
+    whole, _ = _made(tmp_path / "whole", data, settings=SLOW)
     for run in whole:
         assert whole.record(run).meta["result"] == plan.record(run).meta["result"]

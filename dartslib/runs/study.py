@@ -290,10 +290,10 @@ class Study:
             total += seconds or 0.0
             words = "finished" if seconds == 0 else "not known yet"
             lines.append(f"{name:45}{f'{seconds / 60:.1f} min' if seconds else words:>15}")
-        time = f"about {total / workers / 3600:.1f} hours, {workers} at once"
-        if unknown:
-            time += f", and {unknown} whose time is not known yet"
-        return [*lines, f"{count} of {len(lines)} runs left: {time}" if count else "all finished"]
+        times = [f"about {total / workers / 3600:.1f} hours, {workers} at once"] * (count > unknown)
+        times += [f"{unknown} whose time is not known yet"] * (unknown > 0)
+        left = f"{count} of {len(lines)} runs left: {', and '.join(times)}"
+        return [*lines, left if count else "all finished"]
 
 
 def execute(
