@@ -2,6 +2,7 @@
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from plain import is_one_sentence
 
 from dartslib import course
@@ -56,6 +57,23 @@ def test_a_wrong_answer_is_told_why(name, k, capsys):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_every_wrong_answer_is_named(name):
     assert EXERCISES[name].wrong, "an exercise knows at least one answer that readers give"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "path", sorted(write_exercises.NOTEBOOKS.glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_a_notebook_with_every_solution_put_in(path):
+    node = nbformat.read(path, 4)
+    solutions = {e.code: e.solution for e in EXERCISES.values() if e.notebook == path.stem}
+    solved = [cell for cell in node.cells if cell.source in solutions]
+    if not solved:
+        pytest.skip("this notebook has no exercises yet")
+    for cell in solved:
+        cell.source = solutions[cell.source]
+    NotebookClient(node, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+    said = ["".join(output.text for output in cell.outputs) for cell in solved]
+    assert said == ["right\n"] * len(solutions)
 
 
 def test_code_that_stops_is_an_answer(capsys):

@@ -47,7 +47,8 @@ def text(exercise: Exercise, number: str) -> str:
     return "\n\n".join(
         [
             f"### Exercise {number} · {exercise.title} {'★' * exercise.stars}",
-            f"{exercise.task} *About {exercise.minutes} minutes.*",
+            f"*About {exercise.minutes} minutes.*",
+            exercise.task,
             f"<details><summary>Hint</summary>\n\n{exercise.hint}\n\n</details>",
             "<details><summary>Solution</summary>\n\n"
             f"```python\n{exercise.solution}\n```\n\n</details>",
