@@ -23,7 +23,8 @@ OPERATIONS: dict[str, Builder] = {}
 def register(name: str) -> Callable[[Builder], Builder]:
     """Adds an operation: a function of (channels, stride, searching) that returns a module.
 
-    Example:
+    Example::
+
         @register("conv_1x1")
         def conv_1x1(channels, stride, searching):
             return conv_bn(channels, channels, 1, stride, searching)

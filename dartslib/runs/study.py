@@ -1,5 +1,7 @@
 """The study: the report's tables with seeds, with cells drawn at random, and with the noise.
 
+Its stages, one after the other::
+
     stage                    its runs
     search, seed by seed     one level, first order, finite difference
     compare, seed by seed    each cell that was found, and as many drawn at random, trained alike
