@@ -424,6 +424,27 @@ def test_batch_norm_taken_apart(channels, height, width, scaled):
     torch.testing.assert_close(by.weight, (gradient * value.detach()).sum(), **exact)
 
 
+@pytest.mark.parametrize("what", ["without a graph before", "changed in place", "inference"])
+def test_an_input_that_is_read_again(what):
+    """Cells share the ReLU of a map that both read; a map of another state is another map."""
+    plain = _supernet(*SUPERNETS["report"])
+    fast, tables, found = accelerate(copy.deepcopy(plain)), random_tables(SearchSpace.report()), []
+    for net in (plain, fast):
+        cell, x = net.cells[0], torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(1))
+        x = x.double().requires_grad_(what != "inference")
+        with torch.inference_mode() if what == "inference" else torch.no_grad():
+            x = x.clone() if what == "inference" else x
+            value = cell(x, x, tables)
+            if what == "changed in place":
+                x.neg_()
+            again = cell(x, x, tables)
+        if what != "inference":
+            value = cell(x, x, tables)
+            (again,) = torch.autograd.grad(value.square().sum(), x)
+        found.append((value.detach(), again))
+    torch.testing.assert_close(found[1], found[0], **CLOSE)
+
+
 def test_norms_of_another_kind_run_plain():
     plain, (images, labels) = _supernet(*SUPERNETS["report"]), _batch(8)
     plain.cells[0].edges[0].operations[0][0][3].momentum = 0.5

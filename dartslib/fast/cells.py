@@ -119,10 +119,14 @@ def _activated(x: Tensor, kind: type[nn.Module] | None) -> Tensor:
     """The activation of a cell's input, once for both cells that read it; None for x as it is."""
     if kind is None:
         return x
-    known = x.__dict__.setdefault("activated", {})
-    if kind not in known:
-        known[kind] = ACTIVATIONS[kind].value(x)
-    return known[kind]
+    # Of x as it is now: a value made without a graph, or before a change in place, is another one.
+    version = None if x.is_inference() else x._version
+    now = kind, version, x.requires_grad, torch.is_grad_enabled()
+    key, value = x.__dict__.get("activated", (None, None))
+    if key != now:
+        value = ACTIVATIONS[kind].value(x)
+        x.activated = now, value
+    return value
 
 
 def _mixed_terms(cell: Cell) -> Iterator[Term | None]:

@@ -34,12 +34,12 @@ def one_hot(search: Search) -> Tables:
         Cell type -> (edges, operations), on the device of alpha.
     """
     space, probabilities = search.architecture.space, search.architecture.probabilities()
-    found = {kind: torch.zeros_like(table.detach()) for kind, table in probabilities.items()}
+    found = {kind: torch.zeros_like(probabilities[kind]) for kind in CELL_TYPES}
     for choice in choices(probabilities, space):
         if choice.kept:
             place = choice.edge, space.operations.index(choice.operation)
             found[choice.cell_type][place] = 1.0
-    return {cell_type: found[cell_type] for cell_type in CELL_TYPES}
+    return found
 
 
 @torch.no_grad()

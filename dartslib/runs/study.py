@@ -256,7 +256,7 @@ class Study:
         return record
 
     def seconds_left(self) -> dict[str, float | None]:
-        """Name of each run -> seconds that it still needs, 0 if finished; None if not known.
+        """Name of each run that is left -> seconds that it still needs; None if not known.
 
         From what runs with the same settings took an epoch: here, or else in the recorded study,
         on its machine.
@@ -279,23 +279,25 @@ class Study:
                 prices[run.price_class] = [record.meta["seconds"] / record.meta["config"]["epochs"]]
         left = {}
         for run in runs:
-            epochs, known = run.config.epochs - done.get(run.name, 0), prices.get(run.price_class)
-            left[run.name] = 0.0 if not epochs else epochs * mean(known) if known else None
+            if not self.finished(run):
+                epochs = run.config.epochs - done.get(run.name, 0)
+                known = prices.get(run.price_class)
+                left[run.name] = epochs * mean(known) if known else None
         return left
 
     def report(self, workers: int) -> list[str]:
         """What is finished and what is left, a line each, and the sum."""
-        lines, total, unknown, count = [], 0.0, 0, 0
-        for name, seconds in self.seconds_left().items():
-            count += seconds != 0
-            unknown += seconds is None
-            total += seconds or 0.0
-            words = "finished" if seconds == 0 else "not known yet"
-            lines.append(f"{name:45}{f'{seconds / 60:.1f} min' if seconds else words:>15}")
+        lines, left = [], self.seconds_left()
+        for run in self:
+            seconds = left.get(run.name)
+            time = "not known yet" if seconds is None else f"{seconds / 60:.1f} min"
+            lines.append(f"{run.name:45}{time if run.name in left else 'finished':>15}")
+        count, known = len(left), [seconds for seconds in left.values() if seconds is not None]
+        total, unknown = sum(known), count - len(known)
         times = [f"about {total / workers / 3600:.1f} hours, {workers} at once"] * (count > unknown)
         times += [f"{unknown} whose time is not known yet"] * (unknown > 0)
-        left = f"{count} of {len(lines)} runs left: {', and '.join(times)}"
-        return [*lines, left if count else "all finished"]
+        last = f"{count} of {len(lines)} runs left: {', and '.join(times)}"
+        return [*lines, last if count else "all finished"]
 
 
 def execute(
