@@ -4,18 +4,173 @@ import re
 import statistics
 import time
 
+import ipywidgets as widgets
+import numpy as np
 import pytest
 
 from dartslib import show, toy
+from dartslib.genotypes import derive
+from dartslib.show.microscope import angle, sizes_and_angles
+from dartslib.space import SearchSpace
+
+SPACE = SearchSpace(2, ("sep_conv_3x3", "max_pool_3x3", "skip_connect", "none"))
+STEPS, ENTRIES, XIS = 12, 10, np.linspace(0, 0.1, 5)
+
+
+def _softmax(logits):
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _history(seed=0, steps=STEPS):
+    rng = np.random.default_rng(seed)
+    logits = {k: rng.normal(0, 0.3, (steps, 5, 4)).cumsum(axis=0) for k in ("normal", "reduction")}
+    tables = {f"probabilities_{k}": _softmax(a) for k, a in logits.items()}
+    for table in tables.values():
+        table[0] = 1 / 4  # where every search begins
+    return {"step": np.arange(steps) * 3, **tables}
+
+
+def _curves(epochs=5, evaluations=2):
+    steps = np.arange(1, epochs + 1) * 10
+    watched = steps[-1] * np.arange(1, evaluations + 1) // evaluations
+    return {
+        "step": steps,
+        "train_accuracy": np.linspace(0.1, 0.5, epochs),
+        "train_loss": np.linspace(2.3, 1.1, epochs),
+        "evaluation_step": watched,
+        "valid_accuracy": np.linspace(0.2, 0.4, evaluations),
+        "valid_loss": np.linspace(2.1, 1.4, evaluations),
+    }
+
+
+def _gradients(probes=2):
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(probes, ENTRIES))
+    moved = XIS[:, None] * rng.normal(size=(probes, len(XIS), ENTRIES))
+    return {
+        "step": np.array([0, 20]),
+        "xi": XIS,
+        "first_order": first,
+        "other_batches": rng.normal(size=(probes, 3, ENTRIES)),
+        "direct": first[:, None] + moved,
+        "implicit": rng.normal(size=(probes, len(XIS), ENTRIES)),
+        "difference": rng.normal(size=(probes, len(XIS), ENTRIES)),
+    }
+
+
+def _maps():
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(size=(8, 8)) for name in SPACE.operations}
+
+
+def _runs():
+    return {
+        "compared": {"first order": [_curves(), _curves()], "random": [_curves()]},
+        "search": {"first order": [_curves(7)]},
+    }
+
+
+MAKE = {  # explorer: how to make it, and its main control with values for it
+    "xi": (show.xi_explorer, lambda e: (e.slider, "value", (0.3, 0.7, 1.2))),
+    "mixture": (
+        lambda: show.mixture_explorer(np.zeros((8, 8)), _maps()),
+        lambda e: (e.alpha["max_pool_3x3"], "value", (1.0, 2.0, -3.0)),
+    ),
+    "search": (
+        lambda: show.search_explorer({"one": _history(), "two": _history(1, 9)}, SPACE),
+        lambda e: (e.moment, "index", (0, 3, 7)),
+    ),
+    "curves": (
+        lambda: show.curve_explorer(_runs()),
+        lambda e: (e.switches["random"], "value", (False, True, False)),
+    ),
+    "hypergradient": (
+        lambda: show.hypergradient_explorer(_gradients()),
+        lambda e: (e.slider, "index", (0, 2, 4)),
+    ),
+}
+
+
+def _source(explorer):
+    return re.search(r'src="([^"]+)"', explorer.picture.value)[1]
+
+
+def _controls(explorer):
+    """Everything that a reader can move."""
+    found, waiting = [], list(explorer.children)
+    while waiting:
+        widget = waiting.pop()
+        if isinstance(widget, widgets.Box):
+            waiting.extend(widget.children)
+        elif not isinstance(widget, widgets.HTML):
+            found.append(widget)
+    return found
+
+
+@pytest.fixture(params=MAKE)
+def each(request):
+    make, main = MAKE[request.param]
+    explorer = make()
+    return explorer, main(explorer)
+
+
+# What all have in common
+
+
+def test_the_main_control_moves_picture_and_words(each):
+    explorer, (control, what, values) = each
+    begin = getattr(control, what)
+    seen = {_source(explorer): explorer.status.value}
+    for value in values:
+        setattr(control, what, value)
+        seen[_source(explorer)] = explorer.status.value
+    assert len(seen) >= 2 and len(set(seen.values())) == len(seen)
+    setattr(control, what, begin)
+    first = next(iter(seen))
+    assert _source(explorer) == first  # the ground is put back whole: nothing else is left
+    assert explorer.status.value == seen[first]
+
+
+def test_the_picture_is_described_and_the_numbers_are_announced(each):
+    explorer, _ = each
+    alt = re.match(r'<img alt="([^"]+)"', explorer.picture.value)[1]
+    assert f'<span role="status">{alt}</span>' == explorer.status.value
+    assert alt.endswith(".") and "nan" not in alt
+
+
+def test_every_control_takes_the_keyboard_and_says_what_it_moves(each):
+    # ipywidgets' own controls do, as long as they are enabled.
+    explorer, _ = each
+    controls = _controls(explorer)
+    assert len(controls) >= 2
+    for control in controls:
+        assert control.description and not control.disabled
+
+
+def test_all_of_it_stands_in_one_box(each):
+    explorer, (control, _, _) = each
+    assert {explorer.picture, explorer.status} <= set(explorer.children)
+    assert control in _controls(explorer)
+
+
+def test_the_picture_follows_at_once(each):
+    explorer, (control, what, values) = each
+    taken = []
+    for value in values * 3:
+        begin = time.process_time()  # not the clock: tests run beside others
+        setattr(control, what, value)
+        taken.append(1000 * (time.process_time() - begin))
+    # Measured on a quiet machine: 4 to 13 ms, where the issue asks for 50.
+    assert statistics.median(taken) < 100
+
+
+# The toy problem
 
 
 @pytest.fixture
 def explorer():
     return show.xi_explorer()
-
-
-def _source(explorer):
-    return re.search(r'src="([^"]+)"', explorer.picture.value)[1]
 
 
 def test_it_begins_with_the_report_and_the_optimum(explorer):
@@ -26,29 +181,51 @@ def test_it_begins_with_the_report_and_the_optimum(explorer):
     )
 
 
-def test_the_slider_moves_the_run_the_picture_and_the_words(explorer):
-    before = _source(explorer)
+def test_the_run_is_that_of_the_toy(explorer):
     explorer.slider.value = 0.3
     assert explorer.run.steps == toy.descend(0.3).steps
-    assert _source(explorer) != before
-    assert "ξ = 0.30" in explorer.status.value
     assert f"after {explorer.run.steps} steps" in explorer.status.value
-    explorer.slider.value = 0.5
-    assert _source(explorer) == before  # the ground is put back whole: nothing of 0.3 is left
+    explorer.curvature.value = 3
+    assert explorer.run.end == toy.descend(0.3, curvature=3).end
+    assert "curvature 3" in explorer.status.value
+    assert f"fixed point {toy.fixed_point(0.3, 3):.5g}" in explorer.status.value
 
 
-def test_learning_rate_and_start_move_it_too(explorer):
-    seen = {_source(explorer)}
-    for slider, value in (
+def test_what_changes_the_axes_follows_too(explorer):
+    seen, taken = {_source(explorer)}, []
+    for control, value in (
         (explorer.lr, 1e-3),
+        (explorer.curvature, 1.0),
         (explorer.start_alpha, -1.0),
         (explorer.start_w, 3.0),
     ):
-        slider.value = value
+        begin = time.process_time()
+        control.value = value
+        taken.append(1000 * (time.process_time() - begin))
         assert _source(explorer) not in seen
         seen.add(_source(explorer))
-    ours = toy.descend(0.5, lr=1e-3, start=(-1.0, 3.0))
+    ours = toy.descend(0.5, lr=1e-3, curvature=1.0, start=(-1.0, 3.0))
     assert explorer.run.end == ours.end
+    assert statistics.median(taken) < 600  # measured 125 ms; the issue asks for 300
+
+
+def test_the_report_has_its_buttons(explorer):
+    assert [button.description for button in explorer.report] == [
+        "ξ = 0", "ξ = 0.3", "ξ = 0.5", "ξ = 0.7",
+    ]  # fmt: skip
+    explorer.report[1].click()
+    assert explorer.slider.value == 0.3 and explorer.run.steps == 411
+
+
+def test_a_run_can_be_shown_in_part(explorer):
+    whole = _source(explorer)
+    explorer.shown.value = 25
+    run = toy.descend(0.5)
+    alpha, w = run.alpha[74], run.w[74]
+    assert f"after 74 of 296 steps at α = {alpha:.5g}, w = {w:.5g}" in explorer.status.value
+    assert f"L_val {toy.valid_loss(w, alpha):.3g}" in explorer.status.value
+    assert _source(explorer) != whole
+    assert explorer.play.max == explorer.shown.max
 
 
 def test_it_says_when_a_run_is_far_from_its_fixed_point_or_gone(explorer):
@@ -61,32 +238,111 @@ def test_it_says_when_a_run_is_far_from_its_fixed_point_or_gone(explorer):
     assert "diverged" in explorer.status.value
 
 
-def test_the_picture_is_described_and_the_numbers_are_announced(explorer):
-    alt = re.match(r'<img alt="([^"]+)"', explorer.picture.value)[1]
-    assert f'<span role="status">{alt}</span>' == explorer.status.value
+# The mixed operation
 
 
-def test_every_slider_takes_the_keyboard(explorer):
-    # ipywidgets' sliders do, as long as they are sliders, are enabled and have a step.
-    for slider in (explorer.slider, explorer.lr, explorer.start_alpha, explorer.start_w):
-        assert "Slider" in type(slider).__name__
-        assert slider.description and not slider.disabled
-        assert getattr(slider, "step", True)
+def test_the_mixture_is_the_sum_that_the_softmax_weighs():
+    maps = _maps()
+    explorer = show.mixture_explorer(np.zeros((8, 8)), maps)
+    assert np.allclose(explorer.probabilities, 1 / 4)
+    explorer.alpha["none"].value = 1.5
+    expected = _softmax(np.array([0, 0, 0, 1.5]))
+    assert np.allclose(explorer.probabilities, expected)
+    by_hand = sum(p * m for p, m in zip(expected, maps.values(), strict=True))
+    assert np.allclose(explorer.mixture, by_hand)
+    assert f"none {expected[3]:.3f}" in explorer.status.value
+    explorer.zero.click()
+    assert "All 4 operations have the probability 0.250." in explorer.status.value
 
 
-def test_all_of_it_stands_in_one_box(explorer):
-    assert {explorer.picture, explorer.status} <= set(explorer.children)
+# A search, moment by moment
 
 
-def test_pictures_follow_at_once(explorer):
-    def milliseconds(slider, values):
-        taken = []
-        for value in values:
-            begin = time.process_time()  # not the clock: tests run beside others
-            slider.value = value
-            taken.append(1000 * (time.process_time() - begin))
-        return statistics.median(taken)
+def test_the_search_explorer_shows_what_would_be_derived():
+    history = _history()
+    explorer = show.search_explorer({"one": history}, SPACE)
+    cells = []
+    for t in range(1, STEPS):
+        explorer.moment.index = t
+        tables = {k: history[f"probabilities_{k}"][t] for k in ("normal", "reduction")}
+        cells.append({node: set(edges) for node, edges in enumerate(derive(tables, SPACE).normal)})
+        for node, edges in cells[-1].items():
+            said = re.search(rf"node {node + 1}: ([^;.<]+)", explorer.status.value)[1]
+            assert {part.split(" of ")[0] for part in said.split(" and ")} == {o for o, _ in edges}
+    changed = [t for t in range(2, STEPS) if cells[t - 1] != cells[t - 2]]
+    assert explorer.flips == changed and changed
+    explorer.moment.index = changed[0]
+    assert "New at this moment" in explorer.status.value
+    explorer.moment.index = 0
+    assert "nothing is decided" in explorer.status.value
 
-    # Measured on a quiet machine: 13 ms and 115 ms, where the issue asks for 50 and 300.
-    assert milliseconds(explorer.slider, [i / 10 for i in range(12)]) < 100
-    assert milliseconds(explorer.start_w, [-3, -1, 0, 1, 3]) < 600
+
+def test_another_search_and_another_cell():
+    explorer = show.search_explorer({"one": _history(), "two": _history(1, 9)}, SPACE)
+    seen = {_source(explorer)}
+    explorer.cell_type.value = "reduction"
+    assert "reduction cell" in explorer.status.value
+    seen.add(_source(explorer))
+    explorer.run.value = "two"
+    assert explorer.status.value.startswith('<span role="status">two, reduction cell, step 24')
+    assert explorer.moment.index == 8 and explorer.play.max == 8
+    seen.add(_source(explorer))
+    assert len(seen) == 3
+
+
+def test_no_search_and_no_run():
+    with pytest.raises(ValueError, match="at least one search"):
+        show.search_explorer({}, SPACE)
+    with pytest.raises(ValueError, match="at least one run"):
+        show.curve_explorer({"compared": {}})
+
+
+# Curves
+
+
+def test_switches_take_runs_away():
+    explorer = show.curve_explorer(_runs())
+    assert "first order 40.0%, 40.0%; random 40.0%" in explorer.status.value
+    explorer.switches["first order"].value = False
+    assert "first order" not in explorer.status.value
+    explorer.switches["random"].value = False
+    assert "no run is switched on" in explorer.status.value
+    explorer.kind.value = "search"
+    assert list(explorer.switches) == ["first order"]
+    explorer.quantity.value = "loss"
+    assert "last record of loss: first order 1.400" in explorer.status.value
+
+
+# The hypergradient
+
+
+def test_sizes_and_angles_against_one_vector_at_a_time():
+    record = _gradients()
+    found, k = sizes_and_angles(record, 1), 3
+    first, direct = record["first_order"][1], record["direct"][1, k]
+    implicit = XIS[k] * record["implicit"][1, k]
+    whole = direct - implicit
+    length = np.linalg.norm(first)
+    assert found["implicit"][k] == pytest.approx(np.linalg.norm(implicit) / length)
+    assert found["direct_change"][k] == pytest.approx(np.linalg.norm(direct - first) / length)
+    for name, a, b in (
+        ("angle_whole", whole, first),
+        ("angle_direct", direct, first),
+        ("angle_implicit", whole, direct),
+    ):
+        cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        assert np.cos(np.radians(found[name][k])) == pytest.approx(cosine)
+    assert found["angle_whole"][0] == pytest.approx(0, abs=1e-5)  # xi = 0
+    assert len(found["angle_other"]) == 3
+
+
+def test_angle():
+    assert angle([1, 0], [0, 2]) == pytest.approx(90)
+    assert angle([[1, 1], [1, 0]], [1, 0]) == pytest.approx([45, 0])
+
+
+def test_another_moment():
+    explorer = show.hypergradient_explorer(_gradients())
+    before = _source(explorer)
+    explorer.moment.value = 1
+    assert "Step 20, ξ = 0.025" in explorer.status.value and _source(explorer) != before

@@ -111,7 +111,7 @@ def describe_choices(history: HISTORY, space: SearchSpace) -> str:
 
     Counted from the second record on at which alpha is no longer uniform: that can be a change.
     """
-    sentences, after = [], len(_decided(history)) - 1
+    sentences, after = [], len(decided(history)) - 1
     for cell_type, rows in _rows(history, space).items():
         changes = sorted(
             (new[0], edge)
@@ -138,9 +138,9 @@ def _rows(history: HISTORY, space: SearchSpace) -> dict[str, list[Row]]:
 
     Records at which alpha is still uniform decide nothing and are left out.
     """
-    decided = _decided(history)
+    tables = decided(history)
     steps = np.asarray(history["step"], dtype=float)
-    moments = [_by_edge(decided[t], space) if t in decided else {} for t in range(len(steps))]
+    moments = [_by_edge(tables[t], space) if t in tables else {} for t in range(len(steps))]
     ends = [*steps[1:], steps[-1]]
     return {
         kind: [
@@ -151,7 +151,7 @@ def _rows(history: HISTORY, space: SearchSpace) -> dict[str, list[Row]]:
     }
 
 
-def _decided(history: HISTORY) -> dict[int, dict[str, np.ndarray]]:
+def decided(history: HISTORY) -> dict[int, dict[str, np.ndarray]]:
     """The probabilities of each record at which alpha is no longer uniform, by its place."""
     history = arrays(history)
     every = {
