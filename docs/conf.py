@@ -33,6 +33,7 @@ nb_execution_mode = "off"  # the committed outputs are the ones that were tested
 nb_ipywidgets_js = {}  # widgets need a kernel, and these scripts a network
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_preserve_defaults = True  # as in the source, not a path of the machine that built the page
 exclude_patterns = ["**.ipynb_checkpoints"]
 
 html_theme = "sphinx_book_theme"
@@ -46,5 +47,6 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,
+    "navbar_persistent": [],  # one search field is enough
 }
 suppress_warnings = ["mystnb.unknown_mime_type"]  # a widget shows its picture only with a kernel

@@ -4,10 +4,11 @@ import copy
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import forms, operators, speed, tables, without
+from benchmarks import forms, microscope, operators, speed, tables, without
 from dartslib.runs.profiles import profile
 
 TINY = profile("smoke").search.model_copy(update={"nodes": 1, "batch_size": 2})
@@ -232,3 +233,48 @@ def test_the_pages_show_what_was_measured(page):
     text = page.read_text(encoding="utf-8")
     assert "<!-- speed: cases -->" in text
     assert tables.with_tables(text, tables.load()) == text, "run python -m benchmarks.speed --table"
+
+
+# The hypergradient, taken apart
+
+
+def _stopped(steps=2):
+    search = double(forms.search(TINY, "plain"))
+    for _ in range(steps):
+        search.advance()
+    return search
+
+
+def test_the_terms_of_every_xi_are_those_of_the_hypergradient():
+    probe = microscope.Probe(_stopped(), double=True)
+    xis = (0.0, 0.025, 0.1)
+    for xi, direct, implicit in zip(xis, *microscope.exact_terms(probe, xis), strict=True):
+        found = probe.terms("exact", xi)
+        np.testing.assert_allclose(direct, microscope.flat(found.direct), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(implicit, microscope.flat(found.implicit), rtol=1e-9, atol=1e-12)
+
+
+def test_the_step_ahead_is_taken_apart():
+    probe = microscope.Probe(_stopped(), double=True)
+    momentum, gradient, decay = probe.ahead()
+    step = [m + g + d for m, g, d in zip(momentum, gradient, decay, strict=True)]
+    ahead = [p - s for p, s in zip(probe.w, step, strict=True)]
+    direct = microscope.exact_terms(probe, (probe.xi,))[0][0]
+    at = microscope.leaves(probe.alpha)
+    by_hand = torch.autograd.grad(probe.losses[1](ahead, at), at)
+    np.testing.assert_allclose(direct, microscope.flat(by_hand), rtol=1e-9, atol=1e-12)
+    assert min(map(microscope.size, (momentum, gradient, decay))) > 0
+
+
+def test_a_moment_of_a_search_as_the_record_has_it():
+    search = forms.search(TINY, "plain")
+    search.advance()
+    row = microscope.taken_apart(search, (0.0, 0.025))
+    assert row["step"] == 1 and search.step == 2
+    entries = sum(a.numel() for a in search.architecture.alpha)
+    assert np.shape(row["implicit"]) == np.shape(row["difference"]) == (2, entries)
+    # At xi = 0 nothing has moved.
+    np.testing.assert_allclose(row["direct"][0], row["first_order"], rtol=1e-4, atol=1e-7)
+    assert len(row["other_batches"]) == microscope.OTHERS
+    assert not np.allclose(row["other_batches"][0], row["first_order"])
+    assert row["missed"] < row["missed_bare"]  # with momentum it comes nearer to the next w
