@@ -147,6 +147,59 @@ def test_only_a_whole_run_is_recorded(wrong, monkeypatch, capsys):
     assert "--record takes a full run" in capsys.readouterr().err
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """The processes that a benchmark would start, and what they are asked; none is started."""
+    seen, here = [], {"machine": {"processor": "one"}, "versions": {}, "commit": "c", "rounds": {}}
+
+    def ask(*options, effort, isa="native"):
+        seen.append((isa, *options))
+        if options == ("--about",):
+            return dict(here)
+        value = {"loading": 9.0, "memory": {"ours_gib": 1.0}}.get(options[1])
+        row = {"plain_s": 2.0, "ours_s": 1.0}
+        return value or (options[1] if options[1] not in speed.CASES else [row, {"plain": [3.0]}])
+
+    monkeypatch.setattr(speed, "ask", ask)
+    return seen, here
+
+
+def test_a_stopped_benchmark_goes_on(asked, tmp_path, monkeypatch):
+    seen, here = asked
+    ask = speed.ask
+
+    def killed(*options, effort, isa="native"):
+        if options == ("--part", "memory"):
+            raise MemoryError
+        return ask(*options, effort=effort, isa=isa)
+
+    monkeypatch.setattr(speed, "ask", killed)
+    with pytest.raises(MemoryError):
+        speed.measure(speed.FULL, "native", tmp_path)
+    done = [part for _, *part in seen if part[0] == "--part"]
+    assert [name for _, name in done] == list(speed.CASES)
+    monkeypatch.setattr(speed, "ask", ask)
+    seen.clear()
+    found = speed.measure(speed.FULL, "native", tmp_path)
+    rest = [part[1] for _, *part in seen if part[0] == "--part"]
+    assert rest == ["memory", "loading", "growth_s", "without", "operators"]
+    assert set(found) == {*speed.parts(speed.FULL, "native"), "about"}
+    here["commit"] = "another"  # other code: everything is measured again
+    seen.clear()
+    speed.measure(speed.FULL, "native", tmp_path)
+    assert len(seen) == 1 + len(speed.parts(speed.FULL, "native"))
+
+
+def test_the_parts_come_together(asked):
+    found = {isa: speed.measure(speed.FULL, isa) for isa in ("native", "avx2")}
+    results = speed.together(speed.FULL, found)
+    assert set(results["cases"]) == set(results["avx2_cases"]) == {*speed.CASES, "memory"}
+    assert results["images_per_second"]["final_training_ours"] == 96
+    assert results["avx2_machine"] == {"processor": "one"} and results["commit"] == "c"
+    assert {"growth_s", "without", "operators", "first_rounds_s"} <= set(results)
+    assert ("avx2", "--part", "growth_s") not in asked[0]
+
+
 # The file and the pages
 
 FORM_KEYS = ["plain_s", "channels_last_s", "ours_s", "ratio"]
