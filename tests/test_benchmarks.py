@@ -299,12 +299,16 @@ def _stopped(steps=2):
 
 
 def test_the_terms_of_every_xi_are_those_of_the_hypergradient():
-    probe = microscope.Probe(_stopped(), double=True)
+    probe, close = microscope.Probe(_stopped(), double=True), {"rtol": 1e-9, "atol": 1e-12}
     xis = (0.0, 0.025, 0.1)
-    for xi, direct, implicit in zip(xis, *microscope.exact_terms(probe, xis), strict=True):
-        found = probe.terms("exact", xi)
-        np.testing.assert_allclose(direct, microscope.flat(found.direct), rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(implicit, microscope.flat(found.implicit), rtol=1e-9, atol=1e-12)
+    for xi, terms in zip(xis, microscope.all_terms(probe, xis, (0.01,)), strict=True):
+        exact = probe.terms("exact", xi)
+        np.testing.assert_allclose(terms.direct, microscope.flat(exact.direct), **close)
+        np.testing.assert_allclose(terms.implicit, microscope.flat(exact.implicit), **close)
+        difference = microscope.flat(probe.terms("finite_difference", xi).implicit)
+        np.testing.assert_allclose(terms.difference, difference, **close)
+        error = np.linalg.norm(difference - terms.implicit) / np.linalg.norm(terms.implicit)
+        assert terms.errors == pytest.approx([error])
 
 
 def test_the_step_ahead_is_taken_apart():
@@ -312,7 +316,7 @@ def test_the_step_ahead_is_taken_apart():
     momentum, gradient, decay = probe.ahead()
     step = [m + g + d for m, g, d in zip(momentum, gradient, decay, strict=True)]
     ahead = [p - s for p, s in zip(probe.w, step, strict=True)]
-    direct = microscope.exact_terms(probe, (probe.xi,))[0][0]
+    direct = microscope.all_terms(probe, (probe.xi,))[0].direct
     at = microscope.leaves(probe.alpha)
     by_hand = torch.autograd.grad(probe.losses[1](ahead, at), at)
     np.testing.assert_allclose(direct, microscope.flat(by_hand), rtol=1e-9, atol=1e-12)
@@ -320,9 +324,9 @@ def test_the_step_ahead_is_taken_apart():
 
 
 def test_a_moment_of_a_search_as_the_record_has_it():
-    search = forms.search(TINY, "plain")
+    search, plain = forms.search(TINY, "ours"), forms.search(TINY, "plain")
     search.advance()
-    row = microscope.taken_apart(search, (0.0, 0.025))
+    row = microscope.taken_apart(search, plain, (0.0, 0.025))
     assert row["step"] == 1 and search.step == 2
     entries = sum(a.numel() for a in search.architecture.alpha)
     assert np.shape(row["implicit"]) == np.shape(row["difference"]) == (2, entries)
