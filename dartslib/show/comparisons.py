@@ -70,8 +70,8 @@ def difference_errors(errors: Mapping[str, Mapping[float, float]]) -> Figure:
     low, high = axes.get_ylim()
     axes.axhline(1, color=BLACK, ls=":", lw=1.8)
     axes.annotate(
-        "error as large as the term", (0.6, 1), xycoords=("axes fraction", "data"), ha="center",
-        va="top", xytext=(0, -6), textcoords="offset points", fontsize=12,
+        "error as large as the term", (0.02, 1), xycoords=("axes fraction", "data"),
+        xytext=(0, 5), textcoords="offset points", fontsize=12,
     )  # fmt: skip
     axes.set(
         ylim=(min(low, 0.5), max(high, 4)),
