@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help lab test notebooks bench recorded clean
+.PHONY: help lab test test-browser notebooks site bench recorded clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 18
@@ -21,8 +21,15 @@ test: $(READY) ## lint, unit tests, all notebooks compared with their outputs
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval -n 2 --dist loadscope
 
+test-browser: $(READY) ## every notebook and the site in a real Chromium; apt install chromium
+	$(BIN)/pytest -m browser
+
 notebooks: $(READY) ## run the notebooks and write their outputs; ONLY="01 03" runs these
 	$(BIN)/python tools/run_notebooks.py $(ONLY)
+
+site: $(READY) ## the series as pages, into _site; a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going docs _site
+	@echo "open _site/index.html"
 
 bench: $(READY) ## measure and write benchmarks/results.json; QUICK=1 only prints, in three minutes
 	$(BIN)/python -m benchmarks.toy $(if $(QUICK),--quick)

@@ -30,6 +30,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ import torch
 from torch import Tensor
 
 from dartslib.data import load, parts
-from dartslib.gradients import BatchLoss, hypergradient
+from dartslib.fast import accelerate
+from dartslib.gradients import BatchLoss, _finite_difference_term, hypergradient
 from dartslib.runs import records
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.runs.profiles import profile
@@ -46,8 +48,9 @@ from dartslib.searching import Search, SearchConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "hypergradient"
-PROBES, QUICK_PROBES = (0, 20, 100, 300), (0, 5)
-XIS, QUICK_XIS = np.linspace(0, 0.1, 21), np.linspace(0, 0.1, 5)  # 0.025 is among them
+PROBES, QUICK_PROBES = (0, 20, 150), (0, 5)
+XIS = (0, 0.005, 0.01, 0.02, 0.025, 0.03, 0.04, 0.06, 0.08, 0.1)  # 0.025 is the search's
+QUICK_XIS = (0, 0.025, 0.05, 0.1)
 RADII = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 OTHERS = 8  # other batches
 
@@ -85,6 +88,7 @@ class Probe:
             "weight_decay": search.config.w_weight_decay,
         }
         self.xi = search.w_optimizer.param_groups[0]["lr"]
+        self.radius = search.config.radius
 
     def loss(self, search: Search, batches: Any, step: int | None = None) -> BatchLoss:
         """The loss of the search's present batch, or of another one."""
@@ -111,8 +115,18 @@ class Probe:
         ]
 
 
-def exact_terms(probe: Probe, xis: Sequence[float]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Direct and implicit term for every xi, as `hypergradient` has them by method "exact".
+@dataclass(frozen=True)
+class Terms:
+    """The hypergradient's terms at one xi, each all entries of alpha in a row."""
+
+    direct: np.ndarray
+    implicit: np.ndarray  # exactly
+    difference: np.ndarray  # the same by finite difference, with the search's radius
+    errors: list[float]  # of the difference with each of some radii, in multiples of the exact one
+
+
+def all_terms(probe: Probe, xis: Sequence[float], radii: Sequence[float] = ()) -> list[Terms]:
+    """The terms for every xi, as `hypergradient` has them by "exact" and "finite_difference".
 
     The gradient of L_train at w is the same for all xi: its graph is made once and kept.
     """
@@ -121,15 +135,25 @@ def exact_terms(probe: Probe, xis: Sequence[float]) -> tuple[list[np.ndarray], l
     gradient = torch.autograd.grad(train_loss(w, alpha), w, create_graph=True)
     momentum, _, decay = probe.ahead()
     one = [(m + d) / probe.xi for m, d in zip(momentum, decay, strict=True)]  # at xi = 1
-    direct, implicit = [], []
+    found = []
     for xi in xis:
         ahead = leaves(p - xi * (g + o) for p, g, o in zip(w, gradient, one, strict=True))
         at = leaves(probe.alpha)
         both = torch.autograd.grad(valid_loss(ahead, at), [*at, *ahead])
-        direct.append(flat(both[: len(at)]))
-        product = sum((g * v).sum() for g, v in zip(gradient, both[len(at) :], strict=True))
-        implicit.append(flat(torch.autograd.grad(product, alpha, retain_graph=True)))
-    return direct, implicit
+        v = both[len(at) :]
+        product = sum((g * d).sum() for g, d in zip(gradient, v, strict=True))
+        implicit = flat(torch.autograd.grad(product, alpha, retain_graph=True))
+
+        def difference(radius: float, v: Sequence[Tensor] = v) -> np.ndarray:
+            return flat(_finite_difference_term(train_loss, probe.w, probe.alpha, v, radius))
+
+        errors = [
+            float(np.linalg.norm(difference(r) - implicit) / np.linalg.norm(implicit))
+            for r in radii
+        ]
+        direct = flat(both[: len(at)])
+        found.append(Terms(direct, implicit, difference(probe.radius), errors))
+    return found
 
 
 def leaves(tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -137,30 +161,33 @@ def leaves(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [t.detach().requires_grad_() for t in tensors]
 
 
-def taken_apart(search: Search, xis: Sequence[float]) -> dict[str, Any]:
-    """All that is measured at the search's present step; it then makes its step."""
-    probe = Probe(search)
+def taken_apart(search: Search, plain: Search, xis: Sequence[float]) -> dict[str, Any]:
+    """All that is measured at the search's present step; it then makes its step.
+
+    Args:
+        search: in the fast form, which cannot be differentiated twice.
+        plain: the same search in the plain form, wherever it stands.
+        xis: of the step ahead.
+    """
+    plain.load_state_dict(search.state_dict())
+    probe = Probe(plain)
     row: dict[str, Any] = {"step": search.step}
     row["first_order"] = flat(probe.terms("first_order").gradient)
     valid = probe.losses[1]
     row["other_batches"] = []
     for other in range(OTHERS):
-        probe.losses[1] = probe.loss(search, search.valid, search.step + 1 + other)
+        probe.losses[1] = probe.loss(plain, plain.valid, plain.step + 1 + other)
         row["other_batches"].append(flat(probe.terms("first_order").gradient))
     probe.losses[1] = valid
-    row["direct"], row["implicit"] = exact_terms(probe, xis)
-    row["difference"] = [flat(probe.terms("finite_difference", float(xi)).implicit) for xi in xis]
-    bare = {"momentum": 0.0, "weight_decay": 0.0}
-    found = probe.terms("exact", **bare)
-    row["bare_direct"], row["bare_implicit"] = flat(found.direct), flat(found.implicit)
-    for name, double in (("error_float32", False), ("error_float64", True)):
-        closely = Probe(search, double)
-        exact = flat(closely.terms("exact").implicit)
-        row[name] = [
-            np.linalg.norm(flat(closely.terms("finite_difference", radius=r).implicit) - exact)
-            / np.linalg.norm(exact)
-            for r in RADII
-        ]
+    found = all_terms(probe, xis)
+    for name in ("direct", "implicit", "difference"):
+        row[name] = [getattr(terms, name) for terms in found]
+    row["error_float32"], row["error_float64"] = (
+        all_terms(closely, (closely.xi,), RADII)[0].errors
+        for closely in (probe, Probe(plain, double=True))
+    )
+    bare = probe.terms("exact", momentum=0.0, weight_decay=0.0)
+    row["bare_direct"], row["bare_implicit"] = flat(bare.direct), flat(bare.implicit)
     pieces = probe.ahead()
     row["moved"] = [size(piece) for piece in pieces]
     before = flat(search.w)
@@ -178,16 +205,18 @@ def measure(
     """The arrays of the record."""
     dataset = load(config.dataset, data)
     part = parts(dataset, config.half, config.held_out)
-    halves = (
+    halves = [
         dataset.batches(half, config.batch_size, seed=config.seed)
         for half in (part.search_train, part.search_valid)
-    )
-    search = Search(config, *halves)
-    search.supernet.train()
+    ]
+    search, plain = Search(config, *halves), Search(config, *halves)
+    accelerate(search.supernet)
+    for loop in (search, plain):
+        loop.supernet.train()
     rows = []
     while len(rows) < len(probes):
         if search.step in probes:
-            rows.append(taken_apart(search, xis))
+            rows.append(taken_apart(search, plain, xis))
             share = np.linalg.norm(rows[-1]["implicit"], axis=1) * xis
             share /= np.linalg.norm(rows[-1]["direct"], axis=1)
             error = rows[-1]["error_float32"][RADII.index(0.01)]

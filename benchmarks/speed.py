@@ -1,6 +1,6 @@
 """How fast a step is: the paper's code's way, channels_last alone, and the fast form.
 
-    python -m benchmarks.speed            measure and print; half an hour on two cores, 11 GiB
+    python -m benchmarks.speed            measure and print; an hour on two cores, 11 GiB
     python -m benchmarks.speed --quick    four cases, two rounds, 8 images a batch, to see
                                           that it works; a minute or two
     python -m benchmarks.speed --record --isa native avx2
@@ -9,9 +9,12 @@
 
 Every case is one piece of work in several forms (`benchmarks.forms`), on noise. The forms take
 turns; the first rounds are not counted, since they pay for memory that later ones have already;
-of the others the median is kept. Peak memory is that of a process of its own.
+of the others the median is kept.
 
-With `--isa avx2` the work is done in another process that is kept from wider vectors.
+Each part of the work is done in a process of its own: what one has allocated does not burden the
+next, and `--isa avx2` can keep a process from wider vectors. With `--record` each part is kept in
+runs/speed as soon as it is measured, so that a run that is stopped goes on where it was, given the
+same code on the same machine.
 """
 
 import argparse
@@ -23,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,7 @@ from dartslib.searching import SearchConfig
 from dartslib.training import Config, TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "runs" / "speed"
 INSTRUCTIONS = {
     "native": {},
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "DNNL_MAX_CPU_ISA": "AVX2"},
@@ -146,17 +151,6 @@ def measure_memory(effort: Effort) -> dict[str, float]:
     return row | {"ratio": rounded(row["ours_gib"] / row["plain_gib"])}
 
 
-def measure_cases(effort: Effort) -> tuple[dict[str, dict], dict[str, list[float]]]:
-    """All rows, and the rounds that those of the first-order step leave out."""
-    rows, first = {}, {}
-    for name in effort.cases:
-        rows[name], first[name] = measure_case(CASES[name], effort)
-        say(name, rows[name])
-    rows["memory"] = measure_memory(effort)
-    say("memory", rows["memory"])
-    return rows, first["first_order_step"]
-
-
 def measure_loading(effort: Effort) -> float:
     """Images a second that `Batches` crops, flips and normalizes."""
     generator = torch.Generator().manual_seed(0)
@@ -204,11 +198,48 @@ def look_inside(effort: Effort) -> dict[str, dict]:
     return found
 
 
+def parts(effort: Effort, isa: str) -> dict[str, Callable[[Effort], Any]]:
+    """What is measured on an instruction set, by name; each in a process of its own."""
+    found: dict[str, Callable[[Effort], Any]] = {
+        name: partial(measure_case, CASES[name]) for name in effort.cases
+    }
+    found["memory"] = measure_memory
+    if isa == "native":
+        found["loading"] = measure_loading
+        if effort != QUICK:
+            found |= {
+                "growth_s": measure_growth,
+                "without": measure_techniques,
+                "operators": look_inside,
+            }
+    return found
+
+
+def measure(effort: Effort, isa: str, kept: Path | None = None) -> dict[str, Any]:
+    """The parts of an instruction set: those that are kept, and the others anew.
+
+    Args:
+        effort: how much.
+        isa: a name in `INSTRUCTIONS`.
+        kept: a folder that receives each part as it is measured; None: nothing is kept.
+    """
+    found, here = {}, ask("--about", effort=effort, isa=isa)
+    for name in parts(effort, isa):
+        file = kept / f"{isa}-{name}.json" if kept else None
+        part = json.loads(file.read_text()) if file and file.exists() else None
+        if part is None or part["about"] != here:
+            part = {"about": here, "value": ask("--part", name, effort=effort, isa=isa)}
+            if file:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_text(file, json.dumps(part) + "\n")
+        found[name] = part["value"]
+        say(f"{isa} {name}", found[name])
+    return found | {"about": here}
+
+
 def about(effort: Effort) -> dict[str, Any]:
-    """What was measured, with what, on what."""
+    """With what, and on what."""
     return {
-        "kind": "measurement",
-        "what": "seconds of a step in three forms; ratio: plain / ours, of memory ours / plain",
         "machine": machine(),
         "versions": versions(),
         "commit": commit(),
@@ -216,35 +247,40 @@ def about(effort: Effort) -> dict[str, Any]:
     }
 
 
-def measure(effort: Effort) -> dict[str, Any]:
-    """What results.json holds of the instruction set that this process may use."""
-    cases, first = measure_cases(effort)
-    step = cases["final_network_step"]
-    batch_size = effort.of(FINAL).batch_size
-    found = {
-        "cases": cases,
+def together(effort: Effort, found: dict[str, Any]) -> dict[str, Any]:
+    """What results.json holds: of the machine's own instructions, and the cases of AVX2."""
+    rows = {isa: _cases(effort, parts) for isa, parts in found.items()}
+    native, batch_size = found["native"], effort.of(FINAL).batch_size
+    step = rows["native"]["final_network_step"]
+    results = {
+        "kind": "measurement",
+        "what": "seconds of a step in three forms; ratio: plain / ours, of memory ours / plain",
+        **native["about"],
+        "cases": rows["native"],
         "images_per_second": {
-            "loading": round(measure_loading(effort)),
+            "loading": round(native["loading"]),
             "final_training_plain": rounded(batch_size / step["plain_s"]),
             "final_training_ours": rounded(batch_size / step["ours_s"]),
         },
-        "first_rounds_s": first,
+        "first_rounds_s": native["first_order_step"][1],
     }
-    if effort == QUICK:
-        return found
-    for name, part in (
-        ("growth_s", measure_growth),
-        ("without", measure_techniques),
-        ("operators", look_inside),
-    ):
-        found[name] = part(effort)
-        say(name, found[name])
-    return found
+    results |= {name: native[name] for name in ("growth_s", "without", "operators")
+                if name in native}  # fmt: skip
+    if "avx2" in found:
+        results |= {
+            "avx2_cases": rows["avx2"],
+            "avx2_machine": found["avx2"]["about"]["machine"],
+        }
+    return results
 
 
-def say(name: str, values: dict) -> None:
+def _cases(effort: Effort, found: dict[str, Any]) -> dict[str, dict]:
+    return {name: found[name][0] for name in effort.cases} | {"memory": found["memory"]}
+
+
+def say(name: str, value: Any) -> None:
     """Prints one result at once: a full run takes long. On stderr: stdout is for the result."""
-    print(f"{name}: {json.dumps(values)}", file=sys.stderr, flush=True)
+    print(f"{name}: {json.dumps(value)}", file=sys.stderr, flush=True)
 
 
 def ask(*options: str, effort: Effort, isa: str = "native") -> Any:
@@ -270,27 +306,29 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="some cases, few small steps")
     parser.add_argument("--record", action="store_true", help="write results.json and the tables")
     parser.add_argument("--table", action="store_true", help="only write the tables again")
+    parser.add_argument("--kept", type=Path, default=KEPT, help="where --record keeps its parts")
     parser.add_argument("--isa", nargs="+", choices=tuple(INSTRUCTIONS), default=["native"])
     # What a process of its own is asked for.
     parser.add_argument("--peak", choices=forms.FORMS, help=argparse.SUPPRESS)
-    parser.add_argument("--only-cases", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=parts(FULL, "native"), help=argparse.SUPPRESS)
+    parser.add_argument("--about", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     effort = QUICK if options.quick else FULL
     if options.record and (options.quick or "native" not in options.isa):
         parser.error("--record takes a full run on the machine's own instructions.")
+    if "native" not in options.isa:
+        parser.error("--isa takes native, and avx2 only besides.")
     if options.table:
         tables.write()
+    elif options.about:
+        print(json.dumps(about(effort)))
     elif options.peak:
         print(json.dumps(peak(options.peak, effort)))
-    elif options.only_cases:
-        print(json.dumps({"cases": measure_cases(effort)[0], "machine": machine()}))
+    elif options.part:
+        print(json.dumps(parts(effort, "native")[options.part](effort)))
     else:
-        results = about(effort)
-        if "native" in options.isa:
-            results |= measure(effort)
-        if "avx2" in options.isa:
-            narrow = ask("--only-cases", effort=effort, isa="avx2")
-            results |= {"avx2_cases": narrow["cases"], "avx2_machine": narrow["machine"]}
+        kept = options.kept if options.record else None
+        results = together(effort, {isa: measure(effort, isa, kept) for isa in options.isa})
         print(tables.text(results))
         if options.record:
             record(results)

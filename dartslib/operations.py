@@ -108,13 +108,14 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, searching: bool) -> None:
         super().__init__()
+        self.relu = nn.ReLU()
         self.even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
         self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
         self.bn = nn.BatchNorm2d(c_out, affine=not searching)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, ceil(H / 2), ceil(W / 2))."""
-        x = F.relu(x)
+        x = self.relu(x)
         # A row and a column of zeros at the far side let odd sizes come out as ceil(H / 2), too.
         shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
         return self.bn(torch.cat([self.even(x), self.odd(shifted)], dim=1))

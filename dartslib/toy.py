@@ -1,11 +1,11 @@
-"""The toy bilevel problem, in closed form: two numbers, two losses, one step ahead.
+"""The toy bilevel problem, in closed form: two numbers, two losses, one step ahead. It is to ::
 
     minimize over alpha   L_val(w*, alpha) = alpha w* - 2 alpha + 1     report, equation (2)
     where w* minimizes    L_train(w, alpha) = c/2 (w - alpha)^2         report, equation (1): c = 2
 
 The inner problem says w* = alpha, so what is really minimized is (alpha - 1)^2, and the answer is
 alpha = w = 1. DARTS does not solve the inner problem. It looks one gradient step of length xi ahead
-of the w at hand:
+of the w at hand::
 
     w' = w - xi dL_train/dw = w - xi c (w - alpha)
     dL_val(w', alpha)/dalpha = (w' - 2) + xi c alpha

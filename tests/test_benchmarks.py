@@ -4,10 +4,11 @@ import copy
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import forms, operators, speed, tables, without
+from benchmarks import forms, microscope, operators, speed, tables, without
 from dartslib.runs.profiles import profile
 
 TINY = profile("smoke").search.model_copy(update={"nodes": 1, "batch_size": 2})
@@ -146,6 +147,59 @@ def test_only_a_whole_run_is_recorded(wrong, monkeypatch, capsys):
     assert "--record takes a full run" in capsys.readouterr().err
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """The processes that a benchmark would start, and what they are asked; none is started."""
+    seen, here = [], {"machine": {"processor": "one"}, "versions": {}, "commit": "c", "rounds": {}}
+
+    def ask(*options, effort, isa="native"):
+        seen.append((isa, *options))
+        if options == ("--about",):
+            return dict(here)
+        value = {"loading": 9.0, "memory": {"ours_gib": 1.0}}.get(options[1])
+        row = {"plain_s": 2.0, "ours_s": 1.0}
+        return value or (options[1] if options[1] not in speed.CASES else [row, {"plain": [3.0]}])
+
+    monkeypatch.setattr(speed, "ask", ask)
+    return seen, here
+
+
+def test_a_stopped_benchmark_goes_on(asked, tmp_path, monkeypatch):
+    seen, here = asked
+    ask = speed.ask
+
+    def killed(*options, effort, isa="native"):
+        if options == ("--part", "memory"):
+            raise MemoryError
+        return ask(*options, effort=effort, isa=isa)
+
+    monkeypatch.setattr(speed, "ask", killed)
+    with pytest.raises(MemoryError):
+        speed.measure(speed.FULL, "native", tmp_path)
+    done = [part for _, *part in seen if part[0] == "--part"]
+    assert [name for _, name in done] == list(speed.CASES)
+    monkeypatch.setattr(speed, "ask", ask)
+    seen.clear()
+    found = speed.measure(speed.FULL, "native", tmp_path)
+    rest = [part[1] for _, *part in seen if part[0] == "--part"]
+    assert rest == ["memory", "loading", "growth_s", "without", "operators"]
+    assert set(found) == {*speed.parts(speed.FULL, "native"), "about"}
+    here["commit"] = "another"  # other code: everything is measured again
+    seen.clear()
+    speed.measure(speed.FULL, "native", tmp_path)
+    assert len(seen) == 1 + len(speed.parts(speed.FULL, "native"))
+
+
+def test_the_parts_come_together(asked):
+    found = {isa: speed.measure(speed.FULL, isa) for isa in ("native", "avx2")}
+    results = speed.together(speed.FULL, found)
+    assert set(results["cases"]) == set(results["avx2_cases"]) == {*speed.CASES, "memory"}
+    assert results["images_per_second"]["final_training_ours"] == 96
+    assert results["avx2_machine"] == {"processor": "one"} and results["commit"] == "c"
+    assert {"growth_s", "without", "operators", "first_rounds_s"} <= set(results)
+    assert ("avx2", "--part", "growth_s") not in asked[0]
+
+
 # The file and the pages
 
 FORM_KEYS = ["plain_s", "channels_last_s", "ours_s", "ratio"]
@@ -232,3 +286,52 @@ def test_the_pages_show_what_was_measured(page):
     text = page.read_text(encoding="utf-8")
     assert "<!-- speed: cases -->" in text
     assert tables.with_tables(text, tables.load()) == text, "run python -m benchmarks.speed --table"
+
+
+# The hypergradient, taken apart
+
+
+def _stopped(steps=2):
+    search = double(forms.search(TINY, "plain"))
+    for _ in range(steps):
+        search.advance()
+    return search
+
+
+def test_the_terms_of_every_xi_are_those_of_the_hypergradient():
+    probe, close = microscope.Probe(_stopped(), double=True), {"rtol": 1e-9, "atol": 1e-12}
+    xis = (0.0, 0.025, 0.1)
+    for xi, terms in zip(xis, microscope.all_terms(probe, xis, (0.01,)), strict=True):
+        exact = probe.terms("exact", xi)
+        np.testing.assert_allclose(terms.direct, microscope.flat(exact.direct), **close)
+        np.testing.assert_allclose(terms.implicit, microscope.flat(exact.implicit), **close)
+        difference = microscope.flat(probe.terms("finite_difference", xi).implicit)
+        np.testing.assert_allclose(terms.difference, difference, **close)
+        error = np.linalg.norm(difference - terms.implicit) / np.linalg.norm(terms.implicit)
+        assert terms.errors == pytest.approx([error])
+
+
+def test_the_step_ahead_is_taken_apart():
+    probe = microscope.Probe(_stopped(), double=True)
+    momentum, gradient, decay = probe.ahead()
+    step = [m + g + d for m, g, d in zip(momentum, gradient, decay, strict=True)]
+    ahead = [p - s for p, s in zip(probe.w, step, strict=True)]
+    direct = microscope.all_terms(probe, (probe.xi,))[0].direct
+    at = microscope.leaves(probe.alpha)
+    by_hand = torch.autograd.grad(probe.losses[1](ahead, at), at)
+    np.testing.assert_allclose(direct, microscope.flat(by_hand), rtol=1e-9, atol=1e-12)
+    assert min(map(microscope.size, (momentum, gradient, decay))) > 0
+
+
+def test_a_moment_of_a_search_as_the_record_has_it():
+    search, plain = forms.search(TINY, "ours"), forms.search(TINY, "plain")
+    search.advance()
+    row = microscope.taken_apart(search, plain, (0.0, 0.025))
+    assert row["step"] == 1 and search.step == 2
+    entries = sum(a.numel() for a in search.architecture.alpha)
+    assert np.shape(row["implicit"]) == np.shape(row["difference"]) == (2, entries)
+    # At xi = 0 nothing has moved.
+    np.testing.assert_allclose(row["direct"][0], row["first_order"], rtol=1e-4, atol=1e-7)
+    assert len(row["other_batches"]) == microscope.OTHERS
+    assert not np.allclose(row["other_batches"][0], row["first_order"])
+    assert row["missed"] < row["missed_bare"]  # with momentum it comes nearer to the next w

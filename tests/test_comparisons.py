@@ -13,12 +13,6 @@ SECONDS = {
     "recorded": {"one_level": 3.0, "first_order": 2.0, "finite_difference": 5.0, "exact": 9.0},
     "report": {"first_order": 1.07, "finite_difference": 2.3},
 }
-GRADIENT = {
-    "step": [0, 5, 20],
-    "implicit_share": [0.12, 0.06, 0.17],
-    "implicit_share_finite_difference": [0.28, 0.22, 0.36],
-    "direct_change": [0.56, 0.45, 0.71],
-}
 
 
 def search(seed):
@@ -34,7 +28,6 @@ FIGURES = {
     ),
     "errors": lambda: show.difference_errors(ERRORS),
     "costs": lambda: show.step_costs(SECONDS),
-    "shares": lambda: show.gradient_shares(GRADIENT),
     "alphas": lambda: show.alphas_compared({"live": PAIR, "recorded": PAIR}),
     "one pair": lambda: show.alphas_compared({"recorded": PAIR}),
 }

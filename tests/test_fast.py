@@ -18,7 +18,7 @@ from dartslib.fast.branches import Opaque
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
 from dartslib.gradients import METHODS, BatchLoss, hypergradient
 from dartslib.networks import FinalNetwork
-from dartslib.operations import OPERATIONS, conv_bn
+from dartslib.operations import OPERATIONS, FactorizedReduce, conv_bn
 from dartslib.relaxation import Architecture, MixedOperation, Softmax
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import REPORT_OPERATIONS, SearchSpace
@@ -443,6 +443,19 @@ def test_an_input_that_is_read_again(what):
             (again,) = torch.autograd.grad(value.square().sum(), x)
         found.append((value.detach(), again))
     torch.testing.assert_close(found[1], found[0], **CLOSE)
+
+
+def test_an_activation_of_another_kind_runs_plain():
+    net = _supernet(SearchSpace.report(), 3, 3, 8, "linear", (1,))
+    halving = [module for module in net.modules() if isinstance(module, FactorizedReduce)]
+    assert len(halving) == 1 + 6  # of an input, and the skips of stride 2
+    for module in halving:
+        module.relu = nn.SiLU()
+    expected = _pass(copy.deepcopy(net), *_batch(8), random_tables(SearchSpace.report()))
+    found = _pass(accelerate(net), *_batch(8), random_tables(SearchSpace.report()))
+    for one, other in zip(expected, found, strict=True):
+        for a, b in zip(one, other, strict=True):
+            torch.testing.assert_close(a, b, **CLOSE)
 
 
 def test_norms_of_another_kind_run_plain():

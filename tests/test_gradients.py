@@ -169,10 +169,8 @@ XI, MOMENTUM, DECAY = 0.025, 0.9, 3e-4
 
 
 @pytest.fixture
-def smooth(monkeypatch):
+def smooth():
     """Supernet, alpha, both losses and a filled momentum buffer: float64, SiLU for ReLU."""
-    silent = SimpleNamespace(relu=F.silu, pad=F.pad)
-    monkeypatch.setattr(operations, "F", silent)  # FactorizedReduce calls relu as a function
     torch.manual_seed(5)
     net = Supernet(SMOOTH, 2, 2, num_classes=3, reductions=(1,), image_size=8).double()
     _swap(net)

@@ -36,13 +36,26 @@ def test_conda_and_pip_name_the_same_packages():
 
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     listed = [line for line in environment["dependencies"] if isinstance(line, str)]
+    (by_pip,) = (line["pip"] for line in environment["dependencies"] if isinstance(line, dict))
+    assert by_pip[-1] == "-e ."
+    listed += by_pip[:-1]
     conda = _bounds(listed)
     assert len(listed) == len(conda), "a package is listed twice"
     assert conda["python"] == project["requires-python"]
-    assert {"pip": ["-e ."]} in environment["dependencies"]
     assert {n: b for n, b in conda.items() if n not in only_conda} == pip
     assert only_conda <= conda.keys()
     assert environment["channels"] == ["conda-forge"]
+
+
+def test_binder_takes_its_packages_from_the_environment():
+    files = [yaml.safe_load((ROOT / name).read_text()) for name in
+             ("binder/environment.yml", "environment.yml")]  # fmt: skip
+    few, all_of_them = ([x for x in f["dependencies"] if isinstance(x, str)] for f in files)
+    assert set(few) <= set(all_of_them)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {"torch": "pytorch", "graphviz": "python-graphviz"}
+    needed = {names.get(name, name) for name in _bounds(project["dependencies"])}
+    assert needed <= set(_bounds(few))
 
 
 def test_versions_agree():

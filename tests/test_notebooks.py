@@ -16,9 +16,9 @@ from test_house import broken_links, machine_traces
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-MOST_LINES, MANY_LINES = 40, 20
+MOST_LINES, MOST_CELLS = 20, 100
 MOST_UNCHECKED = 2
-MOST_BYTES = 1_000_000
+MOST_BYTES = 1_100_000
 UNCHECKED = {"nbval-ignore-output", "nbval-skip"}
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 DATA_ADDRESS = r"data:image/[a-z+.-]+;base64,[A-Za-z0-9+/=]+"
@@ -109,14 +109,12 @@ def _output_faults(notebook):
 
 
 def _shape_faults(notebook):
-    sizes = []
     for number, cell in _code(notebook):
-        sizes.append(sum(1 for line in _source(cell).splitlines() if line.strip()))
-        if sizes[-1] > MOST_LINES:
-            yield f"code cell {number} has {sizes[-1]} lines, {MOST_LINES} are the most"
-    many = sum(size > MANY_LINES for size in sizes)
-    if many > len(sizes) / 10:
-        yield f"{many} of {len(sizes)} code cells have over {MANY_LINES} lines, a tenth may"
+        size = sum(1 for line in _source(cell).splitlines() if line.strip())
+        if size > MOST_LINES:
+            yield f"code cell {number} has {size} lines, {MOST_LINES} are the most"
+    if len(notebook["cells"]) > MOST_CELLS:
+        yield f"{len(notebook['cells'])} cells, {MOST_CELLS} are the most: make it two notebooks"
     if notebook["cells"] and not _source(notebook["cells"][0]).startswith("# "):
         yield "the first cell is not a title"
 
@@ -241,8 +239,11 @@ WIDGET = {WIDGET_STATE: {"state": {"0": {"state": {"value": "<img src='x'>"}}}}}
         (_set(1, outputs=[STDERR]), "writes to stderr"),
         (_text("saved in /home/me"), "of one machine"),
         (_text("<object at 0x7f0203040506>"), "address in memory"),
-        (_set(1, source=["x = 1\n"] * 41), "41 lines"),
-        (_set(1, source=["x = 1\n"] * 21), "over 20 lines"),
+        (_set(1, source=["x = 1\n"] * 21), "21 lines"),
+        (
+            lambda nb: nb["cells"].extend([{**nb["cells"][0], "id": str(n)} for n in range(99)]),
+            "101 cells",
+        ),
         (_set(0, source=["no title"]), "not a title"),
         (_html("<img src='x'>"), "without an alternative text"),
         (_html("<img alt=' ' src='x'>"), "without an alternative text"),

@@ -508,7 +508,7 @@ def branch(module: nn.Module) -> Branch | None:
         return Separable(module)
     if _is_pointwise(module):
         return Pointwise(module)
-    if type(module) is FactorizedReduce and _is_norm(module.bn):
+    if type(module) is FactorizedReduce and type(module.relu) is nn.ReLU and _is_norm(module.bn):
         return Reduce(module)
     return Opaque(module)
 

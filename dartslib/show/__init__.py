@@ -53,7 +53,6 @@ NAMES = {
     "choice_over_time": "comparisons",
     "difference_errors": "comparisons",
     "step_costs": "comparisons",
-    "gradient_shares": "comparisons",
     "alphas_compared": "comparisons",
     "planted_images": "planted",
     "planted_searches": "planted",

@@ -1,4 +1,4 @@
-"""Steps of a search compared: how a choice forms, what a step costs, what its gradient is made of.
+"""Steps of a search compared: how a choice forms, what a step costs, how exact a difference is.
 
 Notebook 02 uses these. Every function takes plain numbers and returns a matplotlib figure as wide
 as a notebook's column.
@@ -10,7 +10,6 @@ from itertools import cycle
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dartslib.genotypes import as_array
 from dartslib.show.curves import BARS, RUNS
@@ -24,11 +23,6 @@ METHODS = {  # as in records: as on the page
     "first_order": "first order",
     "finite_difference": "finite difference",
     "exact": "exact",
-}
-SHARES = {  # of the record that benchmarks/steps.py writes
-    "implicit_share": "ξ · implicit term, exact / direct term at w'",
-    "implicit_share_finite_difference": "the same by finite difference",
-    "direct_change": "change of the direct term, w to w' / direct term at w",
 }
 
 
@@ -76,8 +70,8 @@ def difference_errors(errors: Mapping[str, Mapping[float, float]]) -> Figure:
     low, high = axes.get_ylim()
     axes.axhline(1, color=BLACK, ls=":", lw=1.8)
     axes.annotate(
-        "error as large as the term", (0.6, 1), xycoords=("axes fraction", "data"), ha="center",
-        va="top", xytext=(0, -6), textcoords="offset points", fontsize=12,
+        "error as large as the term", (0.02, 1), xycoords=("axes fraction", "data"),
+        xytext=(0, 5), textcoords="offset points", fontsize=12,
     )  # fmt: skip
     axes.set(
         ylim=(min(low, 0.5), max(high, 4)),
@@ -114,27 +108,6 @@ def step_costs(rows: Mapping[str, Mapping[str, float]]) -> Figure:
     axes.margins(x=0.1)
     axes.grid(visible=False, axis="y")
     figure.legend(loc="outside lower center", ncols=max(1, len(rows)))
-    return figure
-
-
-@styled
-def gradient_shares(gradient: Mapping[str, Sequence[float]]) -> Figure:
-    """What looking ahead changes in the gradient for alpha, in percent of a direct term.
-
-    Args:
-        gradient: "step" and the names of `SHARES`, each (T,); as in the record of
-            benchmarks/steps.py.
-    """
-    figure = Figure(figsize=(WIDTH, 4.6))
-    axes = figure.subplots()
-    for (name, label), (color, marker) in zip(SHARES.items(), RUNS, strict=False):
-        axes.plot(
-            gradient["step"], gradient[name], color=color, marker=marker, mec="white", label=label
-        )
-    axes.set(xlabel="step of the search", ylabel="ratio of two norms", ylim=(0, None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

@@ -101,11 +101,11 @@ class Explorer(widgets.VBox):
         self.status.value = f'<span role="status">{said}</span>'
 
     def _png(self) -> bytes:
-        """The canvas as a PNG, made for speed: few colors, the lightest compression."""
+        """The canvas as a PNG, made for speed: few colors, no harder compression than pays."""
         image = Image.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB")
         image = image.quantize(palette=self._palette, dither=Image.Dither.NONE)
         buffer = io.BytesIO()
-        image.save(buffer, "png", compress_level=1)
+        image.save(buffer, "png", compress_level=6)
         return buffer.getvalue()
 
 

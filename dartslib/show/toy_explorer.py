@@ -181,25 +181,35 @@ class XiExplorer(Explorer):
 
     def words(self) -> str:
         """Where the run is, or how it ended."""
-        run, now = self.run, self._now
-        begin = f"ξ = {run.xi:.2f}, learning rate {self.lr.value:g}, "
-        if run.curvature != toy.CURVATURE:
-            begin += f"curvature {run.curvature:g}, "
-        begin += f"start ({run.alpha[0]:g}, {run.w[0]:g}): "
-        if now < run.steps:
-            alpha, w = float(run.alpha[now]), float(run.w[now])
-            return begin + (
-                f"after {now} of {run.steps} steps at α = {alpha:.5g}, w = {w:.5g}; "
-                f"L_train {toy.train_loss(w, alpha, run.curvature):.3g}, "
-                f"L_val {toy.valid_loss(w, alpha):.3g}."
-            )
-        alpha, w = run.end
-        if run.reason == "diverged":
-            return begin + f"diverged; after {run.steps} steps α = {alpha:.3g}."
-        how = "settled" if run.reason == "settled" else "not yet settled"
-        rest = toy.fixed_point(run.xi, run.curvature)
+        return describe_run(self.run, self.lr.value, self._now)
+
+
+def describe_run(run: Trajectory, lr: float = 1e-2, now: int | None = None) -> str:
+    """Where a run is after `now` steps, or how it ended, in a sentence.
+
+    Args:
+        run: the run.
+        lr: its learning rate.
+        now: a number of steps; all of them if None.
+    """
+    begin = f"ξ = {run.xi:.2f}, learning rate {lr:g}, "
+    if run.curvature != toy.CURVATURE:
+        begin += f"curvature {run.curvature:g}, "
+    begin += f"start ({run.alpha[0]:g}, {run.w[0]:g}): "
+    if now is not None and now < run.steps:
+        alpha, w = float(run.alpha[now]), float(run.w[now])
         return begin + (
-            f"{how} after {run.steps} steps at α = {alpha:.5g}, w = {w:.5g}, "
-            f"{run.distance:.2g} from the fixed point {rest:.5g}; "
-            f"(α − 1)² = {(alpha - 1) ** 2:.2g} there."
+            f"after {now} of {run.steps} steps at α = {alpha:.5g}, w = {w:.5g}; "
+            f"L_train {toy.train_loss(w, alpha, run.curvature):.3g}, "
+            f"L_val {toy.valid_loss(w, alpha):.3g}."
         )
+    alpha, w = run.end
+    if run.reason == "diverged":
+        return begin + f"diverged; after {run.steps} steps α = {alpha:.3g}."
+    how = "settled" if run.reason == "settled" else "not yet settled"
+    rest = toy.fixed_point(run.xi, run.curvature)
+    return begin + (
+        f"{how} after {run.steps} steps at α = {alpha:.5g}, w = {w:.5g}, "
+        f"{run.distance:.2g} from the fixed point {rest:.5g}; "
+        f"(α − 1)² = {(alpha - 1) ** 2:.2g} there."
+    )

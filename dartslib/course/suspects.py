@@ -1,0 +1,26 @@
+"""Three implementations of the implicit term; one of them has a mistake that was copied for years.
+
+Notebook 05 finds it by measuring, so do not read on before you have. All three take the gradients
+for alpha at w + R v and at w - R v, and R; the source is in the reference of that notebook.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+Difference = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], list[Tensor]]
+
+
+def _a(p: Sequence[Tensor], n: Sequence[Tensor], R: Tensor) -> list[Tensor]:
+    return [(x - y) / (2 * R) for x, y in zip(p, n, strict=True)]
+
+
+def _b(p: Sequence[Tensor], n: Sequence[Tensor], R: Tensor) -> list[Tensor]:
+    return [(x - y) / 2.0 * R for x, y in zip(p, n, strict=True)]
+
+
+def _c(p: Sequence[Tensor], n: Sequence[Tensor], R: Tensor) -> list[Tensor]:
+    return [0.5 * (x - y) / R for x, y in zip(p, n, strict=True)]
+
+
+SUSPECTS: dict[str, Difference] = {"A": _a, "B": _b, "C": _c}

@@ -1,0 +1,189 @@
+"""The pages beside the notebooks: names exist, tables are up to date; and what the site adds."""
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from dartslib import toy
+from dartslib.course.texts import load
+from tools import write_instructor
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+sys.path.insert(0, str(DOCS))
+
+import equations  # noqa: E402  # they stand in docs/
+import xi_slider  # noqa: E402
+
+
+def _rows(text):
+    """The last column of each row of the tables of symbols in a text."""
+    for table in re.split(r"\n\s*\n", text):
+        lines = [line for line in table.splitlines() if line.startswith("|")]
+        if lines and re.search(r"symbol\b.*name in the code", lines[0], re.IGNORECASE):
+            yield from (line.strip("|").split("|")[-1] for line in lines[2:])
+
+
+def _names(text):
+    """The dotted names between backticks."""
+    for quoted in re.findall(r"`([^`]+)`", text):
+        found = re.match(r"[A-Za-z_][\w.]*", quoted)
+        if found:
+            yield found[0].rstrip(".")
+
+
+def _is_there(dotted):
+    """Whether a full name is a module's, a class's, or a field or attribute of a class."""
+    parts = dotted.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            thing = importlib.import_module(".".join(parts[:cut]))
+            break
+        except ModuleNotFoundError:
+            continue
+    else:
+        return False
+    for name in parts[cut:]:
+        if inspect.isclass(thing) and not hasattr(thing, name):
+            annotated = any(name in getattr(base, "__annotations__", {}) for base in thing.__mro__)
+            return annotated or f"self.{name} = " in inspect.getsource(thing)
+        if not hasattr(thing, name):
+            return False
+        thing = getattr(thing, name)
+    return True
+
+
+def test_how_names_are_looked_up():
+    assert _is_there("dartslib.toy.descend") and _is_there(
+        "dartslib.gradients.Hypergradient.direct"
+    )
+    assert _is_there("dartslib.searching.SearchConfig.radius")
+    assert not _is_there("dartslib.toy.ascend") and not _is_there("dartslib.gradients.Hyper.direct")
+    assert not _is_there("dartslib.searching.SearchConfig.radios")
+
+
+def test_the_glossary_names_what_is_there():
+    names = [name for row in _rows((DOCS / "glossary.md").read_text()) for name in _names(row)]
+    assert len(names) >= 20
+    assert [name for name in names if not _is_there(name)] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_symbol_tables_of_notebooks_name_what_is_there(path):
+    node = nbformat.read(path, 4)
+    source = "\n".join(file.read_text() for file in (ROOT / "dartslib").rglob("*.py"))
+    source += "\n".join(cell.source for cell in node.cells if cell.cell_type == "code")
+    known = set(re.findall(r"\w+", source))
+    rows = [row for c in node.cells if c.cell_type == "markdown" for row in _rows(c.source)]
+    names = {part for row in rows for name in _names(row) for part in name.split(".")}
+    assert len(rows) >= 5
+    assert names - known == set()
+
+
+def test_every_word_of_the_glossary_stands_in_its_notebook():
+    text = {path.stem[:2]: path.read_text().lower() for path in NOTEBOOKS}
+    words = (DOCS / "glossary.md").read_text().split("## Symbols")[0]
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| ([\d, ]+) \|$", words, re.MULTILINE)
+    assert len(rows) >= 25
+    for word, places in rows:
+        names = [part.strip(" $").split(" cell")[0] for part in word.split(",")]
+        for place in places.split(","):
+            assert any(name.lower() in text[place.strip()] for name in names), (word, place)
+
+
+def test_the_tables_of_the_instructor_are_up_to_date():
+    page = write_instructor.PAGE.read_text(encoding="utf-8")
+    assert write_instructor.with_tables(page) == page, "run python tools/write_instructor.py"
+    assert write_instructor.exercises().count("\n") == len(load()) + 1
+
+
+def test_reading_minutes():
+    node = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# Title\n\n" + "word " * 98),
+            nbformat.v4.new_code_cell("a = 1\n\nb = 2"),
+            nbformat.v4.new_markdown_cell("so\n\n## 1 · First\n\n" + "word " * 400),
+            nbformat.v4.new_code_cell(
+                "a", outputs=[nbformat.v4.new_output("display_data", {"text/html": "<img>"})]
+            ),
+        ]
+    )
+    minutes = write_instructor.reading_minutes(node)
+    assert minutes == {"Promise and set-up": pytest.approx(0.705), "1 · First": pytest.approx(2.6)}
+
+
+def test_the_instructor_points_to_sections_that_exist():
+    page = write_instructor.PAGE.read_text(encoding="utf-8")
+    there = {
+        path.stem[:2]: {
+            int(number)
+            for cell in nbformat.read(path, 4).cells
+            for number in re.findall(r"^## (\d+) · ", cell.source, re.MULTILINE)
+        }
+        for path in NOTEBOOKS
+    }
+    found = re.findall(r"\b(0\d), sections? (\d+)(?:(?: to | and )(\d+))?", page)
+    assert len(found) >= 20
+    for notebook, first, last in found:
+        assert {int(first), int(last or first)} <= there[notebook], (notebook, first, last)
+
+
+# What the site adds
+
+
+def test_runs_of_the_static_slider_are_those_of_the_toy():
+    data = xi_slider.data()
+    assert [run["xi"] for run in data["runs"]] == pytest.approx(xi_slider.XIS)
+    run, ours = data["runs"][6], toy.descend(0.3)
+    assert run["xi"] == pytest.approx(0.3) and f"after {ours.steps} steps" in run["words"]
+    assert run["path"][0] == [2, -2]
+    assert run["path"][-1] == pytest.approx(ours.end, abs=1e-4)
+    assert run["rest"] == pytest.approx(toy.fixed_point(0.3), abs=1e-4)
+    for contour in data["contours"]:
+        values = [toy.valid_loss(w, alpha) for alpha, w in contour["path"]]
+        assert values == pytest.approx([contour["level"]] * len(values), abs=0.02)
+
+
+def test_the_slider_stands_below_the_explorer(tmp_path):
+    copy = tmp_path / "01.ipynb"
+    copy.write_bytes(NOTEBOOKS[0].read_bytes())
+    xi_slider.put_below("explorer", copy)
+    cells = nbformat.read(copy, 4).cells
+    place = next(k for k, cell in enumerate(cells) if cell.id == "explorer")
+    assert 'type="range"' in cells[place + 1].source and "<label" in cells[place + 1].source
+
+
+def test_equations_are_drawn_with_their_words():
+    svg = equations.drawn(r"\xi \lt 1", True)
+    assert svg.startswith('<svg role="img" aria-label="\\xi \\lt 1"') and "vertical-align" in svg
+    with pytest.raises(ValueError, match="cannot be drawn"):
+        equations.drawn(r"\frac{1", False)
+
+
+@pytest.mark.full
+def test_the_site_builds_without_a_warning(tmp_path):
+    made = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(DOCS), str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    pages = {page.stem for page in tmp_path.rglob("*.html")}
+    assert {path.stem for path in NOTEBOOKS} | {"instructor", "glossary", "api"} <= pages
+    for page in tmp_path.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="(https?:[^"]+)"', text)
+        assert [address for address in loaded if "canonical" not in address] == [], page.name
+
+
+def test_the_wheel_has_the_exercises():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "course/exercises.toml" in project["tool"]["setuptools"]["package-data"]["dartslib"]
