@@ -125,6 +125,8 @@ def _shown(explorer):
 
 def _press(page, explorer, handle):
     """Moves a slider by a key, back if it is at its end; milliseconds until the picture is new."""
+    from playwright.sync_api import TimeoutError
+
     box = explorer.element_handle()  # its picture is another element after each change
     for key in ("ArrowRight", "ArrowLeft"):
         before = _shown(explorer)
@@ -138,7 +140,7 @@ def _press(page, explorer, handle):
                 timeout=3000,
                 polling=5,
             )
-        except Exception:  # Playwright's TimeoutError: the slider was at its end
+        except TimeoutError:  # the slider was at its end
             continue
         taken = 1000 * (time.perf_counter() - begin)
         page.wait_for_timeout(50)

@@ -1,5 +1,6 @@
 """The explorers, driven by code: what moves, what it says, how fast."""
 
+import asyncio
 import re
 import statistics
 import time
@@ -148,6 +149,32 @@ def test_every_control_takes_the_keyboard_and_says_what_it_moves(each):
         assert control.description and not control.disabled
 
 
+@pytest.mark.parametrize("name", ["xi", "search", "hypergradient"])
+def test_play_and_pause(name):
+    play = MAKE[name][0]().play
+    seen = []
+    play.moved.observe(lambda change: seen.append(change["new"]), play.what)
+    play.interval = 0.0
+
+    async def pressed_twice():
+        for _ in range(2):
+            play.value = not play.value
+            await asyncio.sleep(0)
+
+    async def pressed_once():
+        play.value = True
+        async with asyncio.timeout(60):
+            while play.value:
+                await asyncio.sleep(0.01)
+
+    setattr(play.moved, play.what, play.last)
+    seen.clear()
+    asyncio.run(pressed_twice())
+    assert seen == [0] and not play.value and play.description == "play"
+    asyncio.run(pressed_once())
+    assert seen[-1] == play.last and seen == sorted(seen)
+
+
 def test_all_of_it_stands_in_one_box(each):
     explorer, (control, _, _) = each
     assert {explorer.picture, explorer.status} <= set(explorer.children)
@@ -225,7 +252,7 @@ def test_a_run_can_be_shown_in_part(explorer):
     assert f"after 74 of 296 steps at α = {alpha:.5g}, w = {w:.5g}" in explorer.status.value
     assert f"L_val {toy.valid_loss(w, alpha):.3g}" in explorer.status.value
     assert _source(explorer) != whole
-    assert explorer.play.max == explorer.shown.max
+    assert explorer.play.last == explorer.shown.max
 
 
 def test_it_says_when_a_run_is_far_from_its_fixed_point_or_gone(explorer):
@@ -285,7 +312,7 @@ def test_another_search_and_another_cell():
     seen.add(_source(explorer))
     explorer.run.value = "two"
     assert explorer.status.value.startswith('<span role="status">two, reduction cell, step 24')
-    assert explorer.moment.index == 8 and explorer.play.max == 8
+    assert explorer.moment.index == 8 and explorer.play.last == 8
     seen.add(_source(explorer))
     assert len(seen) == 3
 

@@ -6,6 +6,7 @@ result as an HTML picture with a description; the numbers as an HTML status line
 readers announce. The explorers themselves stand in files of their own, one a notebook.
 """
 
+import asyncio
 import html
 import io
 from collections.abc import Iterable, Sequence
@@ -114,16 +115,47 @@ def slider(name: str, value: float, low: float, high: float, step: float) -> wid
     return widgets.FloatSlider(value, min=low, max=high, step=step, description=name, **WIDE)
 
 
-def player(moved: widgets.Widget, what: str, last: int, step: int, interval: int) -> widgets.Play:
-    """Buttons that play and pause a control, 0 to `last`; `interval` in milliseconds.
+class Player(widgets.ToggleButton):
+    """A button that plays and pauses a control; at its end the control begins anew.
 
-    They move it in the browser: `what` of it is its value, or its index.
+    ipywidgets has one, whose buttons have no names that a screen reader could say. This one moves
+    the control from the kernel, and needs its event loop, which every notebook has.
+
+    Args:
+        moved: the control.
+        what: of it that moves from 0 to `last`: its value, or its index.
+        last: the end.
+        step: how far at once.
+        interval: seconds between two steps.
     """
-    play = widgets.Play(
-        0, min=0, max=last, step=step, interval=interval, show_repeat=False, description="play"
-    )
-    widgets.jslink((play, "value"), (moved, what))
-    return play
+
+    def __init__(
+        self, moved: widgets.Widget, what: str, last: int, step: int, interval: float
+    ) -> None:
+        super().__init__(description="play", icon="play", layout={"width": "6em"})
+        self.tooltip = f"play or pause: {moved.description}"
+        self.moved, self.what, self.last, self.step = moved, what, last, step
+        self.interval = interval
+        self.observe(self._toggled, "value")
+
+    def advance(self) -> bool:
+        """One step, or back to 0 from the end; whether there is more to come."""
+        now = getattr(self.moved, self.what)
+        there = 0 if now >= self.last else min(self.last, now + self.step)
+        setattr(self.moved, self.what, there)
+        return there < self.last
+
+    def _toggled(self, change: dict) -> None:
+        self.description, self.icon = ("pause", "pause") if self.value else ("play", "play")
+        if self.value:
+            self._playing = asyncio.get_running_loop().create_task(self._play())
+        else:
+            self._playing.cancel()
+
+    async def _play(self) -> None:
+        while self.advance():
+            await asyncio.sleep(self.interval)
+        self.value = False
 
 
 def _axes_or_figure(artist: Artist) -> Any:

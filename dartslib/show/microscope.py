@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dartslib.show.explorers import DPI, WIDE, Explorer, player
+from dartslib.show.explorers import DPI, WIDE, Explorer, Player
 from dartslib.show.marks import WIDTH
 from dartslib.show.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, styled
 
@@ -167,7 +167,7 @@ class HypergradientExplorer(Explorer):
         self.slider = widgets.SelectionSlider(
             options=[(label, k) for k, label in enumerate(xi)], index=start, description="ξ", **WIDE
         )
-        self.play = player(self.slider, "index", len(xi) - 1, 1, 300)
+        self.play = Player(self.slider, "index", len(xi) - 1, 1, 0.3)
         self.moment = widgets.ToggleButtons(
             options=[(f"step {int(step)}", k) for k, step in enumerate(record["step"])],
             description="moment", style={"button_width": "6em"},

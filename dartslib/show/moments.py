@@ -9,7 +9,7 @@ from matplotlib.patches import Circle, Rectangle
 
 from dartslib.genotypes import Choice, choices
 from dartslib.show.decisions import decided
-from dartslib.show.explorers import DPI, WIDE, Explorer, player
+from dartslib.show.explorers import DPI, WIDE, Explorer, Player
 from dartslib.show.figures import HISTORY, KEPT, SHADES, TOP, arrays, checked_tables
 from dartslib.show.marks import INPUT, NODE, WIDTH, ink, look, state_math, state_name
 from dartslib.show.style import BLACK, BLUE
@@ -57,7 +57,7 @@ class SearchExplorer(Explorer):
         self.moment = widgets.SelectionSlider(
             options=_options(steps), index=len(steps) - 1, description="step", **WIDE
         )
-        self.play = player(self.moment, "index", len(steps) - 1, 1, 200)
+        self.play = Player(self.moment, "index", len(steps) - 1, 1, 0.2)
         figure = Figure(figsize=(WIDTH, 6.0), dpi=DPI, layout="none")
         colors = list(dict.fromkeys(look(name, space.operations).color for name in self._names))
         rows = ((self.run, self.cell_type), (self.moment, self.play))
@@ -78,7 +78,7 @@ class SearchExplorer(Explorer):
         steps = self._history["step"]
         with self.hold_trait_notifications():
             self.moment.options, self.moment.index = _options(steps), len(steps) - 1
-            self.play.max = len(steps) - 1
+            self.play.last = len(steps) - 1
         self.redraw()
 
     def ground(self) -> None:

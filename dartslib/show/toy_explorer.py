@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dartslib import toy
-from dartslib.show.explorers import DPI, WIDE, Explorer, player, slider
+from dartslib.show.explorers import DPI, WIDE, Explorer, Player, slider
 from dartslib.show.style import BLACK, BLUE, GREY, VERMILION
 from dartslib.show.toy import END, FIXED_POINT, REPORT_XIS, START, WIDTH, draw_map, map_view
 from dartslib.toy import Trajectory
@@ -68,7 +68,7 @@ class XiExplorer(Explorer):
         self.start_alpha = slider("start α", start_alpha, -3, 3, 0.25)
         self.start_w = slider("start w", start_w, -3, 3, 0.25)
         self.shown = widgets.IntSlider(PERCENT, min=0, max=PERCENT, description="shown, %", **WIDE)
-        self.play = player(self.shown, "value", PERCENT, 2, 80)
+        self.play = Player(self.shown, "value", PERCENT, 2, 0.08)
         rows = (
             (self.slider, widgets.HBox(self.report)),
             (self.lr, self.curvature),
@@ -151,7 +151,9 @@ class XiExplorer(Explorer):
             self._losses.plot([], [], color=color, animated=True)[0] for color in LOSSES.values()
         ]
         self._dots = [
-            self._losses.plot([], [], "o", color=color, mec="white", animated=True)[0]
+            self._losses.plot([], [], "o", color=color, mec="white", animated=True, clip_on=False)[
+                0
+            ]
             for color in LOSSES.values()
         ]
         self._at_ends = [self._ends.plot([], [], animated=True, **look)[0] for look in ON_MAP[2:]]
