@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SHOTS = ROOT / "_browser"
 TOKEN = "only-for-this-test"
+# Containers run as root, and have little shared memory.
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 MINUTE = 60_000  # milliseconds, as Playwright counts
 TRACKER = "@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
 FAILED = (
@@ -43,7 +45,7 @@ def chromium():
         pytest.fail("Chromium is not installed: apt install chromium")
     SHOTS.mkdir(exist_ok=True)
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
 
