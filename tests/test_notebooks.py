@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MOST_LINES, MOST_CELLS = 20, 100
 MOST_UNCHECKED = 2
-MOST_BYTES = 1_100_000
+MOST_BYTES = 1_000_000
 UNCHECKED = {"nbval-ignore-output", "nbval-skip"}
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 DATA_ADDRESS = r"data:image/[a-z+.-]+;base64,[A-Za-z0-9+/=]+"

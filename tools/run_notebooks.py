@@ -102,7 +102,10 @@ def _leave_out_the_machine(notebook) -> None:
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
         language_info={"name": "python"},
     )
-    if widgets.get(WIDGET_STATE, {}).get("state"):  # without a state GitHub refuses the notebook
+    models = widgets.get(WIDGET_STATE, {}).get("state")
+    if models:  # without a state GitHub refuses the notebook
+        for model in models.values():  # what is None is so by default; a layout has forty of them
+            model["state"] = {k: value for k, value in model["state"].items() if value is not None}
         notebook.metadata["widgets"] = widgets
 
 

@@ -84,7 +84,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def _few_colors(pixels: np.ndarray) -> Image.Image:
-    """The (H, W, 3) bytes with at most 128 colors: a third of the file, as notebooks live in git.
+    """The (H, W, 3) bytes with at most 96 colors: a third of the file, as notebooks live in git.
 
     The colors of areas and text stay exact; the many shades along the edges of lines, a pixel
     here and there, take the nearest of the colors that PIL finds for the picture.
@@ -93,7 +93,7 @@ def _few_colors(pixels: np.ndarray) -> Image.Image:
     packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     found, index, count = np.unique(packed, return_inverse=True, return_counts=True)
     kept = found[np.argsort(-count, kind="stable")[:64]]
-    shades = Image.fromarray(pixels).quantize(64, Image.Quantize.MEDIANCUT).getpalette()
+    shades = Image.fromarray(pixels).quantize(32, Image.Quantize.MEDIANCUT).getpalette()
     palette = np.concatenate([_unpacked(kept), np.array(shades).reshape(-1, 3)])
     nearest = [
         ((palette - colors[:, None]) ** 2).sum(axis=2).argmin(axis=1)
