@@ -29,7 +29,7 @@ import copy
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from torch import Tensor
 
 from dartslib.data import load, parts
 from dartslib.fast import accelerate
-from dartslib.gradients import BatchLoss, _finite_difference_term, hypergradient
+from dartslib.gradients import BatchLoss, _finite_difference_term, _leaves, hypergradient
 from dartslib.runs import records
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.runs.profiles import profile
@@ -103,7 +103,7 @@ class Probe:
 
     def ahead(self, **options: Any) -> list[list[Tensor]]:
         """What momentum, gradient and weight decay each take from w in the step ahead."""
-        w = leaves(self.w)
+        w = _leaves(self.w)
         gradient = torch.autograd.grad(self.losses[0](w, self.alpha), w)
         options = self.optimizer | options
         buffers = [torch.zeros_like(p) if b is None else b
@@ -131,14 +131,14 @@ def all_terms(probe: Probe, xis: Sequence[float], radii: Sequence[float] = ()) -
     The gradient of L_train at w is the same for all xi: its graph is made once and kept.
     """
     train_loss, valid_loss = probe.losses
-    w, alpha = leaves(probe.w), leaves(probe.alpha)
+    w, alpha = _leaves(probe.w), _leaves(probe.alpha)
     gradient = torch.autograd.grad(train_loss(w, alpha), w, create_graph=True)
     momentum, _, decay = probe.ahead()
     one = [(m + d) / probe.xi for m, d in zip(momentum, decay, strict=True)]  # at xi = 1
     found = []
     for xi in xis:
-        ahead = leaves(p - xi * (g + o) for p, g, o in zip(w, gradient, one, strict=True))
-        at = leaves(probe.alpha)
+        ahead = _leaves(p - xi * (g + o) for p, g, o in zip(w, gradient, one, strict=True))
+        at = _leaves(probe.alpha)
         both = torch.autograd.grad(valid_loss(ahead, at), [*at, *ahead])
         v = both[len(at) :]
         product = sum((g * d).sum() for g, d in zip(gradient, v, strict=True))
@@ -154,11 +154,6 @@ def all_terms(probe: Probe, xis: Sequence[float], radii: Sequence[float] = ()) -
         direct = flat(both[: len(at)])
         found.append(Terms(direct, implicit, difference(probe.radius), errors))
     return found
-
-
-def leaves(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The same values as leaves of a new graph."""
-    return [t.detach().requires_grad_() for t in tensors]
 
 
 def taken_apart(search: Search, plain: Search, xis: Sequence[float]) -> dict[str, Any]:
@@ -250,7 +245,6 @@ def main() -> None:
             "dataset": config.dataset,
             "profile": "smoke" if options.quick else "lesson",
             "config": config.model_dump(mode="json"),
-            "search_xi": config.w_lr,
             "seconds": round(time.perf_counter() - begin, 1),
             "command": "python -m benchmarks.microscope " + shlex.join(sys.argv[1:]),
             "commits": [commit()],

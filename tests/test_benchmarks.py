@@ -317,7 +317,7 @@ def test_the_step_ahead_is_taken_apart():
     step = [m + g + d for m, g, d in zip(momentum, gradient, decay, strict=True)]
     ahead = [p - s for p, s in zip(probe.w, step, strict=True)]
     direct = microscope.all_terms(probe, (probe.xi,))[0].direct
-    at = microscope.leaves(probe.alpha)
+    at = [a.requires_grad_() for a in probe.alpha]
     by_hand = torch.autograd.grad(probe.losses[1](ahead, at), at)
     np.testing.assert_allclose(direct, microscope.flat(by_hand), rtol=1e-9, atol=1e-12)
     assert min(map(microscope.size, (momentum, gradient, decay))) > 0
