@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 .PHONY: help lab test test-browser notebooks site bench recorded clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
 
 lab: $(READY) ## JupyterLab on the notebooks; LAB="--port 9000" passes options on
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \

@@ -49,8 +49,8 @@ FolderOption = Annotated[Path, typer.Option(help="Where data sets lie or are dow
 
 
 @contextmanager
-def _one_sentence(stopped: str = "Stopped: go on with --resume.") -> Iterator[None]:
-    """Turns the errors that bad input can cause into one sentence."""
+def _one_sentence(advice: str = "go on with --resume") -> Iterator[None]:
+    """Turns the errors that bad input can cause into one sentence; the advice is for Ctrl-C."""
     try:
         yield
     except OSError as error:
@@ -64,15 +64,16 @@ def _one_sentence(stopped: str = "Stopped: go on with --resume.") -> Iterator[No
     except (ValueError, FloatingPointError, ImportError) as error:
         message = str(error)
     except (MemoryError, RuntimeError) as error:
-        # torch says so in a RuntimeError, of the processor's memory and of a GPU's
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        # torch says so in a RuntimeError, of the processor's memory and of a GPU's.
+        said = ("out of memory", "not enough memory", "can't allocate memory")
+        if not isinstance(error, MemoryError) and not any(x in str(error).lower() for x in said):
             raise
         message = (
             "There is not enough memory for this run: choose a smaller batch_size, or fewer "
             "channels, layers or nodes."
         )
     except KeyboardInterrupt as interrupt:
-        typer.echo(str(interrupt) or stopped, err=True)
+        typer.echo(f"{str(interrupt) or 'Stopped'}: {advice}.", err=True)
         raise typer.Exit(130) from None  # as every command that Ctrl-C ends
     else:
         return
@@ -163,14 +164,13 @@ def _train(
     with _one_sentence():
         from dartslib.runs import records
         from dartslib.runs.profiles import PROFILES
-        from dartslib.runs.running import find_genotype, run_training
+        from dartslib.runs.running import cell_name, find_genotype, run_training
 
         records.check_name(record)
         base = getattr(PROFILES[profile], kind)
         changes = _overrides(set_, dataset=data)
         config = type(base)(**(base.model_dump() | {"seed": seed} | changes))
-        path = Path(genotype)
-        name = path.parent.name if path.name == "genotype.json" else path.name
+        name = cell_name(genotype)
         folder = out or Path("runs") / f"{kind}-{profile}-{config.dataset}-{name}-{config.seed}"
         done = run_training(
             config,
@@ -249,7 +249,7 @@ def study(
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """The report's tables with seeds, random cells and noise; goes on where it stopped."""
-    with _one_sentence("Stopped: the same command goes on."):
+    with _one_sentence("the same command goes on"):
         from dartslib.runs import records
         from dartslib.runs.study import RECORDED, Study, execute
 

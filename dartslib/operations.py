@@ -69,9 +69,17 @@ def check_name(name: str) -> None:
 def conv_bn(
     c_in: int, c_out: int, kernel: int, stride: int, searching: bool, **convolution: int
 ) -> nn.Sequential:
-    """ReLU, convolution, BatchNorm: also the adjustment of a cell's inputs (kernel 1)."""
+    """ReLU, convolution, BatchNorm: also the adjustment of a cell's inputs (kernel 1).
+
+    With kernel 1 the stride comes before the convolution, as a pool of single pixels: the same
+    numbers, and safe where `FactorizedReduce` says that a strided convolution is not.
+    """
+    pick = []
+    if kernel == 1 and stride > 1:
+        pick, stride = [nn.AvgPool2d(1, stride)], 1
     return nn.Sequential(
         nn.ReLU(),
+        *pick,
         nn.Conv2d(c_in, c_out, kernel, stride, bias=False, **convolution),
         nn.BatchNorm2d(c_out, affine=not searching),
     )
@@ -100,25 +108,29 @@ def separable(
 
 
 class FactorizedReduce(nn.Module):
-    """Halves height and width without losing every fourth pixel only.
+    """Halves height and width, and reads two of every four pixels instead of one.
 
-    After a ReLU two 1 x 1 convolutions of stride 2 read two grids, the second shifted by one pixel
-    both ways, and give half of the channels each (the second the odd one, if any).
+    After a ReLU two 1 x 1 convolutions read two grids of every second pixel, the second shifted by
+    one pixel both ways, and give half of the channels each (the second the odd one, if any).
+
+    The grids are taken by slices. A stride of 2 in the convolution means the same, but with fewer
+    than 8 input channels in the format channels_last oneDNN's weight gradient for it writes outside
+    its memory on AVX2, and the process may die (torch 2.14.1; oneDNN's issue 6035).
     """
 
     def __init__(self, c_in: int, c_out: int, searching: bool) -> None:
         super().__init__()
         self.relu = nn.ReLU()
-        self.even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.even = nn.Conv2d(c_in, c_out // 2, 1, bias=False)
+        self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, bias=False)
         self.bn = nn.BatchNorm2d(c_out, affine=not searching)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, ceil(H / 2), ceil(W / 2))."""
         x = self.relu(x)
         # A row and a column of zeros at the far side let odd sizes come out as ceil(H / 2), too.
-        shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
-        return self.bn(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+        shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1::2, 1::2]
+        return self.bn(torch.cat([self.even(x[:, :, ::2, ::2]), self.odd(shifted)], dim=1))
 
 
 class Zero(nn.Module):

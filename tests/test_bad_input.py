@@ -490,6 +490,15 @@ def test_too_little_memory(there, monkeypatch, error):
     assert is_one_sentence(said) and "smaller batch_size" in said
 
 
+def test_an_error_that_speaks_of_memory_is_not_for_that_a_lack_of_it(there, monkeypatch):
+    def advance(self):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(Search, "advance", advance)
+    result = CliRunner().invoke(app, [*shlex.split(SEARCH), "--out", str(there / "illegal")])
+    assert isinstance(result.exception, RuntimeError) and "batch_size" not in result.output
+
+
 @pytest.mark.parametrize("words", [["train"], ["transfer", "--genotype"], ["serach"]])
 def test_what_typer_refuses(there, words):
     result = CliRunner().invoke(app, words)
@@ -671,7 +680,7 @@ def test_nothing_in_the_package_could(path):
             allowed = (
                 {"pickle", "UnpicklingError"},
                 # joblib hands functions to processes of its own; it reads no file here.
-                {"joblib", "Parallel", "delayed", "parallel_config"},
+                {"joblib", "Parallel", "cpu_count", "delayed", "parallel_config"},
             )
             unsafe = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
             assert not names & unsafe or names in allowed

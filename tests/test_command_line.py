@@ -182,9 +182,8 @@ def test_the_command_of_a_record_makes_it_again(tmp_path, run):
     text = (tmp_path / "run" / "meta.json").read_text()
     assert str(tmp_path) not in text and str(ROOT) not in text
     words = first.meta["command"].split()
-    assert words[:3] == ["python", "-m", "dartslib"]
-    words[words.index("run")] = "again"
-    done = run(words[3:])
+    assert words[:3] == ["python", "-m", "dartslib"] and "--out" not in words
+    done = run([*words[3:], "--out", "again"])
     assert done.exit_code == 0, done.output
     again = records.load(tmp_path / "again")
     assert again.genotype == first.genotype
@@ -192,6 +191,35 @@ def test_the_command_of_a_record_makes_it_again(tmp_path, run):
     for name, values in first.history.items():
         if name != "seconds":
             np.testing.assert_allclose(values, again.history[name], rtol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("search --out /a/b --seed 3 --resume", "search --seed 3"),
+        ("search --data-folder=/a/data --data tiny", "search --data tiny"),
+        ("train --genotype /a/found/genotype.json --out=/b", "train --genotype found"),
+        ("transfer --genotype=/a/found --device cpu", "transfer --genotype found --device cpu"),
+        ("train --genotype DARTS_V2", "train --genotype DARTS_V2"),
+    ],
+)
+def test_no_folder_of_this_machine_gets_into_a_record(words, kept, monkeypatch):
+    program = str(ROOT / "dartslib" / "__main__.py")
+    monkeypatch.setattr(sys, "argv", [program, *words.split()])
+    assert running._command() == f"python -m dartslib {kept}"
+
+
+def test_stopped_in_a_study_the_advice_is_another(run, monkeypatch):
+    """`study` has no --resume: it goes on by itself."""
+
+    def interrupted(config, folder, **options):
+        raise KeyboardInterrupt("Stopped after step 3 of 20, which is saved")
+
+    monkeypatch.setattr("dartslib.runs.study.run_search", interrupted)
+    stopped = run("study", "--only", "search-shapes10-first_order-0")
+    said = stopped.output.strip()
+    assert stopped.exit_code == 130 and is_one_sentence(said)
+    assert said == "Stopped after step 3 of 20, which is saved: the same command goes on."
 
 
 @pytest.mark.full

@@ -14,16 +14,18 @@ NOT_YET = "not yet: write your answer where the dots are\n"
 WRONG = [(name, k) for name, e in EXERCISES.items() for k in range(len(e.wrong))]
 
 
-def _setup(notebook):
-    """The names of a notebook's first code cell."""
-    node = nbformat.read(write_exercises.NOTEBOOKS / f"{notebook}.ipynb", 4)
-    first = next(cell for cell in node.cells if cell.cell_type == "code")
-    return first.source
+def _before(exercise):
+    """The notebook's first code cell, and the one that the exercise needs, if any."""
+    node = nbformat.read(write_exercises.NOTEBOOKS / f"{exercise.notebook}.ipynb", 4)
+    first = next(cell.source for cell in node.cells if cell.cell_type == "code")
+    needed = [cell.source for cell in node.cells if cell.id == exercise.needs]
+    assert len(needed) == bool(exercise.needs)
+    return "\n".join([first, *needed])
 
 
 def _run(exercise, code):
     names = {"course": course}
-    exec(_setup(exercise.notebook), names)  # our own notebook
+    exec(_before(exercise), names)  # our own notebook
     exec(code, names)
 
 

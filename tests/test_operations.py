@@ -133,6 +133,25 @@ def test_factorized_reduce_reads_two_grids():
     assert {tuple(place) for place in x.grad[0, 0].nonzero().tolist()} == {(2, 4), (3, 5)}
 
 
+def test_no_pointwise_convolution_has_a_stride():
+    """oneDNN's weight gradient of one destroys memory on AVX2, see FactorizedReduce."""
+    modules = [FactorizedReduce(4, 4, searching=False), conv_bn(4, 4, 1, 2, searching=False)]
+    modules += [build(name, 4, 2) for name in operations.OPERATIONS]
+    convolutions = [m for top in modules for m in top.modules() if isinstance(m, nn.Conv2d)]
+    pointwise = [m for m in convolutions if m.kernel_size == (1, 1)]
+    assert len(pointwise) > 5 and all(m.stride == (1, 1) for m in pointwise)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 5)])
+def test_a_stride_before_a_pointwise_convolution_is_the_same(size):
+    module = _shuffled(conv_bn(4, 6, 1, 2, searching=False)).eval()
+    *_, convolution, norm = module
+    x = _maps(4, size)
+    torch.testing.assert_close(
+        module(x), norm(F.conv2d(F.relu(x), convolution.weight, stride=2)), rtol=0, atol=1e-12
+    )
+
+
 def test_zero_passes_no_gradient_and_no_nan():
     x = torch.full((1, 2, 4, 4), float("nan"), requires_grad=True)
     assert torch.equal(build("none", 2, 2)(x), torch.zeros(1, 2, 2, 2))

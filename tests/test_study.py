@@ -323,6 +323,111 @@ def test_the_time_that_is_left(tmp_path, data):
     assert plan.report(2)[-1].startswith("32 of 32 runs left")
 
 
+@pytest.mark.parametrize("folders", ["kept", "runs"])
+def test_a_run_of_other_settings_is_not_taken_for_one_of_these(whole, data, folders):
+    """Studies of two profiles have runs of the same names."""
+    plan, _ = whole
+    before = {path: path.read_bytes() for path in plan.folder.parent.rglob("*") if path.is_file()}
+    other = dataclasses.replace(TINY, search=SEARCH.model_copy(update={"w_lr": 0.2}))
+    where = {"recorded": plan.recorded} if folders == "kept" else {}
+    mixed = _study(plan.folder, settings=other, **where)
+    for use in (lambda: mixed.report(2), lambda: list(execute(mixed, data=data, workers=1))):
+        with pytest.raises(ValueError, match="other settings .*--out") as error:
+            use()
+        assert is_one_sentence(error.value)
+    assert before == {p: p.read_bytes() for p in plan.folder.parent.rglob("*") if p.is_file()}
+
+
+def test_cells_of_other_settings_are_not_taken_from_elsewhere(whole, tmp_path, data):
+    plan, _ = whole
+    other = dataclasses.replace(TINY, search=SEARCH.model_copy(update={"w_lr": 0.2}))
+    alone = _study(tmp_path / "again", settings=other, known=(plan.recorded,))
+    with pytest.raises(ValueError, match="not found yet"):
+        alone.make(alone.find("compare-tiny-first_order-0"), data)
+
+
+def test_a_record_of_an_older_configuration_is_known(whole):
+    """A setting that was added later has its default."""
+    run = next(iter(whole[0]))
+    record = whole[0].record(run)
+    config = {name: value for name, value in record.meta["config"].items() if name != "radius"}
+    assert run.made(dataclasses.replace(record, meta=record.meta | {"config": config}))
+    assert not run.made(dataclasses.replace(record, meta={"what": "a measurement"}))
+
+
+@pytest.mark.parametrize("file", ["meta.json", "history.npz", "genotype.json"])
+def test_a_damaged_record_is_made_again(whole, tmp_path, file):
+    """From the folder of its run, if that is whole; without data nothing could be computed."""
+    shutil.copytree(whole[0].folder.parent, tmp_path / "study")
+    plan = _study(tmp_path / "study" / "runs", 2, recorded=tmp_path / "study" / "kept")
+    name = "compare-tiny-random-1"
+    path = plan.recorded / name / file
+    intact = path.read_bytes()
+    path.write_bytes(intact[: len(intact) // 2])
+    assert plan.report(2)[-1].startswith("1 of ")
+    made = list(execute(plan, data=tmp_path / "none", workers=1))
+    assert [run.name for run in made] == [name] and plan.report(2)[-1] == "all finished"
+    assert records.load(plan.recorded / name).meta == records.load(plan.folder / name).meta
+
+
+def test_a_damaged_checkpoint_stops_its_own_run_alone(tmp_path, data):
+    plan = _study(tmp_path / "runs")
+    name = "search-tiny-one_level-0"
+    (tmp_path / "runs" / name).mkdir(parents=True)
+    (tmp_path / "runs" / name / "checkpoint.pt").write_bytes(b"half")
+    assert plan.seconds_left()[name] is None
+    with pytest.raises(ValueError, match=f"1 of 6 .* {name}: .*damaged"):
+        list(execute(plan, data=data, workers=1))
+    assert len([run for run in plan if plan.finished(run)]) == 5
+
+
+def test_an_error_that_nobody_expected_stops_its_own_run_alone(tmp_path, data, monkeypatch):
+    whole = running.run_search
+
+    def fail_at_first_order(config, folder, **options):
+        if config.method == "first_order":
+            raise KeyError("a word\nand more")
+        return whole(config, folder, **options)
+
+    monkeypatch.setattr(study, "run_search", fail_at_first_order)
+    made = []
+    with pytest.raises(ValueError, match="1 of 6 .* stops with KeyError") as error:
+        for run in execute(_study(tmp_path / "runs"), data=data, workers=1):
+            made.append(run.name)
+    assert len(made) == 5 and is_one_sentence(error.value)
+
+
+def test_a_final_network_of_a_cell_that_is_not_the_best_any_more(whole, tmp_path):
+    """With more seeds another cell may be the best; the network is made once, and said of what."""
+    shutil.copytree(whole[0].recorded, tmp_path / "kept")
+    plan = _study(tmp_path / "runs", 2, recorded=tmp_path / "kept")
+    path = tmp_path / "kept" / "final-tiny-random" / "meta.json"
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps(meta | {"method": "random-99"}))
+    (line,) = (x for x in plan.report(2) if x.startswith("final-tiny-random"))
+    assert "finished, with random-99" in line and meta["method"] in line
+    assert plan.report(2)[-1] == "all finished"
+
+
+def test_without_held_out_images_there_is_no_gap(tmp_path, data):
+    """What alpha has learned from says nothing of what it has not seen."""
+    config = SEARCH.model_copy(update={"held_out": 0.0, "epochs": 1})
+    record = running.run_search(config, tmp_path / "run", data=data, progress=False)
+    assert "gap" not in record.meta
+
+
+def test_a_cluster_whose_workers_have_threads_is_refused(tmp_path, data):
+    """First weights come from a generator that all runs of one process share."""
+    from distributed import LocalCluster
+
+    options = {"processes": False, "dashboard_address": None}
+    with LocalCluster(n_workers=1, threads_per_worker=2, **options) as cluster:
+        plan, address = _study(tmp_path / "runs"), cluster.scheduler_address
+        with pytest.raises(ValueError, match="--nthreads 1") as error:
+            list(execute(plan, data=data, cluster=address))
+    assert is_one_sentence(error.value) and not (tmp_path / "runs").exists()
+
+
 # The tables
 
 
@@ -399,6 +504,35 @@ def test_a_study_that_has_just_begun(whole, tmp_path):
     row = Results(kept).comparison()["random"]
     assert row.n == 1 and isnan(row.spread)
     assert Results(kept).gaps() == Results(kept).agreement() == Results(kept).finals() == {}
+
+
+def test_tables_while_a_seed_is_half_done(whole, tmp_path):
+    """Each seed counts as soon as all of it is there, and an again-run waits for its first."""
+    full, kept = Results(whole[0].recorded), tmp_path / "kept"
+    shutil.copytree(whole[0].recorded, kept)
+    for name in (
+        "compare-tiny-first_order-0",
+        "compare-tiny-one_level-1",
+        "search-tiny-one_level-0",
+    ):
+        shutil.rmtree(kept / name)
+    half = Results(kept)
+    assert half.noise.freedom == 4 and len(half.again()) == 2
+    for stage, values in half.gaps()["first_order"].items():
+        assert values == full.gaps()["first_order"][stage][1:]
+    assert "one_level" not in half.gaps() and len(half.gaps()["finite_difference"]["scratch"]) == 2
+
+
+def test_tables_of_a_folder_that_holds_something_else(whole, tmp_path):
+    shutil.copytree(whole[0].recorded, tmp_path / "kept")
+    shutil.copytree(whole[0].recorded / "compare-tiny-random-0", tmp_path / "kept" / "planted")
+    assert Results(tmp_path / "kept").comparison().keys() == {*METHODS, "random"}
+    shutil.copytree(
+        whole[0].recorded / "compare-tiny-random-0", tmp_path / "kept" / "compare-other-random-0"
+    )
+    with pytest.raises(ValueError, match="two data sets") as error:
+        Results(tmp_path / "kept").comparison()
+    assert is_one_sentence(error.value)
 
 
 # The figures

@@ -234,44 +234,57 @@ def one_softmax_a_node(probabilities: Callable) -> str | None:
 
 
 @_exercise
-def separable_weights(count: Callable) -> str | None:
-    """Against the operations themselves."""
-    from dartslib.networks import count_weights
-    from dartslib.operations import build
+def same_size(channels_for: Callable) -> str | None:
+    """Against the networks themselves, one channel more and one less."""
+    import torch
 
-    places = [(c, k) for c in (4, 16) for k in (3, 5)]
-    expected = [count_weights(build(f"sep_conv_{k}x{k}", c, 1, searching=False)) for c, k in places]
-    found = [_call(count, *place) for place in places]
-    if found == expected:
-        return None
-    if found == [k * k * c * c for c, k in places]:
-        return "that is an ordinary convolution: a depthwise one has one kernel a channel"
-    if found == [k * k * c + c * c + 2 * c for c, k in places]:
-        return "a separable convolution is applied twice"
-    if found == [2 * (k * k * c + c * c) for c, k in places]:
-        return "each BatchNorm has a scale and a shift for every channel"
-    return f"with 4 channels and kernel 3 it gives {found[0]}; the operation has {expected[0]}"
+    from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
+    from dartslib.networks import FinalNetwork, count_weights
+
+    def size(genotype: Genotype, channels: int) -> int:
+        with torch.device("meta"):
+            return count_weights(FinalNetwork(genotype, channels, 14, 10))
+
+    places = [(DARTS_V1, 478_394), (DARTS_V2, 100_000), (DARTS_V2, 2_000_000)]
+    found = [_call(channels_for, *place) for place in places]
+    if found == [round(16 * weights / size(genotype, 16)) for genotype, weights in places]:
+        return "weights do not grow in proportion to the channels: there is a square in them"
+    for channels, (genotype, weights) in zip(found, places, strict=True):
+        if channels not in range(1, 65):
+            return f"channels are a whole number from 1 to 64, and this is {channels!r}"
+        sizes = {c: size(genotype, c) for c in (channels - 1, channels, channels + 1) if c}
+        best = min(sizes, key=lambda c: abs(sizes[c] - weights))
+        if best != channels:
+            return (
+                f"for {weights:,} weights you say {channels} channels, which are "
+                f"{sizes[channels]:,} weights; with {best} there are {sizes[best]:,}, which is "
+                "closer"
+            )
+    return None
 
 
 @_exercise
 def seeds_needed(needed: Callable) -> str | None:
-    """The smallest m with 2 sqrt(2 sigma^2 / m) <= d, by trying."""
+    """The smallest m with 2 sqrt((sigma_1^2 + sigma_2^2) / m) <= d, by trying."""
 
-    def by_trying(sigma: float, d: float, means: int) -> int:
+    def by_trying(variance: float, d: float) -> int:
         m = 1
-        while 4 * means * sigma**2 / m > d**2 * (1 + 1e-12):
+        while 4 * variance / m > d**2 * (1 + 1e-12):
             m += 1
         return m
 
-    places = [(0.4, 0.5), (0.3, 0.5), (0.5, 0.25), (1.0, 2.0)]
+    places = [(0.4, 0.3, 0.5), (0.3, 0.6, 0.5), (0.5, 0.1, 0.25), (1.0, 1.5, 2.0)]
     found = [_call(needed, *place) for place in places]
-    if found == [by_trying(*place, 2) for place in places]:
+    if found == [by_trying(s**2 + t**2, d) for s, t, d in places]:
         return None
-    if found == [by_trying(*place, 1) for place in places]:
-        return "both means have an error, and the variances add"
-    if [int(m) for m in found] == [int(8 * s**2 / d**2) for s, d in places]:
+    if found == [by_trying(2 * s**2, d) for s, t, d in places]:
+        return "the second cell has a luck of its own, and here you count that of the first twice"
+    if found == [by_trying((s + t) ** 2, d) for s, t, d in places]:
+        return "the variances add, not the standard deviations"
+    if [int(m) for m in found] == [int(4 * (s**2 + t**2) / d**2) for s, t, d in places]:
         return "a number of trainings is rounded up: rounded down, the bar is too long"
-    return f"with σ = 0.4 and d = 0.5 it takes {by_trying(0.4, 0.5, 2)}, not {found[0]}"
+    s, t, d = places[0]
+    return f"with {s}, {t} and d = {d} it takes {by_trying(s**2 + t**2, d)}, not {found[0]}"
 
 
 @_exercise

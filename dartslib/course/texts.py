@@ -28,6 +28,7 @@ class Exercise(NamedTuple):
     hint: str
     solution: str
     wrong: tuple[Wrong, ...]
+    needs: str = ""
 
 
 def load() -> list[Exercise]:

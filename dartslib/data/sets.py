@@ -12,10 +12,12 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from pickle import UnpicklingError
 from reprlib import repr  # of a long value, no more than a sentence can hold
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from dartslib.data import shapes
@@ -216,10 +218,14 @@ def _download(name: str, path: Path) -> DataSet:
     source = getattr(datasets, DOWNLOADED[name])
     root, raw = str(path.parent), path.parent / DOWNLOADED[name] / "raw"  # raw: mnist only
     made = [folder for folder in (raw, raw.parent, path.parent) if not folder.exists()]
+    lock = FileLock(path.parent / f".{name}.lock")  # two runs that begin together download once
     try:
-        with redirect_stdout(StringIO()):  # where torchvision says that it tries again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with redirect_stdout(StringIO()), lock:  # torchvision says there that it tries again
             halves = [source(root, train=train, download=True) for train in (True, False)]
-    except (OSError, RuntimeError) as error:  # no network; a broken download
+    # No network; a broken download; what an older one that was broken off has left.
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        Path(lock.lock_file).unlink(missing_ok=True)
         for folder in made:
             with suppress(OSError):  # it is not there, or something is in it
                 folder.rmdir()

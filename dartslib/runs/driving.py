@@ -79,7 +79,7 @@ def drive(
         ValueError: the checkpoint is damaged, or of another configuration or format.
         OSError: the checkpoint cannot be written; the one before it stays.
         FloatingPointError: a loss or a weight is not finite; the last checkpoint before stays.
-        KeyboardInterrupt: Ctrl-C.
+        KeyboardInterrupt: Ctrl-C; `resume` goes on.
     """
     path = folder / "checkpoint.pt"
     stretches: list[dict[str, Any]] = []
@@ -131,9 +131,7 @@ def drive(
                 f"{kept}."
             ) from error
     if pressed:
-        raise KeyboardInterrupt(
-            f"Stopped after step {kept} of {loop.steps}, which is saved: go on with --resume."
-        )
+        raise KeyboardInterrupt(f"Stopped after step {kept} of {loop.steps}, which is saved")
     return stretches
 
 
@@ -230,11 +228,14 @@ def _read(path: Path, loop: Loop) -> list[dict[str, Any]]:
             f"{path} belongs to a run with other settings: resume with the settings it was started "
             "with, or choose another folder."
         )
+    unfit = ValueError(
+        f"{path} does not fit this run, as its data set has changed or the file is not whole: "
+        "choose another folder."
+    )
+    if state.get("steps") != loop.steps:
+        raise unfit
     try:
         loop.load_state_dict(state["loop"])
         return json.loads(state["stretches"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} does not fit this run, as its data set has changed or the file is not whole: "
-            "choose another folder."
-        ) from error
+        raise unfit from error

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# What a file system answers that has no such thing as bringing a folder to the disk.
+_NOT_OFFERED = {errno.EINVAL, errno.EBADF, errno.ENOSYS, getattr(errno, "ENOTSUP", errno.ENOSYS)}
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -62,7 +65,7 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
         for name, part in parts.items():
             if len(parts) > 1 and name == last:
                 _settle(folder)
-            os.replace(part, folder / name)
+            _rename(part, folder / name)
         _settle(folder)
     except OSError as error:
         raise _sentence(error, folder / last) from error
@@ -72,6 +75,18 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
                 part.unlink(missing_ok=True)
 
 
+def _rename(part: Path, path: Path, patience: float = 2.0) -> None:
+    """Renames; on Windows a file that somebody reads just now cannot be replaced, so it waits."""
+    end = time.monotonic() + (patience if os.name == "nt" else 0.0)
+    while True:
+        try:
+            return os.replace(part, path)
+        except PermissionError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.05)
+
+
 def _settle(folder: Path) -> None:
     """Brings the names of a folder's files to the disk; Windows does so by itself."""
     if os.name == "nt":
@@ -79,6 +94,9 @@ def _settle(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_OFFERED:
+            raise
     finally:
         os.close(descriptor)
 
@@ -102,6 +120,10 @@ def alone(folder: Path) -> Iterator[None]:
     except Timeout:
         raise BlockingIOError(
             f"Another process works in {folder}: wait for its end, or choose another folder."
+        ) from None
+    except NotImplementedError:  # a network drive without locks
+        raise OSError(
+            f"{folder} lies on a file system that cannot lock it: choose a folder on a local disk."
         ) from None
     except OSError as error:
         lock.release()

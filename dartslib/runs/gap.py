@@ -56,6 +56,7 @@ def measure(search: Search, unseen: BatchSource) -> dict[str, float]:
         BatchNorm's means and variances have been taken anew over `STEPS` batches of w's half.
     """
     supernet, chosen = search.supernet, one_hot(search)
+    was_training = supernet.training
     mixed = search.architecture.weights(generator=torch.Generator().manual_seed(0))
     found = {
         name: evaluate(_Weighted(supernet, weights), unseen, search.memory_format)[1]
@@ -67,6 +68,7 @@ def measure(search: Search, unseen: BatchSource) -> dict[str, float]:
     found["one_hot_new_statistics"] = evaluate(network, unseen, search.memory_format)[1]
     for name, buffer in supernet.named_buffers():
         buffer.copy_(buffers[name])
+    supernet.train(was_training)
     return found
 
 

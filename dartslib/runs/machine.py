@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -49,8 +50,13 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def commit() -> str:
-    """The checkout's commit, with "+changes" where files differ from it; "unknown" without git."""
+    """The checkout's commit, with "+changes" where files differ from it; "unknown" without git.
+
+    Looked up once: a process goes on with the code that it has loaded, whatever happens to the
+    files meanwhile.
+    """
 
     def git(*words: str) -> str:
         done = subprocess.run(
@@ -59,7 +65,8 @@ def commit() -> str:
         return done.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "dartslib")
+        git("ls-files", "--error-unmatch", "dartslib/runs/machine.py")  # not another project's
+        changed = git("status", "--porcelain", "--", "dartslib")
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -96,10 +96,18 @@ class Results:
     @cached_property
     def _all(self) -> dict[tuple[str, ...], Record]:
         """Parts of the name, without the data set -> record."""
-        found = {}
+        found: dict[tuple[str, ...], Record] = {}
         for name in records.names(self.folder):
-            kind, _, *rest = name.split("-")
-            found[kind, *rest] = records.load(name, self.folder)
+            kind, *rest = name.split("-")
+            if len(rest) < 2:
+                continue  # no run of a study
+            key = kind, *rest[1:]
+            if key in found:
+                raise ValueError(
+                    f"{self.folder} holds two data sets, see {found[key].name} and {name}: keep "
+                    "each study in a folder of its own."
+                )
+            found[key] = records.load(self.folder / name)
         return found
 
     def searches(self, method: str) -> list[Record]:
@@ -118,8 +126,8 @@ class Results:
         """The cells that were trained several times, a list each."""
         cells: dict[tuple[str, ...], list[Record]] = {}
         for key, record in self._all.items():
-            if "again" in key:
-                first = key[: key.index("again")]
+            first = key[: key.index("again")] if "again" in key else ()
+            if first in self._all:  # while a study runs, the others may be there before it
                 cells.setdefault(first, [self._all[first]]).append(record)
         return list(cells.values())
 
@@ -148,21 +156,21 @@ class Results:
         return {group: found[group] for group in order if group in found}
 
     def gaps(self) -> dict[str, dict[str, list[float]]]:
-        """Method -> stage -> accuracy on held-out images of each seed.
+        """Method -> stage -> accuracy on held-out images, of each seed that has them all.
 
         The stages: the supernet; its weights with one-hot choices; the same with BatchNorm's
         statistics taken anew; the derived cell trained from scratch.
         """
         found = {}
         for method in GROUPS:
-            searches, trained = self.searches(method), self.compared(method)
-            if searches and len(searches) == len(trained):
-                stages = {
-                    name: [run.meta["gap"][name] for run in searches]
-                    for name in searches[0].meta["gap"]
-                }
-                scratch = [run.meta["result"]["valid_accuracy"] for run in trained]
-                found[method] = stages | {"scratch": scratch}
+            rows = [
+                search.meta["gap"] | {"scratch": trained.meta["result"]["valid_accuracy"]}
+                for search in self.searches(method)
+                for trained in self.compared(method)
+                if trained.meta["method"] == search.name and "gap" in search.meta
+            ]
+            if rows:
+                found[method] = {name: [row[name] for row in rows] for name in rows[0]}
         return found
 
     def agreement(self) -> dict[str, float]:

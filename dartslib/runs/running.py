@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from reprlib import repr  # of a long value, no more than a sentence can hold
 from typing import Any
@@ -131,10 +132,11 @@ def run_search(
         with torch.no_grad():  # the counter of multiply-adds trips over a graph
             weights = search.architecture.weights(generator=torch.Generator())
         meta = _meta("search", config, profile, overridden, stretches, search, result, command)
-        unseen = dataset.evaluation_batches(part.compare_valid, device=device)
+        if config.held_out > 0:  # without held-out images there are none that alpha has not seen
+            unseen = dataset.evaluation_batches(part.compare_valid, device=device)
+            meta["gap"] = gap.measure(search, unseen)
         meta |= {
             "method": config.method,
-            "gap": gap.measure(search, unseen),
             "weights": count_weights(search.supernet),
             "multiply_adds": count_multiply_adds(
                 search.supernet, *_shape(dataset), weights=weights
@@ -208,7 +210,26 @@ def _command() -> str | None:
     """What makes the run again; None where it did not start from the command line."""
     if Path(sys.argv[0]).resolve() != Path(dartslib.__file__).resolve().with_name("__main__.py"):
         return None
-    return "python -m dartslib " + shlex.join(w for w in sys.argv[1:] if w != "--resume")
+    return "python -m dartslib " + shlex.join(_of_no_place(sys.argv[1:]))
+
+
+def _of_no_place(words: list[str]) -> Iterator[str]:
+    """The words of a command without those that name a folder: nobody else has it."""
+    words = iter(words)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in ("--out", "--data-folder", "--genotype"):
+            value = value if equals else next(words, "")
+            if option == "--genotype":
+                yield from (option, cell_name(value))
+        elif word != "--resume":
+            yield word
+
+
+def cell_name(genotype: str) -> str:
+    """What a record calls a genotype that was given as a name, a file or a run's folder."""
+    path = Path(genotype)
+    return path.parent.name if path.name == "genotype.json" else path.name
 
 
 def _arrays(history: dict[str, list[Any]]) -> dict[str, np.ndarray]:

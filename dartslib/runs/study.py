@@ -11,6 +11,10 @@ Its stages, one after the other::
                              ones: the final network on all images, tested once, and its transfer
     long                     the best cell of all, for three times as long, on both data sets
 
+"Held-out" are images that no search has seen. The profiles `report` and `darts` hold none out, as
+their papers do: there the comparison is judged on alpha's own half, which favors the cells that
+were found over the random ones.
+
 Each run is one of `search`, `train` or `transfer` with settings that the profile fixes, in a folder
 of its own. A stage is a list of runs that do not need each other; the next one reads its records.
 Nothing is scheduled here: joblib takes the list, on this machine or, with its Dask back end, on a
@@ -18,7 +22,6 @@ cluster. It is one function call for both, restarts nothing and keeps nothing, a
 database or file of its own; a run keeps its own state, so that is all that is wanted of an engine.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +31,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dartslib.genotypes import Genotype, draw
@@ -65,11 +68,17 @@ class Run:
     changed: dict[str, Any]
     cell: str = ""
 
-    @property
-    def price_class(self) -> str:
-        """Runs that agree in this have epochs of about one price."""
-        apart = {"dataset", "seed", "epochs", "part"}
-        return self.config.model_dump_json(exclude=apart)
+    def made(self, record: records.Record) -> bool:
+        """Whether a record is of these settings; one of a run without a setting has its default."""
+        try:
+            return type(self.config)(**record.meta["config"]) == self.config
+        except (KeyError, TypeError, ValueError):  # no run, or one with other settings
+            return False
+
+
+def _price_class(config: Config) -> str:
+    """Runs that agree in this have epochs of about one price."""
+    return config.model_dump_json(exclude={"dataset", "seed", "epochs", "part"})
 
 
 class Study:
@@ -198,14 +207,34 @@ class Study:
         return runs[accuracies.index(max(accuracies))].cell
 
     def record(self, run: Run, *folders: Path) -> records.Record | None:
-        """The record of a run in one of these folders, or in any known; None if none has it."""
+        """The record of a run in one of these folders, or in any known; None if none has it.
+
+        A damaged record is none: the run is made again, or taken from another folder.
+
+        Raises:
+            ValueError: a folder of this study has a run of that name with other settings.
+        """
         for folder in folders or self.known:
-            if (folder / run.name / "meta.json").is_file():
-                return records.load(folder / run.name)
+            try:
+                record = records.load(folder / run.name)
+            except (FileNotFoundError, ValueError):
+                continue
+            if run.made(record):
+                return record
+            if folder in (self.kept, self.folder):
+                raise ValueError(
+                    f"{folder / run.name} was made with other settings than the profile "
+                    f"{self.profile} has: give this study another folder (--out) or another "
+                    "name (--record)."
+                )
         return None
 
     def finished(self, run: Run) -> bool:
-        """Whether there is nothing left to do of a run."""
+        """Whether there is nothing left to do of a run.
+
+        A final network is made once, of the cell that was best then; `report` says if another one
+        is best now.
+        """
         return self.record(run, self.kept) is not None
 
     def genotype(self, run: Run) -> Genotype:
@@ -265,25 +294,34 @@ class Study:
         prices: dict[str, list[float]] = {}
         done: dict[str, float] = {}  # epochs
         for run in runs:
-            record, begun = self.record(run, self.kept), progress(self.folder / run.name)
+            record = self.record(run, self.kept)
+            begun = self._begun(run) if record is None else None
             if record is not None:
                 done[run.name], seconds = run.config.epochs, record.meta["seconds"]
             elif begun is not None and begun[0]:
                 done[run.name], seconds = run.config.epochs * begun[0] / begun[1], begun[2]
             else:
                 continue
-            prices.setdefault(run.price_class, []).append(seconds / done[run.name])
+            prices.setdefault(_price_class(run.config), []).append(seconds / done[run.name])
         for run in runs:
             record = self.record(run, RECORDED)
-            if record is not None and run.price_class not in prices:
-                prices[run.price_class] = [record.meta["seconds"] / record.meta["config"]["epochs"]]
+            if record is not None:
+                price = record.meta["seconds"] / run.config.epochs
+                prices.setdefault(_price_class(run.config), [price])
         left = {}
         for run in runs:
             if not self.finished(run):
                 epochs = run.config.epochs - done.get(run.name, 0)
-                known = prices.get(run.price_class)
+                known = prices.get(_price_class(run.config))
                 left[run.name] = epochs * mean(known) if known else None
         return left
+
+    def _begun(self, run: Run) -> tuple[int, int, float] | None:
+        """How far an unfinished run is, see `progress`; a damaged checkpoint counts as none."""
+        try:
+            return progress(self.folder / run.name)
+        except ValueError:
+            return None
 
     def report(self, workers: int) -> list[str]:
         """What is finished and what is left, a line each, and the sum."""
@@ -291,13 +329,20 @@ class Study:
         for run in self:
             seconds = left.get(run.name)
             time = "not known yet" if seconds is None else f"{seconds / 60:.1f} min"
-            lines.append(f"{run.name:45}{time if run.name in left else 'finished':>15}")
+            lines.append(f"{run.name:45}{time if run.name in left else self._of_which(run):>15}")
         count, known = len(left), [seconds for seconds in left.values() if seconds is not None]
         total, unknown = sum(known), count - len(known)
         times = [f"about {total / workers / 3600:.1f} hours, {workers} at once"] * (count > unknown)
         times += [f"{unknown} whose time is not known yet"] * (unknown > 0)
         last = f"{count} of {len(lines)} runs left: {', and '.join(times)}"
         return [*lines, last if count else "all finished"]
+
+    def _of_which(self, run: Run) -> str:
+        """What is said of a finished run: the cell, too, if it is not the best one any more."""
+        trained = self.record(run, self.kept).meta["method"]
+        if run.kind not in KINDS or trained == run.cell:
+            return "finished"
+        return f"finished, with {trained}, when that was the best cell; now it is {run.cell}"
 
 
 def execute(
@@ -342,7 +387,7 @@ def execute(
                 ) from None
             if failed:
                 raise ValueError(
-                    f"{len(failed)} of {len(left)} runs could not be made. The first: {failed[0]}"
+                    f"{len(failed)} of {len(left)} runs could not be made; the first is {failed[0]}"
                 )
 
 
@@ -352,6 +397,9 @@ def _make(study: Study, run: Run, data: str | Path, device: str | None) -> tuple
         study.make(run, data, device)
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         return run, f"{run.name}: {error}"
+    except Exception as error:  # any other must not end the runs beside it, hours old perhaps
+        first = (str(error).splitlines() or [""])[0]
+        return run, f"{run.name}: it stops with {type(error).__name__} ({first})."
     return run, ""
 
 
@@ -359,7 +407,7 @@ def _make(study: Study, run: Run, data: str | Path, device: str | None) -> tuple
 def _engine(workers: int, cluster: str | None) -> Iterator[None]:
     """Where joblib sends a list of runs."""
     if cluster is None:
-        threads = max(1, (os.cpu_count() or 1) // workers)
+        threads = max(1, cpu_count() // workers)
         with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
             yield
         return
@@ -370,4 +418,9 @@ def _engine(workers: int, cluster: str | None) -> Iterator[None]:
             "A cluster needs Dask: run `pip install distributed`, or leave --cluster out."
         ) from None
     with Client(cluster) as client, parallel_config("dask", client=client):
+        if any(threads > 1 for threads in client.nthreads().values()):
+            raise ValueError(
+                "A worker of this cluster has several threads, and two runs in one process would "
+                "disturb each other: start the workers with --nthreads 1."
+            )
         yield
