@@ -40,7 +40,7 @@ from torch import Tensor
 
 from dartslib.data import load, parts
 from dartslib.fast import accelerate
-from dartslib.gradients import BatchLoss, _finite_difference_term, _leaves, hypergradient
+from dartslib.gradients import BatchLoss, _finite_difference_term, hypergradient, leaves
 from dartslib.runs import records
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.runs.profiles import profile
@@ -103,7 +103,7 @@ class Probe:
 
     def ahead(self, **options: Any) -> list[list[Tensor]]:
         """What momentum, gradient and weight decay each take from w in the step ahead."""
-        w = _leaves(self.w)
+        w = leaves(self.w)
         gradient = torch.autograd.grad(self.losses[0](w, self.alpha), w)
         options = self.optimizer | options
         buffers = [torch.zeros_like(p) if b is None else b
@@ -131,14 +131,14 @@ def all_terms(probe: Probe, xis: Sequence[float], radii: Sequence[float] = ()) -
     The gradient of L_train at w is the same for all xi: its graph is made once and kept.
     """
     train_loss, valid_loss = probe.losses
-    w, alpha = _leaves(probe.w), _leaves(probe.alpha)
+    w, alpha = leaves(probe.w), leaves(probe.alpha)
     gradient = torch.autograd.grad(train_loss(w, alpha), w, create_graph=True)
     momentum, _, decay = probe.ahead()
     one = [(m + d) / probe.xi for m, d in zip(momentum, decay, strict=True)]  # at xi = 1
     found = []
     for xi in xis:
-        ahead = _leaves(p - xi * (g + o) for p, g, o in zip(w, gradient, one, strict=True))
-        at = _leaves(probe.alpha)
+        ahead = leaves(p - xi * (g + o) for p, g, o in zip(w, gradient, one, strict=True))
+        at = leaves(probe.alpha)
         both = torch.autograd.grad(valid_loss(ahead, at), [*at, *ahead])
         v = both[len(at) :]
         product = sum((g * d).sum() for g, d in zip(gradient, v, strict=True))

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dartslib.searching import Search, cosine, set_lr
+from dartslib.loops import cosine, set_lr
+from dartslib.searching import Search
 
 
 class OriginalSearch(Search):

@@ -38,7 +38,8 @@ from dartslib.runs.files import write_text
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.runs.profiles import profile
 from dartslib.searching import SearchConfig
-from dartslib.training import Config, TrainConfig
+from dartslib.settings import Config
+from dartslib.training import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "runs" / "speed"
@@ -74,7 +75,7 @@ CASES = {
 }
 # One factor at a time, at a width that keeps it short. These depths grow each stage alike: 2, 4 and
 # 6 cells before the first reduction.
-GROWTH = SearchConfig.darts(channels=8, batch_size=16)
+GROWTH = PAPER.model_copy(update={"channels": 8, "batch_size": 16})
 BATCHES, DEPTHS = (16, 32, 64), (8, 14, 20)
 
 

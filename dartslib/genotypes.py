@@ -219,7 +219,8 @@ def derive(
     predecessors, since a space has one edge for each.
 
     Args:
-        architecture: an `Architecture`, or its probabilities (then give `space`).
+        architecture: an `Architecture`, which derives as its relaxation does; or probabilities
+            (then give `space`).
         space: the space of the probabilities; an `Architecture` knows its own.
         edges_per_node: how many edges a node keeps, 1 or more.
 
@@ -227,11 +228,9 @@ def derive(
         ValueError: as `choices`.
     """
     if space is None:
-        space, probabilities = architecture.space, architecture.probabilities()
-    else:
-        probabilities = architecture
+        return architecture.derive(edges_per_node)
     nodes = {cell_type: [[] for _ in range(space.nodes)] for cell_type in CELL_TYPES}
-    for choice in choices(probabilities, space, edges_per_node):
+    for choice in choices(architecture, space, edges_per_node):
         if choice.kept:
             nodes[choice.cell_type][choice.node].append((choice.operation, choice.source))
     return Genotype(nodes["normal"], nodes["reduction"])
@@ -278,7 +277,7 @@ def as_array(values: Any) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
 
 
-# Published by Liu et al. (2019): first order and second order, Figures 4 and 5 there.
+# Published by Liu et al. (2019), found with first and with second order.
 DARTS_V1 = Genotype(
     normal=(
         (("sep_conv_3x3", 1), ("sep_conv_3x3", 0)),

@@ -70,28 +70,30 @@ def hypergradient(
             Where v is 0, so is the term.
 
     Raises:
-        ValueError: an unknown method; a negative xi; "exact" on an operation that cannot be
-            differentiated twice.
+        ValueError: an unknown method; a negative xi; a radius of 0; "exact" on an operation that
+            cannot be differentiated twice.
     """
     if method not in METHODS:
         raise ValueError(f"There is no method {method!r}: choose one of {', '.join(METHODS)}.")
     if not 0 <= xi < float("inf"):
         raise ValueError(f"xi must be a finite number from 0 up, not {xi}.")
+    if not 0 < radius < float("inf"):
+        raise ValueError(f"radius must be a finite number above 0, not {radius}.")
     fixed_w = [p.detach() for p in w]
     fixed_alpha = [a.detach() for a in alpha]
 
     if method in ("one_level", "first_order"):
         # w is detached: this pass computes no gradient of a weight at all.
         loss_function = train_loss if method == "one_level" else valid_loss
-        free_alpha = _leaves(alpha)
+        free_alpha = leaves(alpha)
         loss = loss_function(fixed_w, free_alpha)
         direct = _grad(loss, free_alpha)
         return Hypergradient(direct, direct, [], loss.detach())
 
     # One step ahead: w' is what the optimizer would make of w, at this alpha (equation 6).
     exact = method == "exact"
-    free_w = _leaves(w)
-    twice_alpha = _leaves(alpha) if exact else fixed_alpha
+    free_w = leaves(w)
+    twice_alpha = leaves(alpha) if exact else fixed_alpha
     train_gradient = _grad(train_loss(free_w, twice_alpha), free_w, create_graph=exact)
     if buffers is None:
         buffers = [None] * len(fixed_w)
@@ -102,7 +104,7 @@ def hypergradient(
         ]
 
     # Both gradients of L_val at (w', alpha) in one pass: the direct term, and v.
-    ahead, free_alpha = _leaves(ahead), _leaves(alpha)
+    ahead, free_alpha = leaves(ahead), leaves(alpha)
     loss = valid_loss(ahead, free_alpha)
     both = _grad(loss, [*free_alpha, *ahead])
     direct, v = both[: len(alpha)], both[len(alpha) :]
@@ -115,7 +117,7 @@ def hypergradient(
     return Hypergradient(gradient, direct, implicit, loss.detach())
 
 
-def _leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
+def leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The same values as leaves of a new graph."""
     return [t.detach().requires_grad_() for t in tensors]
 
@@ -174,11 +176,12 @@ def _finite_difference_term(
     """[d_alpha L_train(w + R v) - d_alpha L_train(w - R v)] / 2R with R = radius / ||v||."""
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(d) for d in v]))
     # No branch on the norm: a branch would wait for the GPU. Where it is 0, step and term are 0.
-    step = torch.where(norm > 0, radius / norm, 0.0)
-    scale = torch.where(norm > 0, norm / (2 * radius), 0.0)
+    # Where it is not a number the term is none either, and is seen.
+    step = torch.where(norm == 0, 0.0, radius / norm)
+    scale = torch.where(norm == 0, 0.0, norm / (2 * radius))
 
     def gradient_at(sign: int) -> list[Tensor]:
-        free_alpha = _leaves(alpha)
+        free_alpha = leaves(alpha)
         moved = [p + sign * step * d for p, d in zip(w, v, strict=True)]
         return _grad(train_loss(moved, free_alpha), free_alpha)
 

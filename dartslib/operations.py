@@ -5,7 +5,7 @@ in the paper's code. Every operation maps (N, C, H, W) to (N, C, ceil(H / stride
 ceil(W / stride)), odd sizes included. No convolution has a bias, since a BatchNorm follows.
 
 In the search (`searching=True`) BatchNorm has no learned scale, because that scale could undo what
-alpha says, and pools get a BatchNorm of their own, so that all operations speak equally loud. In
+alpha says, and pools get a BatchNorm of their own, so that they speak as loud as a convolution. In
 the final network BatchNorm has its scale and pools have no BatchNorm.
 """
 

@@ -55,9 +55,11 @@ class Softmax:
         """What the supernet multiplies by; here the probabilities, elsewhere perhaps a sample."""
         return self.probabilities(logits, space)
 
-    def derive(self, probabilities: Tables, space: SearchSpace) -> genotypes.Genotype:
+    def derive(
+        self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2
+    ) -> genotypes.Genotype:
         """The discrete architecture that the probabilities stand for."""
-        return genotypes.derive(probabilities, space)
+        return genotypes.derive(probabilities, space, edges_per_node)
 
 
 class Architecture:
@@ -113,9 +115,9 @@ class Architecture:
         """What the supernet is given: cell type -> (edges, operations)."""
         return self.relaxation.weights(self._tables(alpha), self.space, generator)
 
-    def derive(self) -> genotypes.Genotype:
+    def derive(self, edges_per_node: int = 2) -> genotypes.Genotype:
         """The genotype of the present probabilities."""
-        return self.relaxation.derive(self.probabilities(), self.space)
+        return self.relaxation.derive(self.probabilities(), self.space, edges_per_node)
 
     def state_dict(self) -> Tables:
         """A copy of the logits."""

@@ -66,7 +66,7 @@ def adjust(c_in: int, c_out: int, halve: bool, searching: bool) -> nn.Module:
 
 
 def stem(in_channels: int, channels: int) -> nn.Sequential:
-    """The first convolution, to 3 x channels; no ReLU, since every operation begins with one."""
+    """The first convolution, to 3 x channels; no ReLU, since `adjust` begins with one."""
     return nn.Sequential(
         nn.Conv2d(in_channels, 3 * channels, 3, padding=1, bias=False),
         nn.BatchNorm2d(3 * channels),
@@ -102,11 +102,11 @@ def reduction_cells(layers: int, reductions: Sequence[int] | None = None) -> fro
     if not isinstance(layers, Integral) or not low <= layers <= high:
         raise ValueError(f"layers must be a whole number from {low} to {high}, not {layers!r:.40}.")
     found = (layers // 3, 2 * layers // 3) if reductions is None else reductions
-    if any(not 0 <= cell < layers for cell in found):
-        raise ValueError(
-            f"reductions must name cells from 0 to {layers - 1}, not {tuple(found)!r:.40}."
-        )
-    return frozenset(found)
+    if isinstance(found, Sequence) and all(
+        isinstance(cell, Integral) and 0 <= cell < layers for cell in found
+    ):
+        return frozenset(found)
+    raise ValueError(f"reductions must name cells from 0 to {layers - 1}, not {found!r:.40}.")
 
 
 class Cell(nn.Module):

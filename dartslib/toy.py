@@ -69,7 +69,7 @@ def eigenvalues(xi: float, curvature: float = CURVATURE) -> tuple[complex, compl
     """
     xi, curvature = _check(xi=xi, curvature=curvature)
     middle = -0.5 * curvature * (1.0 + 2.0 * xi)
-    root = cmath.sqrt(middle**2 - curvature * (1.0 + curvature * xi))
+    root = cmath.sqrt(middle * middle - curvature * (1.0 + curvature * xi))
     return middle - root, middle + root
 
 

@@ -1,12 +1,9 @@
 """Training of a final network from scratch; transfer is the same on another data set.
 
-Sections 4.3 and 4.4 of the report, section 3.2 of Liu et al. (2019). Like `Search`, `Training` is
-a loop with a state that yields records.
+Sections 4.3 and 4.4 of the report, section 3.2 of Liu et al. (2019). `dartslib.train` makes a
+`Training` whose cells run in the fast form, where there is one.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator
-from time import perf_counter
 from typing import Any, Literal
 
 import torch
@@ -15,17 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dartslib.genotypes import Genotype
+from dartslib.loops import BatchSource, Loop, cosine, seeded, set_lr, step_generator
 from dartslib.networks import FinalNetwork
-from dartslib.searching import (
-    BatchSource,
-    Config,
-    Means,
-    cosine,
-    set_lr,
-    stack,
-    step_generator,
-    unstack,
-)
+from dartslib.settings import Config
 from dartslib.supernet import LIMITS, reduction_cells
 
 
@@ -74,7 +63,7 @@ class TrainConfig(Config):
     channels_last: bool = True
     """Memory format of weights and images: faster on CPUs and recent GPUs, same mathematics."""
     records: int = Field(100, ge=1)
-    """How many records a run yields."""
+    """Least number of records of a run that has as many steps; at most twice as many."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Fixes the first weights, the batches and the drop paths."""
 
@@ -92,8 +81,7 @@ class TrainConfig(Config):
         self, genotype: Genotype, num_classes: int, in_channels: int = 3, image_size: int = 32
     ) -> FinalNetwork:
         """The network that these settings train, its weights drawn by the seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             return FinalNetwork(
                 genotype,
                 self.channels,
@@ -137,7 +125,7 @@ def evaluate(
     return float(loss) / count, int(correct) / count
 
 
-class Training:
+class Training(Loop):
     """A training in progress; iterate it for its records.
 
     Args:
@@ -150,9 +138,11 @@ class Training:
 
     Attributes:
         network: the network.
-        step, steps: steps done, and in all.
-        history: the records so far, name -> list of numbers; evaluations in lists of their own.
+        step, steps, seconds, history: as in `Loop`; evaluations have lists of their own.
     """
+
+    parts = ("network", "optimizer")
+    advice = "try a smaller learning rate (lr)"
 
     def __init__(
         self,
@@ -166,23 +156,16 @@ class Training:
         image_size: int = 32,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.config, self.genotype = config, genotype
-        self.batches, self.watched = batches, watched
-        self.steps = config.epochs * len(batches)
-        self.memory_format = (
-            torch.channels_last if config.channels_last else torch.contiguous_format
-        )
+        super().__init__(config, config.epochs * len(batches), device)
+        self.genotype, self.batches, self.watched = genotype, batches, watched
         network = config.network(genotype, num_classes, in_channels, image_size)
         self.network = network.to(device, memory_format=self.memory_format)
-        self.on_cpu = torch.device(device).type == "cpu"
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
             config.lr,
             config.momentum,
             weight_decay=config.weight_decay,
         )
-        self.step, self.seconds, self.history = 0, 0.0, defaultdict(list)
-        self.means = Means()
 
     def advance(self) -> None:
         """One step of SGD."""
@@ -192,8 +175,8 @@ class Training:
         network.drop_path = config.drop_path * progress
         network.generator = step_generator(config.seed, self.step)
         network.train()
-        images, labels = self.batches.at(self.step)
-        scores = network(images.contiguous(memory_format=self.memory_format))
+        images, labels = self._batch(self.batches)
+        scores = network(images)
         loss = 0.0
         if isinstance(scores, tuple):
             scores, auxiliary = scores
@@ -211,67 +194,31 @@ class Training:
     def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(scores, labels, label_smoothing=self.config.label_smoothing)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Runs to the end and yields a record about `config.records` times.
-
-        Raises:
-            FloatingPointError: a loss is not finite.
-        """
-        return (record for record in self.each_step() if record is not None)
-
-    def each_step(self) -> Iterator[dict[str, Any] | None]:
-        """Runs to the end and yields after every step: a record where one is due, or None."""
-        every = max(1, self.steps // self.config.records)
-        while self.step < self.steps:
-            start = perf_counter()
-            self.advance()
-            self.seconds += perf_counter() - start
-            due = self.step % every == 0 or self.step == self.steps
-            if due or self.on_cpu:  # elsewhere a look at every step would make every step wait
-                self.check()
-            if self.watched is not None and self.step % len(self.batches) == 0:
-                loss, accuracy = self.evaluate(self.watched)
-                self.history["evaluation_step"].append(self.step)
-                self.history["valid_loss"].append(loss)
-                self.history["valid_accuracy"].append(accuracy)
-            yield self._record() if due else None
-
-    def check(self) -> None:
-        """Raises a FloatingPointError if a loss since the last record was not finite."""
-        self.means.check(self.step, "try a smaller learning rate (lr)")
+    def _after_step(self) -> None:
+        if self.watched is not None and self.step % len(self.batches) == 0:
+            loss, accuracy = self.evaluate(self.watched)
+            self.history["evaluation_step"].append(self.step)
+            self.history["valid_loss"].append(loss)
+            self.history["valid_accuracy"].append(accuracy)
 
     def evaluate(self, batches: BatchSource) -> tuple[float, float]:
         """Mean loss and accuracy of the network now."""
         return evaluate(self.network, batches, self.memory_format)
 
     def _record(self) -> dict[str, Any]:
-        record = {
-            "step": self.step,
-            "epoch": self.step / len(self.batches),
-            "seconds": self.seconds,
-            "w_lr": self.optimizer.param_groups[0]["lr"],
-            **self.means.take(),
-        }
-        for name, value in record.items():
-            self.history[name].append(value)
-        return record
+        return self._keep(
+            {
+                "step": self.step,
+                "epoch": self.step / len(self.batches),
+                "seconds": self.seconds,
+                "w_lr": self.optimizer.param_groups[0]["lr"],  # named as in a search's record
+                **self.means.take(),
+            }
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """What the rest of the run depends on, and the history; take it between two steps.
-
-        Raises:
-            FloatingPointError: a loss is not finite; such a state is not worth keeping.
-        """
-        self.check()
-        return {
-            "genotype": self.genotype.to_json(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "means": self.means.state_dict(),
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": {name: torch.as_tensor(stack(v)) for name, v in self.history.items()},
-        }
+        """As of any `Loop`, and the genotype, so that no other one goes on from it."""
+        return {"genotype": self.genotype.to_json()} | super().state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of a training with the same configuration and genotype.
@@ -283,8 +230,4 @@ class Training:
             raise ValueError(
                 "This training is of another genotype: go on with the one it began with."
             )
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.means.load_state_dict(state["means"])
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history = unstack(state["history"])
+        super().load_state_dict(state)

@@ -1,5 +1,8 @@
 """The exercises: every solution is right, wrong answers are told why, notebooks have both."""
 
+from contextlib import redirect_stdout
+from io import StringIO
+
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -25,7 +28,8 @@ def _before(exercise):
 
 def _run(exercise, code):
     names = {"course": course}
-    exec(_before(exercise), names)  # our own notebook
+    with redirect_stdout(StringIO()):
+        exec(_before(exercise), names)  # our own notebook
     exec(code, names)
 
 

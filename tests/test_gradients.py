@@ -55,6 +55,16 @@ def test_where_v_is_zero_so_is_the_term(method):
     assert found.gradient[0].item() == pytest.approx(-2 - 2 * 1 * (-2) - 2)
 
 
+def test_where_v_is_no_number_neither_is_the_term():
+    def broken(w, alpha):  # 0, and its slope in w is none
+        return (w[0] * 0).sqrt().sum() + 0 * alpha[0].sum()
+
+    found = hypergradient(
+        _toy_train, broken, _double(-2.0), _double(1.0), method="finite_difference", xi=1
+    )
+    assert found.implicit[0].isnan().all() and found.gradient[0].isnan().all()
+
+
 # Quadratic problems, where the term is known
 
 

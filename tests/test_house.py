@@ -15,8 +15,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "dartslib"
-CORE = """toy space operations relaxation supernet gradients searching genotypes networks
-    training""".split()
+CORE = """toy space operations relaxation supernet gradients settings loops searching genotypes
+    networks training""".split()
 
 
 # Packages
@@ -192,7 +192,7 @@ def _lines_of_code(path):
 def test_the_core_stays_small():
     sizes = {name: _lines_of_code(PACKAGE / f"{name}.py") for name in CORE}
     print(sizes)
-    assert sum(sizes.values()) <= 1500, f"the core is to be read in an afternoon: {sizes}"
+    assert sum(sizes.values()) <= 1400, f"the core is to be read in an afternoon: {sizes}"
 
 
 def _packages():

@@ -151,6 +151,23 @@ class Sampled(Softmax):
         return found
 
 
+def test_derive_asks_the_relaxation():
+    """Another relaxation may mean another cell by the same probabilities."""
+
+    class Weakest(Softmax):
+        def derive(self, probabilities, space, edges_per_node=2):
+            turned = {cell_type: 1 - table for cell_type, table in probabilities.items()}
+            return super().derive(turned, space, edges_per_node)
+
+    space = SearchSpace(2)
+    architecture = Architecture(space, Weakest(), init_std=1.0)
+    for edges in (1, 2):
+        expected = architecture.derive(edges)
+        assert genotypes.derive(architecture, edges_per_node=edges) == expected
+        usual = genotypes.derive(architecture.probabilities(), space, edges)
+        assert expected != usual and len(expected.normal[1]) == edges
+
+
 def _count_calls(supernet):
     calls = []
     for cell in supernet.cells:

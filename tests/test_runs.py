@@ -15,12 +15,13 @@ from test_searching import _same
 from dartslib.data import DataSet, parts
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
 from dartslib.gradients import METHODS
+from dartslib.loops import stack
 from dartslib.runs import driving, files, records, running
 from dartslib.runs.driving import drive
 from dartslib.runs.profiles import PROFILES, profile
 from dartslib.runs.records import Record
 from dartslib.runs.running import find_device, find_genotype, run_search, run_training
-from dartslib.searching import Search, SearchConfig, stack
+from dartslib.searching import Search, SearchConfig
 from dartslib.training import TrainConfig, Training
 
 CELL = Genotype(

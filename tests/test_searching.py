@@ -16,7 +16,9 @@ from torch.nn import functional as F
 from dartslib import search
 from dartslib.data import DataSet, parts
 from dartslib.gradients import METHODS
-from dartslib.searching import Search, SearchConfig, stack
+from dartslib.loops import stack
+from dartslib.runs.profiles import profile
+from dartslib.searching import Search, SearchConfig
 from dartslib.space import REPORT_OPERATIONS
 
 TINY = {
@@ -389,6 +391,16 @@ def test_global_generators_are_left_alone(method):
     assert (random.getstate(), repr(np.random.get_state())) == states[1:]  # noqa: NPY002
 
 
+def test_global_generators_of_gpus_are_left_alone(monkeypatch):
+    """torch.manual_seed seeds those of every device, and nothing brings them back."""
+
+    def seeded(seed):
+        raise AssertionError("the generators of all devices were seeded")
+
+    monkeypatch.setattr(torch, "manual_seed", seeded)
+    list(_search(batches=1))
+
+
 def test_memory_format_changes_no_mathematics():
     contiguous, last = (_in_float64(_search(channels_last=value)) for value in (False, True))
     list(contiguous), list(last)
@@ -409,8 +421,8 @@ def test_defaults_are_the_reports():
 
 
 def test_settings_of_the_paper():
-    c = SearchConfig.darts(channels=4)
-    assert (c.nodes, c.layers, c.channels, c.head, c.epochs) == (4, 8, 4, "linear", 50)
+    c = profile("darts").search
+    assert (c.nodes, c.layers, c.channels, c.head, c.epochs) == (4, 8, 16, "linear", 50)
     assert (c.w_lr, c.w_lr_min, c.clip, c.alpha_init_std) == (0.025, 0.001, 5.0, 1e-3)
     assert c.operations[0] == "none" and len(c.space().edges) == 14
 
@@ -441,7 +453,7 @@ def test_bad_settings(wrong):
 
 
 def test_settings_go_to_json_and_back():
-    config = SearchConfig.darts(reductions=(1, 3), xi=0.1, seed=2**32 - 1)
+    config = SearchConfig(reductions=(1, 3), method="exact", xi=0.1, seed=2**32 - 1)
     assert SearchConfig.model_validate_json(config.model_dump_json()) == config
     with pytest.raises(ValidationError):
         config.epochs = 3

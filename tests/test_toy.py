@@ -1,5 +1,6 @@
 """The toy problem against the report, against its own mathematics, and against the general code."""
 
+import cmath
 import math
 import subprocess
 import sys
@@ -99,6 +100,10 @@ def test_runs_end_near_not_at_the_fixed_point(xi, end, loss, solved):
     rest = toy.fixed_point(xi)
     assert run.distance == pytest.approx(math.dist(end, (rest, rest)), abs=1e-4)
     assert 1e-3 < run.distance < 1e-2
+
+
+def test_eigenvalues_beyond_the_largest_number_are_infinite():
+    assert all(cmath.isinf(value) for value in toy.eigenvalues(0, 1e200))
 
 
 @pytest.mark.parametrize("curvature", [0.7, 2.0, 3.5])

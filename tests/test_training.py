@@ -13,8 +13,8 @@ from dartslib import train
 from dartslib.data import DataSet
 from dartslib.data.batches import Part
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
+from dartslib.loops import stack
 from dartslib.networks import FinalNetwork
-from dartslib.searching import stack
 from dartslib.training import TrainConfig, Training, evaluate, learning_rate
 
 CELL = Genotype(

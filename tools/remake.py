@@ -14,10 +14,11 @@ import sys
 import numpy as np
 import torch
 
+from dartslib.loops import stack
 from dartslib.runs import records
 from dartslib.runs.machine import machine, versions
 from dartslib.runs.running import begin_search, begin_training
-from dartslib.searching import Search, SearchConfig, stack
+from dartslib.searching import Search, SearchConfig
 from dartslib.training import TrainConfig, Training
 
 SKIPPED = {"seconds"}

@@ -7,7 +7,7 @@ knows the answers that readers give most often.
 
 from collections import Counter
 from collections.abc import Callable
-from math import asin, atan, ceil, degrees, isclose
+from math import asin, atan, ceil, degrees, exp, isclose
 from typing import Any
 
 import numpy as np
@@ -215,19 +215,32 @@ def flips(count: Callable) -> str | None:
 
 
 @_exercise
-def one_softmax_a_node(probabilities: Callable) -> str | None:
-    """Sums, order and shifts of a softmax over a whole node."""
-    logits = np.random.default_rng(0).normal(size=(3, 5))
-    found = np.asarray(_call(probabilities, logits.copy()))
+def edge_weights(weigh: Callable) -> str | None:
+    """Against the two softmaxes, a number at a time."""
+    rng = np.random.default_rng(0)
+    logits, beta = rng.normal(size=(3, 8)), rng.normal(size=3)
+
+    def softmax(values: Any) -> list[float]:
+        powers = [exp(value) for value in values]
+        return [power / sum(powers) for power in powers]
+
+    rows = [softmax(row) for row in logits]
+    expected = [[b * p for p in row] for b, row in zip(softmax(beta), rows, strict=True)]
+    found = np.asarray(_call(weigh, logits.copy(), beta.copy()), dtype=float)
     if found.shape != logits.shape:
-        return f"it has the shape {found.shape}, not (3, 5)"
-    if _near(found.sum(axis=1), np.ones(3)):
-        return "each edge sums to 1, and so no edge can lose against another"
-    if not _near(found.sum(), 1.0):
-        return f"all of a node's probabilities sum to {found.sum():.3f}, not to 1"
-    if not _near(np.log(found[0] / found[0, 0]), logits[0] - logits[0, 0]):
-        return "the ratio of two probabilities is not e to the difference of their logits"
-    return None
+        return f"from {logits.shape} and {beta.shape} it makes {found.shape}"
+    if _near(found, expected):
+        return None
+    if _near(found, rows):
+        return "each edge sums to 1, whatever its β: edges do not compete"
+    if _near(found, beta[:, None] * np.asarray(rows)):
+        return "that is β itself, which may be negative: a softmax over the edges comes first"
+    if isclose(found.sum(), 1.0):
+        return (
+            "it sums to 1, but as one softmax over everything: there a large α anywhere on an edge "
+            "makes the edge strong, and here only β does"
+        )
+    return f"a node's weights sum to 1, and yours to {found.sum():.3f}"
 
 
 # 04

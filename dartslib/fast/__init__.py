@@ -16,8 +16,9 @@ from dartslib.fast.branches import Opaque
 from dartslib.fast.cells import FastCell
 from dartslib.fast.normalizing import FastNorm
 from dartslib.genotypes import Genotype
+from dartslib.loops import BatchSource
 from dartslib.networks import DerivedCell
-from dartslib.searching import BatchSource, Search, SearchConfig
+from dartslib.searching import Search, SearchConfig
 from dartslib.supernet import Cell
 from dartslib.training import TrainConfig, Training
 

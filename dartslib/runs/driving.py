@@ -15,36 +15,19 @@ from pathlib import Path
 from pickle import UnpicklingError
 from time import monotonic, process_time
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import torch
 from tqdm.auto import tqdm
 
+from dartslib.loops import Loop
 from dartslib.runs.files import write_whole
 from dartslib.runs.machine import commit, machine, versions
-from dartslib.searching import Config
 
 FORMAT = "dartslib-checkpoint-2"
 # Five minutes, less one for a step that takes longer than those before it, and for the writing.
 EVERY_SECONDS = 240.0
-
-
-class Loop(Protocol):
-    """`Search` and `Training`."""
-
-    config: Config
-    step: int
-    steps: int
-
-    def each_step(self) -> Iterator[dict[str, Any] | None]:
-        """Runs to the end and yields after every step: a record where one is due, or None."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the rest of the run depends on."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from there."""
 
 
 def drive(

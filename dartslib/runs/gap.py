@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dartslib.genotypes import choices
+from dartslib.loops import BatchSource
 from dartslib.relaxation import Tables
-from dartslib.searching import BatchSource, Search
+from dartslib.searching import Search
 from dartslib.space import CELL_TYPES
 from dartslib.training import evaluate
 

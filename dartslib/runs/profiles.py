@@ -8,6 +8,7 @@ the same network; they differ in size, head and order of operations.
 from dataclasses import dataclass
 
 from dartslib.searching import SearchConfig
+from dartslib.space import DARTS_OPERATIONS
 from dartslib.training import TrainConfig
 
 
@@ -106,7 +107,14 @@ PROFILES = {
         transfer=_changed(_REPORT, dataset="cifar100", epochs=300, batch_size=64),
     ),
     "darts": Profile(
-        search=SearchConfig.darts(),
+        search=SearchConfig(
+            nodes=4,
+            operations=DARTS_OPERATIONS,
+            head="linear",
+            epochs=50,
+            w_lr_min=0.001,
+            alpha_init_std=1e-3,
+        ),
         compare=_changed(
             _DARTS, part="compare", layers=8, channels=16, epochs=100, auxiliary=0.0, drop_path=0.0
         ),

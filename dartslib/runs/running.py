@@ -15,11 +15,13 @@ import dartslib
 from dartslib import fast
 from dartslib.data import DataSet, Parts, load, parts
 from dartslib.genotypes import PUBLISHED, Genotype
-from dartslib.networks import count_multiply_adds, count_weights
+from dartslib.loops import stack
+from dartslib.networks import FinalNetwork, count_multiply_adds, count_weights
 from dartslib.runs import gap, records
 from dartslib.runs.driving import drive
 from dartslib.runs.files import alone
-from dartslib.searching import Config, Search, SearchConfig, stack
+from dartslib.searching import Search, SearchConfig
+from dartslib.settings import Config
 from dartslib.training import TrainConfig, Training
 
 
@@ -182,12 +184,18 @@ def run_training(
         meta = _meta("train", config, profile, overridden, stretches, training, result, command)
         meta |= {
             "method": genotype_name,
-            "weights": count_weights(training.network),
+            "weights": _weights_in_use(training.network),
             "multiply_adds": count_multiply_adds(training.network, *_shape(dataset)),
         }
         record = records.Record(folder.name, meta, history, genotype)
         records.save(record, folder)
     return record
+
+
+def _weights_in_use(network: FinalNetwork) -> int:
+    """The weights that classify: an auxiliary head helps the training alone."""
+    helper = network.auxiliary_head
+    return count_weights(network) - (0 if helper is None else count_weights(helper))
 
 
 def _of(dataset: DataSet) -> dict[str, int]:

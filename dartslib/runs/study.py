@@ -40,7 +40,8 @@ from dartslib.runs import records
 from dartslib.runs.driving import progress
 from dartslib.runs.profiles import Profile, profile
 from dartslib.runs.running import run_search, run_training
-from dartslib.searching import Config, SearchConfig
+from dartslib.searching import SearchConfig
+from dartslib.settings import Config
 
 SEARCHED = tuple(method for method in METHODS if method != "exact")
 FINALISTS = ("first_order", "finite_difference", "random")

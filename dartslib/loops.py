@@ -1,0 +1,200 @@
+"""A loop with a state: what a search and a training have in common.
+
+Iterate a loop and it yields a record about a hundred times a run; stop, save its `state_dict`, load
+it elsewhere, and go on as if nothing had happened. Saving, progress bars and the like stand around
+it, in `dartslib.runs`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import cos, pi
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dartslib.settings import Config
+
+
+class BatchSource(Protocol):
+    """What a loop needs of its data: the batches of an epoch, asked for by the number of a step."""
+
+    def __len__(self) -> int: ...
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images (N, C, H, W) and labels (N,) of a step."""
+
+
+def cosine(first: float, last: float, progress: float) -> float:
+    """Cosine annealing: from `first` at progress 0 to `last` at 1 (Loshchilov and Hutter, 2017)."""
+    return last + 0.5 * (first - last) * (1 + cos(pi * progress))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Sets the learning rate of all groups of an optimizer."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A seed for first weights, drawn on the CPU: the same on every device, and without a trace."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs, too
+        yield
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The random numbers of one step: fixed by seed and step, so that resuming needs no state."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+class Means:
+    """Means since the last record, summed on the device so that no step waits for a number."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor | float] = {}
+        self.counts: dict[str, int] = defaultdict(int)
+        self.finite: dict[str, Tensor | int] = {}  # how many came before the first nan or inf
+
+    def add(self, **values: Tensor) -> None:
+        """Adds one value a name."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
+            self.counts[name] += 1
+            # A sum that is not finite stays so.
+            self.finite[name] = self.finite.get(name, 0) + self.sums[name].isfinite()
+
+    def check(self, step: int, advice: str) -> None:
+        """Looks whether all values were finite, which waits for the device.
+
+        Args:
+            step: steps done.
+            advice: end of the message.
+
+        Raises:
+            FloatingPointError: one was not; names the step.
+        """
+        missing = {name: self.counts[name] - int(count) for name, count in self.finite.items()}
+        first = max(missing, key=missing.get, default=None)
+        if first is not None and missing[first]:
+            raise FloatingPointError(
+                f"The {first.replace('_', ' ')} of step {step - missing[first] + 1} is not finite: "
+                f"{advice}."
+            )
+
+    def take(self) -> dict[str, float]:
+        """The means, and start anew."""
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.__init__()
+        return means
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Sums and counts since the last record, plain numbers; only after a `check`."""
+        return {
+            "sums": {name: float(total) for name, total in self.sums.items()},
+            "counts": dict(self.counts),
+        }
+
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
+        """Goes on from there."""
+        self.sums, self.counts = dict(state["sums"]), defaultdict(int, state["counts"])
+        self.finite = dict(self.counts)
+
+
+class Loop:
+    """A run in progress; iterate it for its records. `Search` and `Training` are the two kinds.
+
+    A kind has `advance`, which makes one step and adds to `means`, and `_record`.
+
+    Args:
+        config: the settings, with `channels_last` and `records` among them.
+        steps: how many there are in all.
+        device: where it runs.
+
+    Attributes:
+        step, steps: steps done, and in all.
+        seconds: what the steps have taken, by the clock.
+        history: the records so far, name -> list of numbers or arrays.
+    """
+
+    parts: tuple[str, ...] = ()  # attributes with a state of their own
+    advice: str  # what to try if a loss is not finite
+
+    def __init__(self, config: Config, steps: int, device: torch.device | str) -> None:
+        self.config, self.steps = config, steps
+        self.step, self.seconds = 0, 0.0
+        self.history: dict[str, list[Any]] = defaultdict(list)
+        self.means = Means()
+        self.on_cpu = torch.device(device).type == "cpu"
+        self.memory_format = (
+            torch.channels_last if config.channels_last else torch.contiguous_format
+        )
+
+    def _batch(self, source: BatchSource) -> tuple[Tensor, Tensor]:
+        images, labels = source.at(self.step)
+        return images.contiguous(memory_format=self.memory_format), labels
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Runs to the end and yields a record about `config.records` times.
+
+        Raises:
+            FloatingPointError: a loss is not finite.
+        """
+        return (record for record in self.each_step() if record is not None)
+
+    def each_step(self) -> Iterator[dict[str, Any] | None]:
+        """Runs to the end and yields after every step: a record where one is due, or None."""
+        every = max(1, self.steps // self.config.records)
+        while self.step < self.steps:
+            start = perf_counter()
+            self.advance()
+            due = self.step % every == 0 or self.step == self.steps
+            if due or self.on_cpu:  # elsewhere a look at every step would make every step wait
+                self.check()
+            self.seconds += perf_counter() - start
+            self._after_step()
+            yield self._record() if due else None
+
+    def _after_step(self) -> None:
+        """What a kind does between two steps, its seconds not counted."""
+
+    def check(self) -> None:
+        """Raises a FloatingPointError if a loss since the last record was not finite."""
+        self.means.check(self.step, self.advice)
+
+    def _keep(self, record: dict[str, Any]) -> dict[str, Any]:
+        for name, value in record.items():
+            self.history[name].append(value)
+        return record
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the rest of the run depends on, and the history; take it between two steps.
+
+        Raises:
+            FloatingPointError: a loss is not finite; such a state is not worth keeping.
+        """
+        self.check()
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "means": self.means.state_dict(),
+            **{name: getattr(self, name).state_dict() for name in self.parts},
+            "history": {name: torch.as_tensor(stack(v)) for name, v in self.history.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict` of a loop with the same configuration."""
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.means.load_state_dict(state["means"])
+        for name in self.parts:
+            getattr(self, name).load_state_dict(state[name])
+        self.history = defaultdict(list, {k: list(v.numpy()) for k, v in state["history"].items()})
+
+
+def stack(values: list[Any]) -> np.ndarray:
+    """A history's list of numbers or arrays as one array, (T, …): int64 or float64."""
+    return np.asarray(values)

@@ -1,0 +1,42 @@
+"""Settings of a run: checked when they are made, fixed from then on, plain data in a file."""
+
+from difflib import get_close_matches
+from reprlib import repr  # of a long or deep value, no more than a sentence can hold
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Config(BaseModel):
+    """Settings that are checked when they are made, cannot change, and go to JSON and back.
+
+    Raises:
+        ValueError: the first setting that is wrong, and what it should be, in one sentence.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise ValueError(self._sentence(error.errors()[0])) from None
+
+    @classmethod
+    def _sentence(cls, error: dict[str, Any]) -> str:
+        """What pydantic says of one error in several lines."""
+        name = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "value_error":  # a sentence of our own
+            return str(error["ctx"]["error"])
+        if error["type"] == "extra_forbidden":
+            (nearest,) = get_close_matches(name, cls.model_fields, n=1, cutoff=0)
+            return (
+                f"There is no setting {repr(name)}: choose one of {cls.__name__}'s, such as "
+                f"{nearest}."
+            )
+        said = error["msg"][0].lower() + error["msg"][1:]
+        return f"{name}: {said}, not {repr(error['input'])}."
