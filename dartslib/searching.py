@@ -4,6 +4,7 @@ Algorithm 1 of Liu et al. (2019), section 4.2 ("Training details") of the report
 makes a `Search` whose cells run in the fast form, where there is one.
 
 What differs from the paper's code, on purpose:
+
 1. The learning rate of w falls with every step, not with every epoch: short runs have few epochs.
 2. xi is read off the optimizer of w at each step, so it is the rate that the next step will use.
 3. Passes for alpha compute no gradient of w that nobody needs, and leave BatchNorm's running
