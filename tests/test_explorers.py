@@ -265,6 +265,36 @@ def test_it_says_when_a_run_is_far_from_its_fixed_point_or_gone(explorer):
     assert "diverged" in explorer.status.value
 
 
+def _lines(explorer):
+    """What stands in the lines of a picture, of those that are shown."""
+    return [
+        np.array(line.get_data(), dtype=float)
+        for axes in explorer.figure.axes
+        for line in axes.lines
+        if line.get_visible()
+    ]
+
+
+def _drawn(explorer, x, y):
+    return any(a.shape == (2, len(x)) and np.allclose(a, [x, y]) for a in _lines(explorer))
+
+
+def test_what_is_drawn_is_the_run(explorer):
+    explorer.slider.value = 0.3
+    explorer.shown.value = 50
+    run, part = toy.descend(0.3), np.linspace(0, 100, 412)
+    alpha, w, part = run.alpha[:207], run.w[:207], part[:207]  # half of 411 steps, rounded
+    assert _drawn(explorer, alpha, w)
+    assert _drawn(explorer, part, toy.train_loss(w, alpha))
+    assert _drawn(explorer, part, toy.valid_loss(w, alpha))
+    assert _drawn(explorer, [0.3], [run.alpha[-1]]) and _drawn(explorer, [0.3], [2 / 1.6])
+    (arrows,) = (c for a in explorer.figure.axes for c in a.collections if hasattr(c, "U"))
+    down = -toy.alpha_gradient(arrows.Y, arrows.X, 0.3), -2 * (arrows.Y - arrows.X)
+    size = np.maximum(np.hypot(*down), 1e-9)
+    assert np.allclose(arrows.U, np.ravel(down[0] / size))
+    assert np.allclose(arrows.V, np.ravel(down[1] / size))
+
+
 # The mixed operation
 
 
@@ -278,6 +308,10 @@ def test_the_mixture_is_the_sum_that_the_softmax_weighs():
     by_hand = sum(p * m for p, m in zip(expected, maps.values(), strict=True))
     assert np.allclose(explorer.mixture, by_hand)
     assert f"none {expected[3]:.3f}" in explorer.status.value
+    heights = [bar.get_height() for axes in explorer.figure.axes for bar in axes.patches]
+    assert np.allclose(heights, expected)
+    images = [image.get_array() for axes in explorer.figure.axes for image in axes.images]
+    assert sum(image.shape == (8, 8) and np.allclose(image, by_hand) for image in images) == 1
     explorer.zero.click()
     assert "All 4 operations have the probability 0.250." in explorer.status.value
 
@@ -302,6 +336,35 @@ def test_the_search_explorer_shows_what_would_be_derived():
     assert "New at this moment" in explorer.status.value
     explorer.moment.index = 0
     assert "nothing is decided" in explorer.status.value
+
+
+@pytest.mark.parametrize("t", [1, 5, STEPS - 1])
+def test_what_is_drawn_is_the_moment(t):
+    """Map, outlines, numbers; cursor; edges as wide as they are probable, grey where cut."""
+    history = _history()
+    explorer = show.search_explorer({"one": history}, SPACE)
+    explorer.moment.index = t
+    tables = {kind: history[f"probabilities_{kind}"][t] for kind in ("normal", "reduction")}
+    table, (on_map, over_time, cell) = tables["normal"], explorer.figure.axes
+    (mesh,) = on_map.collections
+    assert np.allclose(mesh.get_array().reshape(4, 5), table.T)
+
+    kept = {  # (edge, row of the map)
+        (SPACE.edges.index((source, node + 2)), SPACE.operations.index(name))
+        for node, edges in enumerate(derive(tables, SPACE).normal)
+        for name, source in edges
+    }
+    assert {patch.get_xy() for patch in on_map.patches if patch.get_visible()} == kept
+    best = table[:, :-1].max(axis=1)  # none is the last
+    assert [float(text.get_text()) for text in on_map.texts] == [round(p, 2) for p in best]
+    cursor, dot = (line.get_xdata()[0] for line in over_time.lines[-2:])
+    assert cursor == dot == history["step"][t]
+
+    widths = np.array([wire.get_linewidth() for wire in cell.lines])
+    assert np.allclose(widths / widths[0], best / best[0])
+    colors = [wire.get_color() for wire in cell.lines]
+    for edge, color in enumerate(colors):
+        assert (color == "#B3B3B3") == (edge not in {edge for edge, _ in kept})
 
 
 def test_another_search_and_another_cell():
@@ -330,8 +393,10 @@ def test_no_search_and_no_run():
 def test_switches_take_runs_away():
     explorer = show.curve_explorer(_runs())
     assert "first order 40.0%, 40.0%; random 40.0%" in explorer.status.value
+    assert len(_lines(explorer)) == 6  # three runs, trained on and held out
     explorer.switches["first order"].value = False
     assert "first order" not in explorer.status.value
+    assert len(_lines(explorer)) == 2
     explorer.switches["random"].value = False
     assert "no run is switched on" in explorer.status.value
     explorer.kind.value = "search"
@@ -366,6 +431,21 @@ def test_sizes_and_angles_against_one_vector_at_a_time():
 def test_angle():
     assert angle([1, 0], [0, 2]) == pytest.approx(90)
     assert angle([[1, 1], [1, 0]], [1, 0]) == pytest.approx([45, 0])
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_arrows_have_the_sizes_and_angles_of_the_record(k):
+    """In the plane of first order, 1 long and across, and of the whole gradient."""
+    record = _gradients()
+    explorer = show.hypergradient_explorer(record)
+    explorer.slider.index = k
+    first, direct = record["first_order"][0], record["direct"][0, k]
+    whole, unit = direct - XIS[k] * record["implicit"][0, k], np.linalg.norm(first)
+    ends = [a[:, -1] for a in _lines(explorer) if a.shape == (2, 2) and not a[:, 0].any()]
+    found = [(np.hypot(*end), abs(np.arctan2(*end[::-1]))) for end in ends]
+    expected = np.linalg.norm(whole) / unit, np.radians(angle(first, whole))
+    assert any(np.allclose(pair, expected, atol=1e-6) for pair in found)
+    assert any(np.isclose(end[0], direct @ first / unit**2) for end in ends)  # projected
 
 
 def test_another_moment():
