@@ -114,7 +114,7 @@ def test_what_a_study_runs():
     }
     assert {seed for _, seed in again.values()} == {1, 2}
     finals = [run for run in plan if run.kind in ("final", "transfer")]
-    assert [run.config.epochs for run in finals] == [4] * 6 + [12] * 2
+    assert [run.config.epochs for run in finals] == [3] * 6 + [9] * 2
     assert {run.config.dataset for run in finals} == {"cifar10", "cifar100"}
 
 
@@ -139,7 +139,7 @@ def test_settings_that_differ_are_named():
     plan = Study("lesson", 2, Path("nowhere"))
     run = plan.find("search-cifar10-finite_difference-1")
     assert run.changed == {"method": "finite_difference", "seed": 1}
-    assert plan.find("final-cifar10-random").changed == {"epochs": 4}
+    assert plan.find("final-cifar10-random").changed == {"epochs": 3}
     with pytest.raises(ValueError, match="search-cifar10-one_level-0") as error:
         plan.find("search-cifar10-onelevel-0")
     assert is_one_sentence(error.value)
