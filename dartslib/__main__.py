@@ -254,6 +254,8 @@ def study(
         from dartslib.runs.study import RECORDED, Study, execute
 
         records.check_name(record)
+        if only is not None and (list_ or cluster):
+            raise ValueError("--only makes one run, here: leave --list and --cluster out.")
         usual = Path("runs") / f"study-{profile}"
         plan = Study(
             profile,

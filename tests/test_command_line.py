@@ -222,6 +222,13 @@ def test_stopped_in_a_study_the_advice_is_another(run, monkeypatch):
     assert said == "Stopped after step 3 of 20, which is saved: the same command goes on."
 
 
+@pytest.mark.parametrize("other", [["--list"], ["--cluster", "tcp://nowhere:1"]])
+def test_one_run_of_a_study_is_made_here(run, other):
+    answer = run("study", "--only", "search-shapes10-first_order-0", *other)
+    assert answer.exit_code == 2 and is_one_sentence(answer.output.strip())
+    assert "leave --list and --cluster out" in answer.output
+
+
 @pytest.mark.full
 def test_the_smoke_profile_as_it_is(tmp_path):
     """From a search on shapes10 to a transfer to shapes100, nothing overridden."""

@@ -101,6 +101,10 @@ def searched(kind, seed):
     return search, accuracy
 
 
+def test_every_seed_that_settings_allow_makes_a_search():
+    planted_search(benchmark.settings("first_order", 2**32 - 1))
+
+
 # One seed in `make test`, the other nine under the mark `full`.
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.full) for seed in (0, *range(2, 10)))]
 

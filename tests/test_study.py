@@ -32,6 +32,7 @@ from dartslib.runs.study import Study, execute
 from dartslib.searching import SearchConfig
 from dartslib.space import SearchSpace
 from dartslib.training import TrainConfig
+from tools import remake
 
 SIZES = {"layers": 2, "reductions": (1,), "channels": 2, "head": "linear", "held_out": 0.2}
 OPERATIONS = ("sep_conv_3x3", "max_pool_3x3", "skip_connect", "none")
@@ -532,6 +533,25 @@ def test_tables_of_a_folder_that_holds_something_else(whole, tmp_path):
     )
     with pytest.raises(ValueError, match="two data sets") as error:
         Results(tmp_path / "kept").comparison()
+    assert is_one_sentence(error.value)
+
+
+# Made again
+
+
+@pytest.mark.parametrize("name", ["search-tiny-one_level-1", "compare-tiny-random-0"])
+def test_the_first_epoch_of_a_record_comes_out_equal(whole, data, name):
+    plan, _ = whole
+    record = plan.record(plan.find(name))
+    found = remake.compare(record, remake.begin(record, data), 1)
+    assert found and not any(found.values())
+    record.history["train_loss"][1] += 1e-3  # a record that differs is seen
+    assert remake.compare(record, remake.begin(record, data), 1)["train_loss"] > 5e-4
+
+
+def test_a_measurement_has_no_first_epoch():
+    with pytest.raises(ValueError, match="python -m benchmarks.planted") as error:
+        remake.begin(records.load("planted"), "data")
     assert is_one_sentence(error.value)
 
 

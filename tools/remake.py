@@ -25,7 +25,16 @@ SKIPPED = {"seconds"}
 
 
 def begin(record: records.Record, data: str) -> Search | Training:
-    """The loop of a record at its first step."""
+    """The loop of a record at its first step.
+
+    Raises:
+        ValueError: the record is no search and no training.
+    """
+    if record.meta["kind"] not in ("search", "train"):
+        raise ValueError(
+            f"{record.name} is a measurement, which is made whole or not at all: run "
+            f"{record.meta['command']}."
+        )
     if record.meta["kind"] == "search":
         return begin_search(SearchConfig(**record.meta["config"]), data)[0]
     return begin_training(TrainConfig(**record.meta["config"]), record.genotype, data)[0]
@@ -56,10 +65,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--data", default="data", help="folder of the data sets")
     options = parser.parse_args()
-    record = records.load(options.name)
+    try:
+        record = records.load(options.name)
+        loop = begin(record, options.data)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(str(error))
     there, here = record.meta["machines"][0], machine()
     torch.set_num_threads(int(there["threads"]))
-    differences = compare(record, begin(record, options.data), options.epochs)
+    differences = compare(record, loop, options.epochs)
     for name, difference in differences.items():
         print(f"{name:28}{difference:12.3g}" if difference else f"{name:28}{'equal':>12}")
     alike = there["processor"] == here["processor"] and record.meta["versions"][0] == versions()

@@ -89,7 +89,8 @@ def planted_search(config: SearchConfig = SEARCH) -> Search:
     Args:
         config: `SEARCH`, with changes if any: `SEARCH.model_copy(update={"seed": 1})`.
     """
-    halves = (planted(config.half, 3 * config.seed + number) for number in (0, 1))
+    seeds = [(3 * config.seed + number) % 2**32 for number in (0, 1)]  # as far as seeds go
+    halves = (planted(config.half, seed) for seed in seeds)
     batches = (planted_batches(half, config.batch_size, seed=config.seed) for half in halves)
     return Search(config, *batches, num_classes=2, in_channels=1, image_size=SIZE)
 
