@@ -185,7 +185,6 @@ def choices(
                 f"operations of finite numbers, not {table.shape}: give those of this space."
             )
         table = table[:, real]
-        ranked = np.argsort(-table, axis=1, kind="stable")
         best = table.max(axis=1)
         second = np.sort(table, axis=1)[:, -2] if len(real) > 1 else np.full(len(table), nan)
         for node in range(space.nodes):
@@ -200,7 +199,7 @@ def choices(
                         node,
                         row,
                         space.edges[row][0],
-                        space.operations[real[ranked[row, 0]]],
+                        space.operations[real[table[row].argmax()]],
                         float(best[row]),
                         float(best[row] - second[row]),
                         row in kept,

@@ -8,7 +8,8 @@ Because the losses are pure functions, the look-ahead needs no copy of the netwo
 to be put back: w, its gradients and the BatchNorm statistics are afterwards as before, to the bit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -185,8 +186,22 @@ def _finite_difference_term(
         moved = [p + sign * step * d for p, d in zip(w, v, strict=True)]
         return _grad(train_loss(moved, free_alpha), free_alpha)
 
-    plus, minus = gradient_at(1), gradient_at(-1)
+    with _whole_float32(w):
+        plus, minus = gradient_at(1), gradient_at(-1)
     return [(p - m) * scale for p, m in zip(plus, minus, strict=True)]
+
+
+@contextmanager
+def _whole_float32(w: Sequence[Tensor]) -> Iterator[None]:
+    """Convolutions on a GPU round to TensorFloat-32, if nothing is said: w + R v would be w."""
+    before = torch.backends.cudnn.allow_tf32 if w[0].is_cuda else None
+    if before:
+        torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        if before:
+            torch.backends.cudnn.allow_tf32 = True
 
 
 class BatchLoss:

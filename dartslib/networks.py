@@ -18,7 +18,8 @@ from dartslib.supernet import adjust, check_sizes, classifier, reduction_cells, 
 
 def drop_paths(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
     """Sets whole samples of x, (N, C, H, W), to 0 with a probability, and scales the others up."""
-    keep = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device) >= probability
+    keep = torch.rand(len(x), 1, 1, 1, generator=generator)
+    keep = keep.to(x.device, non_blocking=True) >= probability  # no step waits for a GPU here
     return x * keep / (1 - probability)
 
 

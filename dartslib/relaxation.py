@@ -38,9 +38,15 @@ class MixedOperation(nn.Module):
 
 
 class Softmax:
-    """The relaxation of DARTS: one softmax an edge; every operation runs."""
+    """The relaxation of DARTS: one softmax an edge; every operation runs.
+
+    Another relaxation is a subclass of it, given to `Search`. Its `mixed_operation` is the module
+    of an edge. A search sets `progress`, from 0 to 1, before each step: for what changes over a
+    search, such as a temperature.
+    """
 
     mixed_operation: type[nn.Module] = MixedOperation
+    progress: float = 0.0
 
     def probabilities(self, logits: Tables, space: SearchSpace) -> Tables:
         """What is reported and derived from; each (edges, operations)."""
@@ -52,7 +58,10 @@ class Softmax:
         space: SearchSpace,
         generator: torch.Generator | None = None,
     ) -> Tables:
-        """What the supernet multiplies by; here the probabilities, elsewhere perhaps a sample."""
+        """What the supernet multiplies by; here the probabilities, elsewhere perhaps a sample.
+
+        The generator is one of the CPU, on every device: draw there, and move what was drawn.
+        """
         return self.probabilities(logits, space)
 
     def derive(

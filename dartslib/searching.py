@@ -9,7 +9,8 @@ What differs from the paper's code, on purpose:
 2. xi is read off the optimizer of w at each step, so it is the rate that the next step will use.
 3. Passes for alpha compute no gradient of w that nobody needs, and leave BatchNorm's running
    statistics as they are.
-4. Both halves are shuffled anew each epoch (by `dartslib.data.Batches`), and all that is random in
+4. Images that fill no batch are left out of an epoch: 390 steps, not 391.
+5. Both halves are shuffled anew each epoch (by `dartslib.data.Batches`), and all that is random in
    a step is fixed by the seed and the number of the step alone.
 """
 
@@ -85,7 +86,7 @@ class SearchConfig(Config):
     radius: float = Field(0.01, gt=0)
     """R = radius / ||v|| in the finite difference."""
     channels_last: bool = True
-    """Memory format of weights and images: faster on CPUs and recent GPUs, same mathematics."""
+    """Memory format of weights and images, same mathematics: faster on a CPU, not timed on GPUs."""
     records: int = Field(100, ge=1)
     """Least number of records of a run that has as many steps; at most twice as many."""
     seed: int = Field(0, ge=0, lt=2**32)
@@ -174,7 +175,9 @@ class Search(Loop):
         With one level both by the gradients of one pass.
         """
         config, generator = self.config, step_generator(self.config.seed, self.step)
-        set_lr(self.w_optimizer, cosine(config.w_lr, config.w_lr_min, self.step / self.steps))
+        progress = self.step / self.steps
+        set_lr(self.w_optimizer, cosine(config.w_lr, config.w_lr_min, progress))
+        self.architecture.relaxation.progress = progress
         train, valid = self._batch(self.train), self._batch(self.valid)
         self.supernet.train()
         if config.method == "one_level":

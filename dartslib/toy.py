@@ -16,8 +16,8 @@ Sources: section 4.1 of the report this project implements; Liu et al. (2019), F
 
 import cmath
 import math
-import operator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -143,7 +143,8 @@ def descend(
     """
     xi, curvature, lr, tol = _check(xi=xi, curvature=curvature, lr=lr, tol=tol)
     alpha, w = _check_start(start)
-    max_steps = _check_count(max_steps)
+    if not isinstance(max_steps, Integral) or max_steps < 1:
+        raise ValueError(f"max_steps must be a whole number, 1 or more, not {max_steps!r}.")
     far = DIVERGED * max(1.0, abs(alpha), abs(w))
     alphas, ws = [alpha], [w]
     reason: Literal["settled", "limit", "diverged"] = "limit"
@@ -181,16 +182,6 @@ def _check_start(start: tuple[float, float]) -> tuple[float, float]:
     except (TypeError, ValueError):
         raise ValueError(f"start must be a pair (alpha, w), not {start!r}.") from None
     return _number("alpha of the start", alpha), _number("w of the start", w)
-
-
-def _check_count(max_steps: int) -> int:
-    try:
-        count = operator.index(max_steps)
-    except TypeError:
-        count = 0
-    if count < 1:
-        raise ValueError(f"max_steps must be a whole number, 1 or more, not {max_steps!r}.")
-    return count
 
 
 def _number(name: str, number: float) -> float:

@@ -2,6 +2,10 @@
 
 Sections 4.3 and 4.4 of the report, section 3.2 of Liu et al. (2019). `dartslib.train` makes a
 `Training` whose cells run in the fast form, where there is one.
+
+What differs from the paper's code, on purpose: learning rate and drop path move with every step,
+not with every epoch; images that fill no batch are left out of an epoch; accuracy is that of the
+last step, not the best one seen.
 """
 
 from typing import Any, Literal
@@ -61,7 +65,7 @@ class TrainConfig(Config):
     auxiliary: float = Field(0.0, ge=0)
     """Weight of the auxiliary loss; 0 for no auxiliary head."""
     channels_last: bool = True
-    """Memory format of weights and images: faster on CPUs and recent GPUs, same mathematics."""
+    """Memory format of weights and images, same mathematics: faster on a CPU, not timed on GPUs."""
     records: int = Field(100, ge=1)
     """Least number of records of a run that has as many steps; at most twice as many."""
     seed: int = Field(0, ge=0, lt=2**32)

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
+from plain import Noise
 
 from dartslib import toy
 from dartslib.course.texts import load
+from dartslib.searching import Search, SearchConfig
 from tools import write_instructor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -182,6 +185,22 @@ def test_the_site_builds_without_a_warning(tmp_path):
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r'<(?:script|img|link)[^>]+(?:src|href)="(https?:[^"]+)"', text)
         assert [address for address in loaded if "canonical" not in address] == [], page.name
+
+
+def test_the_relaxation_on_the_page_runs():
+    text = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(code, names)  # our own page
+    config = SearchConfig(
+        nodes=2, layers=2, reductions=(1,), channels=2, head="linear", epochs=2, batch_size=4
+    )
+    search = Search(config, Noise(2), Noise(2, seed=1), image_size=8, relaxation=names["Sampled"]())
+    for _ in search.each_step():
+        tables = search.architecture.weights(generator=torch.Generator().manual_seed(search.step))
+        for table in tables.values():  # one operation an edge, and a slope for all
+            assert ((table - 1).abs() < 1e-6).sum(dim=-1).eq(1).all() and table.requires_grad
+    assert all(alpha.abs().max() > 0 for alpha in search.architecture.alpha)
 
 
 def test_the_wheel_has_the_exercises():

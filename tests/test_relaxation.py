@@ -168,6 +168,22 @@ def test_derive_asks_the_relaxation():
         assert expected != usual and len(expected.normal[1]) == edges
 
 
+def test_a_relaxation_knows_how_far_the_search_is():
+    """A temperature falls with it; it is no more to be kept than the step is."""
+    seen = []
+
+    class Cooling(Softmax):
+        def probabilities(self, logits, space):
+            seen.append(self.progress)
+            return {k: (a / (1.1 - self.progress)).softmax(dim=-1) for k, a in logits.items()}
+
+    config = SearchConfig(nodes=1, layers=1, channels=2, head="linear", epochs=2, records=1)
+    search = Search(config, Noise(2), Noise(2, seed=1), image_size=8, relaxation=Cooling())
+    for _ in search.each_step():
+        pass
+    assert search.steps == 4 and sorted(set(seen)) == [0, 0.25, 0.5, 0.75]
+
+
 def _count_calls(supernet):
     calls = []
     for cell in supernet.cells:

@@ -25,6 +25,7 @@ import dartslib
 from dartslib import show
 from dartslib.data import DataSet, parts
 from dartslib.genotypes import draw
+from dartslib.relaxation import Softmax
 from dartslib.runs import driving, gap, records, running, study
 from dartslib.runs.profiles import Profile
 from dartslib.runs.results import Noise, Results, Summary
@@ -204,6 +205,20 @@ def test_one_hot_weights_are_those_of_the_derived_cell(searched):
             found[target - 2].append((space.operations[operation], source))
         assert [sorted(node) for node in found] == [sorted(n) for n in genotype.cell(kind)]
         assert set(tables[kind].flatten().tolist()) == {0.0, 1.0}
+
+
+def test_the_gap_is_that_of_the_cell_that_the_relaxation_derives(searched):
+    loop, _, _ = searched
+
+    class Weakest(Softmax):
+        def derive(self, probabilities, space, edges_per_node=2):
+            turned = {cell_type: 1 - table for cell_type, table in probabilities.items()}
+            return super().derive(turned, space, edges_per_node)
+
+    usual, loop.architecture.relaxation = gap.one_hot(loop), Weakest()
+    found = gap.one_hot(loop)
+    assert any(not torch.equal(usual[kind], found[kind]) for kind in usual)
+    test_one_hot_weights_are_those_of_the_derived_cell(searched)
 
 
 def test_the_gap_by_hand(searched):

@@ -403,14 +403,14 @@ def test_a_finished_run_without_its_checkpoint_is_not_written_over(run):  # noqa
 # Ctrl-C
 
 
-def _interrupt(monkeypatch, step, times=1):
-    """Sends SIGINT in the middle of a step, between alpha and w."""
-    monkeypatch.setattr(Search, "advance", _Interrupted(Search.advance, step, times))
+def _interrupt(monkeypatch, step, times=1, number=signal.SIGINT):
+    """Sends a signal in the middle of a step, between alpha and w."""
+    monkeypatch.setattr(Search, "advance", _Interrupted(Search.advance, step, times, number))
 
 
 class _Interrupted:
-    def __init__(self, advance, step, times):
-        self.advance, self.step, self.times = advance, step, times
+    def __init__(self, advance, step, times, number):
+        self.advance, self.step, self.times, self.number = advance, step, times, number
 
     def __get__(self, search, owner):
         def advance():
@@ -420,7 +420,7 @@ class _Interrupted:
                 alpha_step()
                 if search.step + 1 == self.step:
                     for _ in range(self.times):
-                        os.kill(os.getpid(), signal.SIGINT)
+                        os.kill(os.getpid(), self.number)
 
             search.alpha_optimizer.step = interrupted
             try:
@@ -432,16 +432,19 @@ class _Interrupted:
 
 
 @POSIX
-def test_ctrl_c_saves_the_step_it_came_in(run, monkeypatch):  # noqa: F811
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_ctrl_c_saves_the_step_it_came_in(run, monkeypatch, number):  # noqa: F811
+    """So does the signal by which a cluster ends a job."""
     words = ["search", "--set", "epochs=3", SMALL_SEARCH]
     with monkeypatch.context() as patched:
-        _interrupt(patched, 3)
+        _interrupt(patched, 3, number=number)
         stopped = run(*words, "--out", "run")
     assert stopped.exit_code == 130 and is_one_sentence(stopped.output.strip())
     assert "after step 3 of 6" in stopped.output and "--resume" in stopped.output
     state = torch.load("run/checkpoint.pt", weights_only=True)
     assert state["loop"]["step"] == 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
     assert run(*words, "--out", "run", "--resume").exit_code == 0
     assert run(*words, "--out", "whole").exit_code == 0

@@ -156,7 +156,8 @@ class Batches:
         count, _, height, width = images.shape
 
         def draw(limit: int) -> Tensor:  # (B,), from 0 to limit - 1
-            return torch.randint(limit, (count,), generator=generator).to(self.device)
+            drawn = torch.randint(limit, (count,), generator=generator)
+            return drawn.to(self.device, non_blocking=True)  # no step waits for a GPU here
 
         if self.crop:
             padded = F.pad(images, (self.crop,) * 4)  # (B, C, H + 2 crop, W + 2 crop)

@@ -120,8 +120,12 @@ def drive(
 
 @contextmanager
 def _patient() -> Iterator[list[int]]:
-    """Lets a first Ctrl-C wait: the list that is given holds it. A second one is one as usual."""
+    """Lets a first Ctrl-C wait: the list that is given holds it. A second one is one as usual.
+
+    So does SIGTERM, by which a cluster ends a job.
+    """
     pressed: list[int] = []
+    before = {}
 
     def wait(number: int, frame: FrameType | None) -> None:
         if pressed:
@@ -129,16 +133,19 @@ def _patient() -> Iterator[list[int]]:
         pressed.append(number)
 
     try:
-        before = signal.getsignal(signal.SIGINT)
-        if before is not signal.SIG_IGN:  # as under nohup
-            signal.signal(signal.SIGINT, wait)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if handler is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, wait)
+                before[number] = handler
     except ValueError:  # only the main thread may, and only there Ctrl-C arrives
         yield pressed
         return
     try:
         yield pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]]) -> None:

@@ -7,11 +7,9 @@ that neither half has seen, at the end of a search, while its weights are still 
 import torch
 from torch import Tensor, nn
 
-from dartslib.genotypes import choices
 from dartslib.loops import BatchSource
 from dartslib.relaxation import Tables
 from dartslib.searching import Search
-from dartslib.space import CELL_TYPES
 from dartslib.training import evaluate
 
 STEPS = 50  # batches for statistics anew: more than a BatchNorm's own memory of some ten
@@ -34,12 +32,16 @@ def one_hot(search: Search) -> Tables:
     Returns:
         Cell type -> (edges, operations), on the device of alpha.
     """
-    space, probabilities = search.architecture.space, search.architecture.probabilities()
-    found = {kind: torch.zeros_like(probabilities[kind]) for kind in CELL_TYPES}
-    for choice in choices(probabilities, space):
-        if choice.kept:
-            place = choice.edge, space.operations.index(choice.operation)
-            found[choice.cell_type][place] = 1.0
+    space, genotype = search.architecture.space, search.architecture.derive()
+    found = {
+        cell_type: torch.zeros_like(table)
+        for cell_type, table in search.architecture.probabilities().items()
+    }
+    for cell_type, table in found.items():
+        for target, edges in enumerate(genotype.cell(cell_type), start=2):
+            for operation, source in edges:
+                edge = space.edges.index((source, target))
+                table[edge, space.operations.index(operation)] = 1.0
     return found
 
 

@@ -36,6 +36,7 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
     }
     if device.startswith("cuda"):
         found["gpu"] = torch.cuda.get_device_name(device)
+        found["cuda"] = f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
     return found
 
 
