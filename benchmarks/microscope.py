@@ -233,6 +233,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the smoke profile, few steps")
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="where data sets lie")
     options = parser.parse_args()
+    if options.quick and options.record:
+        parser.error("--record takes the lesson profile: leave out --quick.")
     config = profile("smoke" if options.quick else "lesson").search
     config = config.model_copy(update={"method": "first_order"})
     begin = time.perf_counter()

@@ -73,6 +73,8 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help=f"write {RECORD.relative_to(ROOT)}")
     parser.add_argument("--quick", action="store_true", help="the smoke profile, few steps")
     options = parser.parse_args()
+    if options.quick and options.record:
+        parser.error("--record takes the lesson profile: leave out --quick.")
     name = "smoke" if options.quick else "lesson"
     config = profile(name).search
     discarded, counted = (QUICK_DISCARDED, QUICK_COUNTED) if options.quick else (DISCARDED, COUNTED)

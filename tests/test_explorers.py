@@ -378,6 +378,10 @@ def test_another_search_and_another_cell():
     assert explorer.moment.index == 8 and explorer.play.last == 8
     seen.add(_source(explorer))
     assert len(seen) == 3
+    explorer.run.value = "one"  # which is longer
+    assert "one, reduction cell, step 33" in explorer.status.value
+    assert explorer.moment.index == 11 and explorer.play.last == 11
+    assert _source(explorer) in seen
 
 
 def test_no_search_and_no_run():
@@ -388,6 +392,21 @@ def test_no_search_and_no_run():
 
 
 # Curves
+
+
+def test_a_run_that_has_no_validation():
+    """One level has no half for alpha alone: its record holds nothing but nan there."""
+    record = _curves() | {"valid_accuracy": np.full(5, np.nan), "valid_loss": np.full(5, np.nan)}
+    del record["evaluation_step"]
+    explorer = show.curve_explorer({"search": {"one level": [record]}})
+    assert "one level 50.0%" in explorer.status.value and len(_lines(explorer)) == 1
+
+
+def test_few_operations_are_all_named():
+    maps = dict(list(_maps().items())[:3])
+    explorer = show.mixture_explorer(np.zeros((8, 8)), maps)
+    explorer.alpha["skip_connect"].value = 1.0
+    assert "other" not in explorer.status.value
 
 
 def test_switches_take_runs_away():
@@ -446,6 +465,17 @@ def test_arrows_have_the_sizes_and_angles_of_the_record(k):
     expected = np.linalg.norm(whole) / unit, np.radians(angle(first, whole))
     assert any(np.allclose(pair, expected, atol=1e-6) for pair in found)
     assert any(np.isclose(end[0], direct @ first / unit**2) for end in ends)  # projected
+
+
+def test_at_xi_zero_all_arrows_are_the_first():
+    """A record has single precision, and rounding has no direction."""
+    record = {name: values.astype(np.float32) for name, values in _gradients().items()}
+    record["direct"][:, 0] = np.nextafter(record["direct"][:, 0], np.float32(np.inf))
+    explorer = show.hypergradient_explorer(record)
+    for moment in (0, 1):
+        explorer.moment.value, explorer.slider.index = moment, 0
+        ends = [a[:, -1] for a in _lines(explorer) if a.shape == (2, 2) and not a[:, 0].any()]
+        assert len(ends) > 2 and np.allclose(ends, [1, 0], atol=1e-4)
 
 
 def test_another_moment():

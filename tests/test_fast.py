@@ -120,6 +120,81 @@ def test_a_final_network_runs_the_same(genotype, size, auxiliary, training):
     torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
+def test_a_node_without_any_connection():
+    """Its sum is empty: zeros, of a shape that only the plain form knows."""
+    nodes = ((("none", 0), ("none", 1)), (("sep_conv_3x3", 0), ("skip_connect", 2)))
+    plain = FinalNetwork(Genotype(nodes, nodes), 4, 3, 5, image_size=8).double()
+    with pytest.warns(UserWarning, match="run plain"):
+        fast = accelerate(copy.deepcopy(plain))
+    ours, theirs = (_pass(net, *_batch(8)) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def _by_own_momentum(net):
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = None  # as torch's update_bn sets it: a plain mean over all batches
+
+
+def _without_statistics(net):
+    norm = net.cells[1].adjust_last[-1]
+    norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+
+
+@pytest.mark.parametrize("change", [_by_own_momentum, _without_statistics])
+def test_norms_that_a_reader_changes_later(change):
+    plain = _supernet(*SUPERNETS["report"])
+    fast = accelerate(copy.deepcopy(plain))
+    for net in (plain, fast):
+        change(net)
+    tables = random_tables(SUPERNETS["report"][0])
+    ours, theirs = (_pass(net, *_batch(8), tables) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def test_one_value_a_channel_is_refused_as_torch_does():
+    norm = nn.BatchNorm2d(3)
+    norm.forward = normalizing.FastNorm(norm)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        norm(torch.ones(1, 3, 1, 1))
+
+
+def test_tables_of_another_precision_or_space():
+    case = SUPERNETS["report"]
+    plain = _supernet(*case, dtype=torch.float32)
+    fast, (images, _) = accelerate(copy.deepcopy(plain)), _batch(8, dtype=torch.float32)
+    tables = random_tables(case[0])  # float64
+    torch.testing.assert_close(fast(images, tables), plain(images, tables), rtol=1e-4, atol=1e-4)
+    wide = {name: torch.cat([table, table], dim=1) for name, table in tables.items()}
+    for net in (plain, fast):
+        with pytest.raises(ValueError, match="shorter"):
+            net(images, wide)
+
+
+def test_options_by_name():
+    torch.manual_seed(0)
+    plain = FinalNetwork(DARTS_V2, 4, 3, 5, image_size=8).double()
+    fast = accelerate(copy.deepcopy(plain))
+    maps = torch.randn(2, 12, 8, 8, dtype=torch.float64)
+    found = [net.cells[0](maps, last=maps, drop_path=0.0) for net in (fast, plain)]
+    torch.testing.assert_close(*found, **CLOSE)
+
+
+def test_an_operation_whose_parts_share_a_weight(monkeypatch):
+    def twice(channels, stride, searching):
+        strides = stride, 1
+        first, second = (conv_bn(channels, channels, 3, s, searching, padding=1) for s in strides)
+        second[1].weight = first[1].weight
+        return nn.Sequential(first, second)
+
+    monkeypatch.setitem(OPERATIONS, "twice", twice)
+    space = SearchSpace(2, ("twice", "skip_connect", "none"))
+    plain = _supernet(space, 4, 2, 8, "linear", (1,))
+    fast, tables = accelerate(copy.deepcopy(plain)), random_tables(space)
+    ours, theirs = (_pass(net, *_batch(8), tables) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
 def test_drop_path_drops_the_same():
     torch.manual_seed(1)
     plain = FinalNetwork(DARTS_V2, 2, 3, 5, drop_path=0.5, image_size=8).double()

@@ -83,7 +83,8 @@ def train(
 ) -> Training:
     """A training, ready to be iterated: `for record in train(config, genotype, batches): …`.
 
-    Takes what `Training` takes. `fast=False` runs the plain form; on a GPU it always does.
+    Takes what `Training` takes. `fast=False` runs the plain form; on a GPU it always does, and
+    cells whose paths are dropped do.
     """
     loop = Training(config, genotype, batches, watched, **options)
     if fast and _suits(loop.network, config.channels_last):

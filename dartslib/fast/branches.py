@@ -27,6 +27,7 @@ from dartslib.fast.normalizing import (
     add_scaled,
     dot,
     fit,
+    fits,
     gradients,
     scaled,
     statistics,
@@ -518,7 +519,7 @@ def _is_sequence(module: nn.Module, length: int) -> bool:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    return type(module) is nn.BatchNorm2d and module.track_running_stats and bool(module.momentum)
+    return type(module) is nn.BatchNorm2d and fits(module)
 
 
 def _is_pool(module: nn.Module) -> bool:

@@ -30,7 +30,7 @@ from dartslib.fast.branches import (
     branch,
     in_rounds,
 )
-from dartslib.fast.normalizing import add_scaled, fit, gradients, normalize, scaled
+from dartslib.fast.normalizing import add_scaled, fit, fits, gradients, normalize, scaled
 from dartslib.networks import DerivedCell
 from dartslib.relaxation import MixedOperation
 from dartslib.supernet import Cell
@@ -58,13 +58,15 @@ class Term:
     def of(cls, target: int, source: int, module: nn.Module, position: int) -> "Term | None":
         """The term of an operation; None for no connection."""
         found = branch(module)
-        homes = [
-            (part, name)
+        homes = {  # a parameter that two modules share has one home
+            parameter: (part, name)
             for part in module.modules()
             for name, parameter in part._parameters.items()
             if parameter is not None
-        ]
-        return None if found is None else cls(target, source, found, position, tuple(homes))
+        }
+        if found is None:
+            return None
+        return cls(target, source, found, position, tuple(homes.values()))
 
 
 class FastCell:
@@ -76,7 +78,8 @@ class FastCell:
 
     def __init__(self, cell: Cell | DerivedCell) -> None:
         self.cell, self.searching = cell, isinstance(cell, Cell)
-        if self.can_run:
+        self.terms = []
+        if self._is_known:
             terms = [
                 Term.of(2, 0, cell.adjust_before, 0),
                 Term.of(3, 1, cell.adjust_last, 0),
@@ -86,21 +89,29 @@ class FastCell:
         self.norms = [part for part in cell.modules() if isinstance(part, nn.BatchNorm2d)]
 
     @property
-    def can_run(self) -> bool:
-        """False where an edge is no plain mixed operation, as in another relaxation's cells."""
+    def _is_known(self) -> bool:
         mixed = self.cell.edges if self.searching else ()
         known = type(self.cell) in (Cell, DerivedCell)
         return known and all(type(edge) is MixedOperation for edge in mixed)
 
-    def __call__(self, before: Tensor, last: Tensor, *options: object) -> Tensor:
+    @property
+    def can_run(self) -> bool:
+        """False where an edge is no plain mixed operation, or a node has no connection at all."""
+        nodes = self.cell.space.nodes if self.searching else len(self.cell.nodes)
+        return self._is_known and {term.target for term in self.terms} == set(range(2, 4 + nodes))
+
+    def __call__(self, before: Tensor, last: Tensor, *options: object, **named: object) -> Tensor:
         """As `Cell.forward`, or as `DerivedCell.forward`."""
         cell = self.cell
         dropping = not self.searching and bool(options) and options[0] > 0
         # In evaluation mode all of them are; a reader may freeze one of them by itself.
         frozen = not all(norm.training for norm in self.norms)
         unlike = len({(norm.eps, norm.momentum) for norm in self.norms}) > 1
-        if frozen or unlike or dropping:
-            return type(cell).forward(cell, before, last, *options)
+        unlike = unlike or not all(map(fits, self.norms))
+        # A table of another space is refused by the plain form; options by name are rare.
+        rare = bool(named) or (self.searching and options[0][cell.cell_type].shape != self._shape)
+        if frozen or unlike or dropping or rare:
+            return type(cell).forward(cell, before, last, *options, **named)
         inputs = [
             _activated(x, getattr(term.branch, "kind", None)).permute(0, 2, 3, 1).contiguous()
             for x, term in zip((before, last), self.terms, strict=False)
@@ -109,10 +120,14 @@ class FastCell:
         if self.searching:
             table = options[0][cell.cell_type]
             chosen = table.flatten()[[term.position for term in self.terms[2:]]]
-            weights = torch.cat([weights[:2], chosen])
+            weights = torch.cat([weights[:2], chosen.to(weights.dtype)])
         # Looked up at each call: unrolled weights stand there while a functional call lasts.
         parameters = [part._parameters[name] for term in self.terms for part, name in term.homes]
         return _Nodes.apply(self.terms, weights, *inputs, *parameters).permute(0, 3, 1, 2)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return len(self.cell.space.edges), len(self.cell.space.operations)
 
 
 def _activated(x: Tensor, kind: type[nn.Module] | None) -> Tensor:

@@ -225,6 +225,15 @@ class _Normalized(torch.autograd.Function):
         return by_x if ctx.needs_input_grad[0] else None, *(by.affine or (None, None)), None
 
 
+def fits(norm: nn.BatchNorm2d) -> bool:
+    """Whether a BatchNorm is as `normalize` takes it; looked at anew, since a reader may change it.
+
+    It has running statistics that move by its momentum, and scale and shift both or neither.
+    """
+    moves = bool(norm.momentum) and norm.track_running_stats and norm.running_mean is not None
+    return moves and (norm.weight is None) == (norm.bias is None)
+
+
 class FastNorm:
     """The forward of one BatchNorm2d while it trains; otherwise torch's own."""
 
@@ -233,6 +242,7 @@ class FastNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, normalized."""
-        if not self.norm.training:
+        one_value = x.numel() == x.shape[1]  # a channel: torch refuses that, in a sentence
+        if not self.norm.training or one_value or not fits(self.norm):
             return type(self.norm).forward(self.norm, x)
         return _Normalized.apply(x, self.norm.weight, self.norm.bias, self.norm)

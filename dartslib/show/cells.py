@@ -72,7 +72,8 @@ def genotype_cells(
     for cell_type in CELL_TYPES:
         nodes = _nodes(genotype, cell_type)
         name = f"{title}: {cell_type} cell" if title else f"{cell_type} cell"
-        pngs.append(_draw(name, len(nodes), _wires(nodes), engine))
+        wires = _wires(nodes, genotype.normal + genotype.reduction)
+        pngs.append(_draw(name, len(nodes), wires, engine))
     words = " ".join(describe_cell(genotype.cell(cell_type), cell_type) for cell_type in CELL_TYPES)
     return picture(_stack(pngs), description or words)
 
@@ -264,9 +265,9 @@ def _nodes(nodes_or_genotype: Any, cell_type: str) -> Sequence:
     return Genotype(nodes_or_genotype, nodes_or_genotype).cell(cell_type)
 
 
-def _wires(nodes: Sequence) -> list[Wire]:
-    """The edges of a learned cell, each in the color of its operation."""
-    names = [operation for edges in nodes for operation, _ in edges]
+def _wires(nodes: Sequence, shown: Sequence | None = None) -> list[Wire]:
+    """The edges of a learned cell, each in the color of its operation among all that are shown."""
+    names = list(dict.fromkeys(operation for edges in shown or nodes for operation, _ in edges))
     return [
         Wire(source, target, operation, color=look(operation, names).color)
         for target, edges in enumerate(nodes, start=2)

@@ -61,7 +61,7 @@ def training_curves(histories: Mapping[str, HISTORY], title: str | None = None) 
         _curve(panels, history["epoch"], history, "train", color, marker, "-")
         if len(history.get("evaluation_step", ())):
             watched = True
-            epochs = np.interp(history["evaluation_step"], history["step"], history["epoch"])
+            epochs = history["evaluation_step"] * (history["epoch"][-1] / history["step"][-1])
             _curve(panels, epochs, history, "valid", color, marker, "--")
     _finish_curves(figure, panels, histories, "epoch", title, watched)
     return figure

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dartslib.genotypes import as_array
 from dartslib.show.explorers import DPI, WIDE, Explorer, Player
 from dartslib.show.marks import WIDTH
 from dartslib.show.style import BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, styled
@@ -264,13 +265,16 @@ class HypergradientExplorer(Explorer):
 
 def _plane(record: Record, probe: int, k: int) -> dict[str, tuple[float, float]]:
     """Direct term and whole gradient in the plane of the first-order and the whole gradient."""
-    first, direct = record["first_order"][probe], record["direct"][probe, k]
-    whole = direct - record["xi"][k] * record["implicit"][probe, k]
+    names = "first_order", "direct", "implicit"
+    first, direct, implicit = (as_array(record[name][probe]) for name in names)
+    direct = direct[k]
+    whole = direct - float(record["xi"][k]) * implicit[k]
     length = np.linalg.norm(first)
     across = first / length
     up = whole - (whole @ across) * across
     height = np.linalg.norm(up)
-    up = up / height if height > 1e-12 * length else np.zeros_like(up)
+    # A record has single precision: at xi = 0 what is left is rounding, and has no direction.
+    up = up / height if height > 1e-5 * length else np.zeros_like(up)
     return {
         name: (float(v @ across / length), float(v @ up / length))
         for name, v in (("direct", direct), ("whole", whole))

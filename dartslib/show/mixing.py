@@ -100,8 +100,9 @@ class MixtureExplorer(Explorer):
         if np.ptp(self.probabilities) < 1e-9:
             return f"All {len(named)} operations have the probability {named[0][0]:.3f}."
         largest = ", ".join(f"{name} {p:.3f}" for p, name in named[:3])
-        rest = sum(p for p, _ in named[3:])
-        return f"Most probable: {largest}; the other {len(named) - 3} together {rest:.3f}."
+        rest = [p for p, _ in named[3:]]
+        others = f"; the other {len(rest)} together {sum(rest):.3f}" if rest else ""
+        return f"Most probable: {largest}{others}."
 
 
 def _colors(outputs: Mapping[str, Any]) -> list[str]:

@@ -76,9 +76,10 @@ class SearchExplorer(Explorer):
 
     def _other_run(self, _: dict) -> None:
         steps = self._history["step"]
-        with self.hold_trait_notifications():
-            self.moment.options, self.moment.index = _options(steps), len(steps) - 1
-            self.play.last = len(steps) - 1
+        self.moment.unobserve(self.update, "index")  # the maps are still those of the other run
+        self.moment.options, self.moment.index = _options(steps), len(steps) - 1
+        self.moment.observe(self.update, "index")
+        self.play.last = len(steps) - 1
         self.redraw()
 
     def ground(self) -> None:

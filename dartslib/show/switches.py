@@ -121,7 +121,7 @@ class CurveExplorer(Explorer):
                 float(h[f"{part}_{quantity}"][-1])
                 for h in histories
                 for part in ("valid", "train")
-                if len(h.get(f"{part}_{quantity}", ())) and part == _last_word(h, quantity)
+                if part == _last_word(h, quantity)
             ]
             shown = [f"{end:.1%}" if quantity == "accuracy" else f"{end:.3f}" for end in ends]
             parts.append(f"{label} {', '.join(shown)}")
@@ -131,14 +131,14 @@ class CurveExplorer(Explorer):
 
 
 def _last_word(history: HISTORY, quantity: str) -> str:
-    """Which part a run is judged on: validation where it has any."""
-    return "valid" if len(history.get(f"valid_{quantity}", ())) else "train"
+    """Which part a run is judged on: validation where it has any (one level has none)."""
+    return "valid" if np.isfinite(history.get(f"valid_{quantity}", [])).any() else "train"
 
 
 def _line(axes, history, part, quantity, color, marker, dashes) -> Line2D | None:
     """The curve of one part of one run over the percent of its steps; None where it has none."""
     values = history.get(f"{part}_{quantity}", ())
-    if not len(values):
+    if not np.isfinite(values).any():
         return None
     watched = part == "valid" and "evaluation_step" in history
     steps = history["evaluation_step" if watched else "step"]
