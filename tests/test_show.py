@@ -478,6 +478,13 @@ def test_differences_reach_two_standard_errors():
         show.differences([])
 
 
+def test_a_difference_of_two_single_runs_is_seen():
+    """It has no standard error, and stands in the picture all the same."""
+    axes = show.differences([("a", 0.08, np.nan, "one run"), ("b", 0.01, 0.001, "many")]).axes[0]
+    assert axes.get_xlim()[0] < 8 < axes.get_xlim()[1]
+    assert [text.get_text() for text in axes.texts] == ["+8.00", "+1.00 ± 0.20"]
+
+
 def test_a_live_runs_lists_are_taken_as_well():
     space = SPACES["report"]
     live = {name: list(values) for name, values in history(space, 2).items()}
@@ -518,6 +525,18 @@ def test_flips_are_found_and_drawn():
     figure = show.choices_over_time(made, space)
     words = [text.get_text() for text in figure.axes[0].texts]
     assert words == ["sep 3x3", "sep 3x3", "sep 5x5"]
+
+
+def test_what_changes_at_the_last_record_is_drawn():
+    """For that is the cell that is derived."""
+    made, space = flipping()
+    table = made["probabilities_normal"]
+    made["probabilities_normal"] = np.concatenate([table[:2], [table[1]] * 2, table[4:]])
+    axes = show.choices_over_time(made, space).axes[0]
+    boxes = [path.get_extents() for bars in axes.collections for path in bars.get_paths()]
+    late = [box for box in boxes if box.x0 == made["step"][-1]]
+    assert late and all(box.x1 == box.x0 + 10 for box in late)
+    assert axes.get_xlim()[1] == made["step"][-1] + 10
 
 
 def test_descriptions_of_recorded_runs_say_what_came_out():

@@ -88,7 +88,8 @@ def choices_over_time(history: HISTORY, space: SearchSpace, title: str | None = 
         length = float(history["step"][-1] - history["step"][0])
         for edge, row in enumerate(rows[cell_type]):
             _draw_row(axes, edge, row, length, space)
-        axes.set(title=f"{cell_type} cell", xlabel="step", xlim=(0, max(1, history["step"][-1])))
+        end = max((row[-1][1] for row in rows[cell_type] if row), default=1.0)
+        axes.set(title=f"{cell_type} cell", xlabel="step", xlim=(0, end))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid(visible=False)
     _name_edges(panels[0], space)
@@ -141,7 +142,8 @@ def _rows(history: HISTORY, space: SearchSpace) -> dict[str, list[Row]]:
     tables = decided(history)
     steps = np.asarray(history["step"], dtype=float)
     moments = [_by_edge(tables[t], space) if t in tables else {} for t in range(len(steps))]
-    ends = [*steps[1:], steps[-1]]
+    # What is derived in the end is seen, too: the last record gets as long a strip as the others.
+    ends = [*steps[1:], steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1.0)]
     return {
         kind: [
             _stretches([(steps[t], ends[t], *m[kind, edge]) for t, m in enumerate(moments) if m])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import cycle
+from math import isfinite
 
 import matplotlib.patheffects as effects
 from matplotlib.figure import Figure
@@ -33,10 +34,11 @@ def differences(rows: Sequence[Sequence], title: str | None = None) -> Figure:
             capthick=2.2, label=None if source in named else source,
         )  # fmt: skip
         named.add(source)
-        ends += [points - reach, points + reach]
+        ends += [points, *(points + side * reach for side in (-1, 1) if isfinite(reach))]
     for place, (_, difference, error, _) in enumerate(rows):  # a column, clear of bars and zero
         axes.annotate(
-            f"{100 * difference:+.2f} ± {200 * error:.2f}", (max(ends), place), (12, 0),
+            f"{100 * difference:+.2f}" + (f" ± {200 * error:.2f}" if isfinite(error) else ""),
+            (max(ends), place), (12, 0),
             textcoords="offset points", va="center", size=12,
             path_effects=[effects.withStroke(linewidth=3, foreground="white")],
         )  # fmt: skip
