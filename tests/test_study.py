@@ -303,17 +303,27 @@ def test_a_cell_that_is_not_found_yet(tmp_path, data):
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_fails_is_said_and_keeps_nothing_else_from_being_made(tmp_path, data, monkeypatch):
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        (FloatingPointError("The loss of step 3 is not finite."), "The loss"),
+        (KeyError("a word\nand more"), "it stops with KeyError"),  # one that nobody expected
+    ],
+)
+def test_what_fails_is_said_and_keeps_nothing_else_from_being_made(
+    tmp_path, data, monkeypatch, trouble, says
+):
     whole = running.run_search
 
     def fail_at_first_order(config, folder, **options):
         if config.method == "first_order":
-            raise FloatingPointError("The loss of step 3 is not finite.")
+            raise trouble
         return whole(config, folder, **options)
 
     monkeypatch.setattr(study, "run_search", fail_at_first_order)
     plan, made = _study(tmp_path / "runs"), []
-    with pytest.raises(ValueError, match="1 of 6 .* search-tiny-first_order-0: The loss") as error:
+    expected = f"1 of 6 .* search-tiny-first_order-0: {says}"
+    with pytest.raises(ValueError, match=expected) as error:
         for run in execute(plan, data=data, workers=1):
             made.append(run.name)
     assert len(made) == 5 and is_one_sentence(error.value)
@@ -395,22 +405,6 @@ def test_a_damaged_checkpoint_stops_its_own_run_alone(tmp_path, data):
     with pytest.raises(ValueError, match=f"1 of 6 .* {name}: .*damaged"):
         list(execute(plan, data=data, workers=1))
     assert len([run for run in plan if plan.finished(run)]) == 5
-
-
-def test_an_error_that_nobody_expected_stops_its_own_run_alone(tmp_path, data, monkeypatch):
-    whole = running.run_search
-
-    def fail_at_first_order(config, folder, **options):
-        if config.method == "first_order":
-            raise KeyError("a word\nand more")
-        return whole(config, folder, **options)
-
-    monkeypatch.setattr(study, "run_search", fail_at_first_order)
-    made = []
-    with pytest.raises(ValueError, match="1 of 6 .* stops with KeyError") as error:
-        for run in execute(_study(tmp_path / "runs"), data=data, workers=1):
-            made.append(run.name)
-    assert len(made) == 5 and is_one_sentence(error.value)
 
 
 def test_a_final_network_of_a_cell_that_is_not_the_best_any_more(whole, tmp_path):
