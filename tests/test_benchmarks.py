@@ -281,6 +281,15 @@ def test_a_page_whose_numbers_are_old_is_seen():
     assert tables.with_tables(made, changed) != made
 
 
+def test_a_processor_without_avx512_needs_no_second_table():
+    page = "<!-- speed: avx2_cases -->\nold\n<!-- end of speed -->"
+    results = made_up()
+    del results["avx2_cases"], results["avx2_machine"]
+    assert tables.MISSING in tables.with_tables(page, results)
+    results["machine"]["instructions"] = "AVX2"
+    assert tables.NO_WIDER in tables.with_tables(page, results)
+
+
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.parent.name)
 def test_the_pages_show_what_was_measured(page):
     text = page.read_text(encoding="utf-8")

@@ -198,15 +198,18 @@ def test_one_step_of_training_at_real_size(name, kind):
     _one_step_of_training(name, kind, 4)
 
 
-# A batch of 64 takes up to 9.4 GiB here; without them the machine would begin to swap.
+# A batch of 64 takes up to 9.4 GiB here; without them the machine would begin to swap. So where
+# tests run in several processes these come one at a time.
 ENOUGH_MEMORY = pytest.mark.skipif(
     not hasattr(os, "sysconf")
     or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 11 * 2**30,
     reason="needs a machine with 11 GiB of memory",
 )
+ALONE = pytest.mark.xdist_group("memory")
 
 
 @ENOUGH_MEMORY
+@ALONE
 @pytest.mark.full
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["report", "darts"])
@@ -218,6 +221,7 @@ def test_one_step_of_search_with_the_full_batch(name, method):
 
 
 @ENOUGH_MEMORY
+@ALONE
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ["compare", "final", "transfer"])
 @pytest.mark.parametrize("name", ["report", "darts"])
