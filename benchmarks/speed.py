@@ -3,8 +3,8 @@
     python -m benchmarks.speed            measure and print; an hour on two cores, 11 GiB
     python -m benchmarks.speed --quick    four cases, two rounds, 8 images a batch, to see
                                           that it works; a minute or two
-    python -m benchmarks.speed --record --isa native avx2
-                                          also write benchmarks/results.json and the README's tables
+    python -m benchmarks.speed --record   also write benchmarks/results.json and the tables of both
+                                          READMEs; where there is AVX512, with AVX2 as well: hours
     python -m benchmarks.speed --table    write the README's tables again from results.json
 
 Every case is one piece of work in several forms (`benchmarks.forms`), on noise. The forms take
@@ -12,9 +12,9 @@ turns; the first rounds are not counted, since they pay for memory that later on
 of the others the median is kept.
 
 Each part of the work is done in a process of its own: what one has allocated does not burden the
-next, and `--isa avx2` can keep a process from wider vectors. With `--record` each part is kept in
+next, and a process can be kept from vectors wider than AVX2. With `--record` each part is kept in
 runs/speed as soon as it is measured, so that a run that is stopped goes on where it was, given the
-same code on the same machine.
+same commit on the same machine.
 """
 
 import argparse
@@ -45,7 +45,11 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "runs" / "speed"
 INSTRUCTIONS = {
     "native": {},
-    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "DNNL_MAX_CPU_ISA": "AVX2"},
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    },
 }
 PAPER, REPORT, LESSON = (profile(name).search for name in ("darts", "report", "lesson"))
 FINAL = TrainConfig(layers=14, channels=16, head="linear", batch_size=96)
@@ -189,13 +193,20 @@ def measure_techniques(effort: Effort) -> dict[str, float]:
 
 
 def look_inside(effort: Effort) -> dict[str, dict]:
-    """Operator calls and shares of the time in a first-order step, by form."""
+    """Operator calls and shares of the time in a first-order step, by form.
+
+    Each form in a process of its own: two of them, and what a profiler notes, fill 16 GiB.
+    """
+    return {form: ask("--look", form, effort=effort) for form in forms.FORMS}
+
+
+def look(form: str, effort: Effort) -> dict:
+    """The same of one form, in this process."""
     config = effort.of(CASES["first_order_step"].config)
-    found = {form: operators.look(forms.search(config, form).advance) for form in forms.FORMS}
+    found = operators.look(forms.search(config, form).advance)
     if torch.cuda.is_available():
-        for form in forms.FORMS:
-            step = forms.search(config, form, device="cuda").advance
-            found[form]["cuda_kernels"] = operators.kernels(step)
+        step = forms.search(config, form, device="cuda").advance
+        found["cuda_kernels"] = operators.kernels(step)
     return found
 
 
@@ -228,7 +239,7 @@ def measure(effort: Effort, isa: str, kept: Path | None = None) -> dict[str, Any
     for name in parts(effort, isa):
         file = kept / f"{isa}-{name}.json" if kept else None
         part = json.loads(file.read_text()) if file and file.exists() else None
-        if part is None or part["about"] != here:
+        if part is None or part["about"] != here or here["commit"].endswith("+changes"):
             part = {"about": here, "value": ask("--part", name, effort=effort, isa=isa)}
             if file:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -308,16 +319,19 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write results.json and the tables")
     parser.add_argument("--table", action="store_true", help="only write the tables again")
     parser.add_argument("--kept", type=Path, default=KEPT, help="where --record keeps its parts")
-    parser.add_argument("--isa", nargs="+", choices=tuple(INSTRUCTIONS), default=["native"])
+    parser.add_argument("--isa", nargs="+", choices=tuple(INSTRUCTIONS), help="of these alone")
     # What a process of its own is asked for.
     parser.add_argument("--peak", choices=forms.FORMS, help=argparse.SUPPRESS)
+    parser.add_argument("--look", choices=forms.FORMS, help=argparse.SUPPRESS)
     parser.add_argument("--part", choices=parts(FULL, "native"), help=argparse.SUPPRESS)
     parser.add_argument("--about", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     effort = QUICK if options.quick else FULL
-    if options.record and (options.quick or "native" not in options.isa):
+    wider = options.record and machine()["instructions"] != "AVX2"
+    isa = options.isa or ["native", *["avx2"] * wider]
+    if options.record and (options.quick or "native" not in isa):
         parser.error("--record takes a full run on the machine's own instructions.")
-    if "native" not in options.isa:
+    if "native" not in isa:
         parser.error("--isa takes native, and avx2 only besides.")
     if options.table:
         tables.write()
@@ -325,11 +339,13 @@ def main() -> None:
         print(json.dumps(about(effort)))
     elif options.peak:
         print(json.dumps(peak(options.peak, effort)))
+    elif options.look:
+        print(json.dumps(look(options.look, effort)))
     elif options.part:
         print(json.dumps(parts(effort, "native")[options.part](effort)))
     else:
         kept = options.kept if options.record else None
-        results = together(effort, {isa: measure(effort, isa, kept) for isa in options.isa})
+        results = together(effort, {name: measure(effort, name, kept) for name in isa})
         print(tables.text(results))
         if options.record:
             record(results)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from plain import Noise, is_one_sentence, random_tables
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize, prune
 
 import dartslib
 from dartslib.fast import accelerate, depthwise, normalizing
@@ -150,6 +151,99 @@ def test_norms_that_a_reader_changes_later(change):
     tables = random_tables(SUPERNETS["report"][0])
     ours, theirs = (_pass(net, *_batch(8), tables) for net in (fast, plain))
     torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def _another_operation(net):
+    net.cells[0].edges[0].operations[0] = nn.Identity()
+
+
+def _another_activation(net):
+    net.cells[1].edges[1].operations[1][0][0] = nn.Tanh()
+
+
+def _pruned(net):
+    for module in list(net.modules()):
+        if isinstance(module, nn.Conv2d):
+            prune.ln_structured(module, "weight", amount=0.5, n=1, dim=0)
+
+
+def _pruned_for_good(net):
+    _pruned(net)
+    for module in list(net.modules()):
+        if isinstance(module, nn.Conv2d):
+            prune.remove(module, "weight")
+
+
+def _parametrized(net):
+    conv = net.cells[0].edges[0].operations[0][0][1]
+    parametrize.register_parametrization(conv, "weight", nn.Softplus())
+
+
+def _hooked(net):
+    net.cells[0].edges[0].operations[0].register_forward_hook(lambda *parts: 2 * parts[-1])
+
+
+@pytest.mark.parametrize("first", ["changed", "accelerated"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(_another_operation, _another_activation, _pruned, _pruned_for_good),
+        *(_parametrized, _hooked),
+    ],
+)
+def test_modules_that_a_reader_changes(change, first):
+    plain = _supernet(*SUPERNETS["report"])
+    fast = copy.deepcopy(plain)
+    if first == "accelerated":
+        accelerate(fast)
+    for net in (plain, fast):
+        change(net)
+    if first == "changed":
+        accelerate(fast)
+    tables = random_tables(SUPERNETS["report"][0])
+    with torch.no_grad():
+        found = [net(_batch(8)[0], tables) for net in (fast, plain)]
+    torch.testing.assert_close(*found, **CLOSE)
+    found = [sum(p.grad.square().sum() for p in _with_gradients(n, tables)) for n in (fast, plain)]
+    torch.testing.assert_close(*found, **CLOSE)
+
+
+def _with_gradients(net, tables):
+    images, labels = _batch(8)
+    F.cross_entropy(net(images, tables), labels).backward()
+    return [p for p in net.parameters() if p.grad is not None]
+
+
+def test_one_image_of_one_pixel_is_refused_as_torch_does():
+    plain = _supernet(*SUPERNETS["report"])
+    fast, tables = accelerate(copy.deepcopy(plain)), random_tables(SUPERNETS["report"][0])
+    image = torch.zeros(1, 3, 2, 2, dtype=torch.float64)
+    for net in (plain, fast):
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            net(image, tables)
+
+
+@pytest.mark.parametrize("how", ["bfloat16", "autocast"])
+def test_half_precision_runs_plain(how):
+    plain = _supernet(*SUPERNETS["report"], dtype=torch.float32)
+    if how == "bfloat16":
+        plain = plain.bfloat16()
+    plain = plain.to(memory_format=torch.channels_last)
+    fast, tables = accelerate(copy.deepcopy(plain)), random_tables(SUPERNETS["report"][0])
+    images = _batch(8, dtype=torch.bfloat16 if how == "bfloat16" else torch.float32)[0]
+    tables = {name: table.to(images.dtype) for name, table in tables.items()}
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        found = [net(images, tables) for net in (fast, plain)]
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+def test_a_map_that_is_read_in_two_passes():
+    """A leaf: its graph is a new one in each, and what was made of it is not kept."""
+    fast, tables = accelerate(_supernet(*SUPERNETS["report"])), random_tables(SearchSpace.report())
+    x = torch.randn(2, 9, 8, 8, dtype=torch.float64, requires_grad=True)
+    for _ in range(2):
+        fast.cells[0](x, x, tables).sum().backward()
+    assert not hasattr(x, "activated")
 
 
 def test_one_value_a_channel_is_refused_as_torch_does():
@@ -560,6 +654,40 @@ def test_running_statistics_move_as_torch_moves_them():
 
 
 # What looks like a known operation, and is another
+
+
+def _inverted_bottleneck(channels, stride, searching):
+    wide = 2 * channels
+
+    def half(c_in, c_out, stride):
+        return nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False),
+            nn.Conv2d(c_in, c_out, 1, bias=False),
+            nn.BatchNorm2d(c_out, affine=False),
+        )
+
+    return nn.Sequential(half(channels, wide, stride), half(wide, channels, 1))
+
+
+def _strided_at_the_end(channels, stride, searching):
+    module = OPERATIONS["sep_conv_3x3"](channels, 1, searching)
+    module[1][1].stride = stride, stride
+    return module
+
+
+def _ended_in_place(channels, stride, searching):
+    norm = nn.BatchNorm2d(channels)
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, stride, 1), norm, nn.ReLU(inplace=True))
+
+
+@pytest.mark.parametrize("own", [_inverted_bottleneck, _strided_at_the_end, _ended_in_place])
+def test_operations_of_a_reader(monkeypatch, own):
+    plain, fast, tables = _mixed_and_fast(
+        monkeypatch, ("sep_conv_3x3", "dil_conv_3x3", "own", "skip_connect"), own=own
+    )
+    ours, theirs = (_pass(net, *_batch(10), tables) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
 def _mixed_and_fast(monkeypatch, operations, **made):

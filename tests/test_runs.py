@@ -5,6 +5,8 @@ import errno
 import itertools
 import json
 import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -198,8 +200,8 @@ def test_one_step_of_training_at_real_size(name, kind):
     _one_step_of_training(name, kind, 4)
 
 
-# A batch of 64 takes up to 9.4 GiB here; without them the machine would begin to swap. So where
-# tests run in several processes these come one at a time.
+# A batch of 64 takes up to 9.4 GiB here; without them the machine would begin to swap. So each test
+# has a process of its own, which gives all of it back, and they take turns.
 ENOUGH_MEMORY = pytest.mark.skipif(
     not hasattr(os, "sysconf")
     or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 11 * 2**30,
@@ -208,16 +210,24 @@ ENOUGH_MEMORY = pytest.mark.skipif(
 ALONE = pytest.mark.xdist_group("memory")
 
 
+@pytest.fixture(scope="module")
+def apart():
+    """Calls a function in a new process."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
+
+
 @ENOUGH_MEMORY
 @ALONE
 @pytest.mark.full
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["report", "darts"])
-def test_one_step_of_search_with_the_full_batch(name, method):
+def test_one_step_of_search_with_the_full_batch(name, method, apart):
     # One level takes both halves at once, 64 images together here. Double backward holds several
     # times as much as a plain pass, and gets a quarter.
     batch = profile(name).search.batch_size // {"one_level": 2, "exact": 4}.get(method, 1)
-    _one_step_of_search(name, method, batch)
+    apart(_one_step_of_search, name, method, batch)
 
 
 @ENOUGH_MEMORY
@@ -225,8 +235,8 @@ def test_one_step_of_search_with_the_full_batch(name, method):
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ["compare", "final", "transfer"])
 @pytest.mark.parametrize("name", ["report", "darts"])
-def test_one_step_of_training_with_the_full_batch(name, kind):
-    _one_step_of_training(name, kind, getattr(profile(name), kind).batch_size)
+def test_one_step_of_training_with_the_full_batch(name, kind, apart):
+    apart(_one_step_of_training, name, kind, getattr(profile(name), kind).batch_size)
 
 
 @pytest.mark.gpu

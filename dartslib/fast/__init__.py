@@ -27,9 +27,11 @@ def accelerate(network: nn.Module) -> nn.Module:
     """Lets the cells of a network run the fast way while it trains; the same network.
 
     Weights, names and `state_dict` stay as they are, the memory format becomes channels_last. The
-    fast form goes back once, so leave a network plain whose gradient is to be differentiated again.
-    Cells that it cannot run stay plain, with one warning: those of a relaxation with a mixed
-    operation of its own. Hooks on the modules within a cell are not called.
+    fast form goes back once, so leave a network plain whose gradient is to be differentiated again,
+    or that `torch.utils.checkpoint` runs twice. Cells that it cannot run stay plain, with one
+    warning: those of a relaxation with a mixed operation of its own. A cell runs plain, too, while
+    a module in it bears a hook, once another one has been put in, and in half precision. (Only the
+    settings of a convolution or pool, such as its stride, are read here and never again.)
 
     Args:
         network: a `Supernet` or a `FinalNetwork` on the CPU.

@@ -509,7 +509,7 @@ def branch(module: nn.Module) -> Branch | None:
         return Separable(module)
     if _is_pointwise(module):
         return Pointwise(module)
-    if type(module) is FactorizedReduce and type(module.relu) is nn.ReLU and _is_norm(module.bn):
+    if _is_reduction(module):
         return Reduce(module)
     return Opaque(module)
 
@@ -539,7 +539,14 @@ def _are_halves(module: nn.Module) -> bool:
     """Whether these are two separable convolutions with the same activation and kind of norm."""
     if not _is_sequence(module, 2) or not all(map(_is_separable, module)):
         return False
-    return len({(type(half[0]), half[3].affine) for half in module}) == 1
+    alike = len({(type(half[0]), half[3].affine) for half in module}) == 1
+    return alike and module[1][1].stride == (1, 1)  # all maps of a node have one size
+
+
+def _is_reduction(module: nn.Module) -> bool:
+    if type(module) is not FactorizedReduce or type(module.relu) is not nn.ReLU:
+        return False
+    return _is_single(module.even) and _is_single(module.odd) and _is_norm(module.bn)
 
 
 def _is_pointwise(module: nn.Module) -> bool:
@@ -577,4 +584,5 @@ def _is_separable(module: nn.Module) -> bool:
         device="meta",
     )
     known = k in (3, 5) and stride in (1, 2) and dilation in (1, 2)
+    known = known and depth.in_channels == point.in_channels == point.out_channels
     return known and repr(depth) == repr(as_built)

@@ -30,7 +30,7 @@ from dartslib.fast.branches import (
     branch,
     in_rounds,
 )
-from dartslib.fast.normalizing import add_scaled, fit, fits, gradients, normalize, scaled
+from dartslib.fast.normalizing import add_scaled, fit, fits, gradients, is_whole, normalize, scaled
 from dartslib.networks import DerivedCell
 from dartslib.relaxation import MixedOperation
 from dartslib.supernet import Cell
@@ -87,6 +87,11 @@ class FastCell:
             ]
             self.terms = [term for term in terms if term is not None]
         self.norms = [part for part in cell.modules() if isinstance(part, nn.BatchNorm2d)]
+        self.parts = self._parts()
+
+    def _parts(self) -> list[tuple[nn.Module, type, tuple[str, ...]]]:
+        """What the cell is made of, without what lies in its tensors."""
+        return [(part, type(part), tuple(part._parameters)) for part in self.cell.modules()]
 
     @property
     def _is_known(self) -> bool:
@@ -103,14 +108,10 @@ class FastCell:
     def __call__(self, before: Tensor, last: Tensor, *options: object, **named: object) -> Tensor:
         """As `Cell.forward`, or as `DerivedCell.forward`."""
         cell = self.cell
-        dropping = not self.searching and bool(options) and options[0] > 0
-        # In evaluation mode all of them are; a reader may freeze one of them by itself.
-        frozen = not all(norm.training for norm in self.norms)
-        unlike = len({(norm.eps, norm.momentum) for norm in self.norms}) > 1
-        unlike = unlike or not all(map(fits, self.norms))
         # A table of another space is refused by the plain form; options by name are rare.
         rare = bool(named) or (self.searching and options[0][cell.cell_type].shape != self._shape)
-        if frozen or unlike or dropping or rare:
+        dropping = not self.searching and bool(options) and options[0] > 0
+        if rare or dropping or not (self._suits(last) and self._is_as_it_was):
             return type(cell).forward(cell, before, last, *options, **named)
         inputs = [
             _activated(x, getattr(term.branch, "kind", None)).permute(0, 2, 3, 1).contiguous()
@@ -125,18 +126,44 @@ class FastCell:
         parameters = [part._parameters[name] for term in self.terms for part, name in term.homes]
         return _Nodes.apply(self.terms, weights, *inputs, *parameters).permute(0, 3, 1, 2)
 
+    def _suits(self, x: Tensor) -> bool:
+        """Whether sums over such a map can be taken, and as exactly as torch takes them."""
+        # Of one value a channel, which a cell may halve two to, torch refuses the variance.
+        return is_whole(x) and (len(x) > 1 or max(x.shape[2:]) > 2)
+
+    @property
+    def _is_as_it_was(self) -> bool:
+        """Whether nobody has put another module in, a hook on one, or made a norm unlike others."""
+        norms, parts = self.norms, self._parts()
+        # In evaluation mode all are frozen; a reader may freeze one of them by itself.
+        alike = len({(norm.eps, norm.momentum) for norm in norms}) <= 1
+        alike = alike and all(norm.training and fits(norm) for norm in norms)
+        return alike and parts == self.parts and not any(_hooked(part) for part, *_ in parts[1:])
+
     @property
     def _shape(self) -> tuple[int, int]:
         return len(self.cell.space.edges), len(self.cell.space.operations)
+
+
+def _hooked(part: nn.Module) -> bool:
+    """Whether something is called before or after a module; the cell's own is called anyhow."""
+    return bool(
+        part._forward_hooks
+        or part._forward_pre_hooks
+        or part._backward_hooks
+        or part._backward_pre_hooks
+    )
 
 
 def _activated(x: Tensor, kind: type[nn.Module] | None) -> Tensor:
     """The activation of a cell's input, once for both cells that read it; None for x as it is."""
     if kind is None:
         return x
+    if x.is_inference() or (x.is_leaf and x.requires_grad):
+        # The one counts no changes in place; the other may come again, its graph gone by then.
+        return ACTIVATIONS[kind].value(x)
     # Of x as it is now: a value made without a graph, or before a change in place, is another one.
-    version = None if x.is_inference() else x._version
-    now = kind, version, x.requires_grad, torch.is_grad_enabled()
+    now = kind, x._version, x.requires_grad, torch.is_grad_enabled()
     key, value = x.__dict__.get("activated", (None, None))
     if key != now:
         value = ACTIVATIONS[kind].value(x)

@@ -208,12 +208,16 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor | None, shift: Tensor | None, norm) -> Tensor:
+        # Not a view of a map, which nothing behind it, such as a ReLU, could change in place.
+        value = torch.empty_like(x, memory_format=torch.channels_last)
         x = x.permute(0, 2, 3, 1).contiguous()
         affine = () if scale is None else (scale, shift)
         (normalized,) = normalize([Asked(x, norm, affine)])
         ctx.normalized = normalized._replace(affine=())
         ctx.save_for_backward(*affine)
-        return normalized.value.permute(0, 3, 1, 2)
+        n, into = normalized, flat(value.permute(0, 2, 3, 1))
+        torch.addcmul(n.offset, flat(n.x), n.factor, out=into)
+        return value
 
     @staticmethod
     @once_differentiable
@@ -234,6 +238,11 @@ def fits(norm: nn.BatchNorm2d) -> bool:
     return moves and (norm.weight is None) == (norm.bias is None)
 
 
+def is_whole(x: Tensor) -> bool:
+    """Whether x is no shorter than float32: torch sums up shorter numbers in float32, we do not."""
+    return x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+
+
 class FastNorm:
     """The forward of one BatchNorm2d while it trains; otherwise torch's own."""
 
@@ -242,7 +251,8 @@ class FastNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, normalized."""
+        norm = self.norm
         one_value = x.numel() == x.shape[1]  # a channel: torch refuses that, in a sentence
-        if not self.norm.training or one_value or not fits(self.norm):
-            return type(self.norm).forward(self.norm, x)
-        return _Normalized.apply(x, self.norm.weight, self.norm.bias, self.norm)
+        if not norm.training or one_value or not fits(norm) or not is_whole(x):
+            return type(norm).forward(norm, x)
+        return _Normalized.apply(x, norm.weight, norm.bias, norm)
