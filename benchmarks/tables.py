@@ -17,7 +17,7 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 PAGES = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
 END = "<!-- end of speed -->"
 MISSING = "Not measured: `python -m benchmarks.speed --record` writes this table."
-NO_WIDER = "The processor of the first table has AVX2 and nothing wider: this is that table."
+NO_WIDER = "The processor of the table above has nothing wider than AVX2, so that is the table."
 CASES = {
     "first_order_step": "step of the paper's search, first order",
     "second_order_step": "step of the paper's search, second order",
