@@ -1,7 +1,7 @@
 """How fast a step is: the paper's code's way, channels_last alone, and the fast form.
 
     python -m benchmarks.speed            measure and print; an hour on two cores, 11 GiB
-    python -m benchmarks.speed --quick    four cases, two rounds, 8 images a batch, to see
+    python -m benchmarks.speed --quick    four cases, two rounds, 4 images a batch, to see
                                           that it works; a minute or two
     python -m benchmarks.speed --record   also write benchmarks/results.json and the tables of both
                                           READMEs; where there is AVX512, with AVX2 as well: hours
@@ -108,7 +108,7 @@ FULL = Effort()
 QUICK = Effort(
     discarded=1,
     counted=2,
-    batch_size=8,
+    batch_size=4,
     cases=("first_order_step", "final_network_step", "lesson_first_order", "lesson_second_order"),
 )
 
@@ -327,8 +327,9 @@ def main() -> None:
     parser.add_argument("--about", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     effort = QUICK if options.quick else FULL
-    wider = options.record and machine()["instructions"] != "AVX2"
-    isa = options.isa or ["native", *["avx2"] * wider]
+    isa = options.isa or ["native"]
+    if options.record and not options.isa and machine()["instructions"] == "AVX512":
+        isa = [*INSTRUCTIONS]
     if options.record and (options.quick or "native" not in isa):
         parser.error("--record takes a full run on the machine's own instructions.")
     if "native" not in isa:

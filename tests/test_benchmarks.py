@@ -188,6 +188,41 @@ def test_a_stopped_benchmark_goes_on(asked, tmp_path, monkeypatch):
     seen.clear()
     speed.measure(speed.FULL, "native", tmp_path)
     assert len(seen) == 1 + len(speed.parts(speed.FULL, "native"))
+    here["commit"] = "another+changes"  # any two changes look alike: nothing of it is taken again
+    for _ in range(2):
+        seen.clear()
+        speed.measure(speed.FULL, "native", tmp_path)
+        assert len(seen) == 1 + len(speed.parts(speed.FULL, "native"))
+
+
+@pytest.mark.parametrize(
+    ("instructions", "measured"),
+    [("AVX512", ["native", "avx2"]), ("AVX2", ["native"]), ("DEFAULT", ["native"])],
+)
+def test_a_record_is_of_narrower_instructions_too(monkeypatch, capsys, instructions, measured):
+    seen = []
+    monkeypatch.setattr(sys, "argv", ["speed", "--record"])
+    monkeypatch.setattr(speed, "machine", lambda: {"instructions": instructions})
+    monkeypatch.setattr(speed, "measure", lambda effort, isa, kept: seen.append(isa))
+    monkeypatch.setattr(speed, "together", lambda effort, found: {"isa": [*found]})
+    written = []
+    monkeypatch.setattr(speed, "record", written.append)
+    speed.main()
+    assert seen == measured and written == [{"isa": measured}]
+
+
+def test_each_form_is_profiled_in_a_process_of_its_own(monkeypatch):
+    monkeypatch.setitem(speed.CASES, "first_order_step", speed.Case(TINY, forms.search_steps))
+    seen = []
+
+    def ask(*options, effort):
+        seen.append(options)
+        return speed.look(options[1], effort)
+
+    monkeypatch.setattr(speed, "ask", ask)
+    found = speed.look_inside(ONCE)
+    assert seen == [("--look", form) for form in forms.FORMS] and list(found) == [*forms.FORMS]
+    assert found["ours"]["calls"] != found["plain"]["calls"]
 
 
 def test_the_parts_come_together(asked):

@@ -46,6 +46,16 @@ def test_a_mistake_is_seen(put_in, name):
     assert found["seen"], f"by {found['raised']}, not by a comparison:\n{found['output']}"
 
 
+@pytest.mark.full
+def test_without_a_mistake_the_named_tests_pass():
+    tests = sorted({f"tests/{mistake.test}" for mistake in MISTAKES.values()})
+    options = ["-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *tests], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
 @cache
 def _functions(file):
     tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))

@@ -693,10 +693,10 @@ def _start(tmp_path, data, cluster=None):
 def test_a_worker_of_this_machine_is_killed(tmp_path, data):
     process = _start(tmp_path, data)
     _kill_one(tmp_path / "runs")
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=300)
     assert process.returncode != 0 and "A worker process was killed" in err
     process = _start(tmp_path, data)
-    rest, err = process.communicate(timeout=600)
+    rest, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     made = out.split() + rest.split()
     assert sorted(made) == sorted(run.name for run in _study(tmp_path / "runs"))
@@ -715,7 +715,7 @@ def test_a_worker_of_a_cluster_is_killed(tmp_path, data):
         client.run(_checkpoint_each_step)
         process = _start(tmp_path, data, cluster.scheduler_address)
         _kill_one(tmp_path / "runs", least=2)
-        out, err = process.communicate(timeout=600)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     plan = _study(tmp_path / "runs", settings=SLOW)
     assert sorted(out.split()) == sorted(run.name for run in plan)  # all of them, each once

@@ -30,8 +30,8 @@ def accelerate(network: nn.Module) -> nn.Module:
     fast form goes back once, so leave a network plain whose gradient is to be differentiated again,
     or that `torch.utils.checkpoint` runs twice. Cells that it cannot run stay plain, with one
     warning: those of a relaxation with a mixed operation of its own. A cell runs plain, too, while
-    a module in it bears a hook, once another one has been put in, and in half precision. (Only the
-    settings of a convolution or pool, such as its stride, are read here and never again.)
+    a module in it bears a hook, once one has been replaced, and in half precision. (The settings of
+    a convolution or pool, such as its stride, are read here and never again.)
 
     Args:
         network: a `Supernet` or a `FinalNetwork` on the CPU.

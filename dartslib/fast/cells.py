@@ -14,7 +14,7 @@ The same function runs the cells of a final network, where every edge has the we
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ from dartslib.fast.normalizing import add_scaled, fit, fits, gradients, is_whole
 from dartslib.networks import DerivedCell
 from dartslib.relaxation import MixedOperation
 from dartslib.supernet import Cell
+
+HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,31 @@ class Term:
         return cls(target, source, found, position, tuple(homes.values()))
 
 
+class Parts:
+    """The modules of a cell and the names of their parameters, as they are now.
+
+    They are looked at in each pass, so they stand here in flat lists: a walk through the cell would
+    take as long as the rest of a small network.
+    """
+
+    def __init__(self, cell: nn.Module) -> None:
+        modules = [*cell.modules()]
+        self.children = [part._modules for part in modules if part._modules]
+        self.parameters = [part._parameters for part in modules if part._parameters]
+        inside = modules[1:]  # hooks of the cell itself are called anyhow
+        self.hooks = [getattr(part, name) for part in inside for name in HOOKS]
+        self.known = self._now()
+
+    def _now(self) -> tuple[list[nn.Module], list[str]]:
+        children = [child for named in self.children for child in named.values()]
+        return children, [*chain.from_iterable(self.parameters)]
+
+    @property
+    def stand(self) -> bool:
+        """Whether nobody has put in another module, another parameter, or a hook."""
+        return not any(self.hooks) and self._now() == self.known
+
+
 class FastCell:
     """The forward of one cell, as one function while it trains; otherwise the cell's own.
 
@@ -87,11 +114,7 @@ class FastCell:
             ]
             self.terms = [term for term in terms if term is not None]
         self.norms = [part for part in cell.modules() if isinstance(part, nn.BatchNorm2d)]
-        self.parts = self._parts()
-
-    def _parts(self) -> list[tuple[nn.Module, type, tuple[str, ...]]]:
-        """What the cell is made of, without what lies in its tensors."""
-        return [(part, type(part), tuple(part._parameters)) for part in self.cell.modules()]
+        self.parts = Parts(cell)
 
     @property
     def _is_known(self) -> bool:
@@ -134,25 +157,15 @@ class FastCell:
     @property
     def _is_as_it_was(self) -> bool:
         """Whether nobody has put another module in, a hook on one, or made a norm unlike others."""
-        norms, parts = self.norms, self._parts()
+        norms = self.norms
         # In evaluation mode all are frozen; a reader may freeze one of them by itself.
         alike = len({(norm.eps, norm.momentum) for norm in norms}) <= 1
         alike = alike and all(norm.training and fits(norm) for norm in norms)
-        return alike and parts == self.parts and not any(_hooked(part) for part, *_ in parts[1:])
+        return alike and self.parts.stand
 
     @property
     def _shape(self) -> tuple[int, int]:
         return len(self.cell.space.edges), len(self.cell.space.operations)
-
-
-def _hooked(part: nn.Module) -> bool:
-    """Whether something is called before or after a module; the cell's own is called anyhow."""
-    return bool(
-        part._forward_hooks
-        or part._forward_pre_hooks
-        or part._backward_hooks
-        or part._backward_pre_hooks
-    )
 
 
 def _activated(x: Tensor, kind: type[nn.Module] | None) -> Tensor:

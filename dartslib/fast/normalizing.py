@@ -42,9 +42,10 @@ def fit(values: Tensor, x: Tensor) -> tuple[Tensor, ...]:
     return values.unbind()
 
 
-def scaled(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
-    """x * factor + offset, both as `fit` gives them."""
-    return torch.addcmul(offset, flat(x), factor).view_as(x)
+def scaled(x: Tensor, factor: Tensor, offset: Tensor, into: Tensor | None = None) -> Tensor:
+    """x * factor + offset, both as `fit` gives them; written into a map, if one is given."""
+    out = None if into is None else flat(into)
+    return torch.addcmul(offset, flat(x), factor, out=out).view_as(x)
 
 
 def add_scaled(total: Tensor | None, x: Tensor, factor: Tensor) -> Tensor:
@@ -215,8 +216,7 @@ class _Normalized(torch.autograd.Function):
         (normalized,) = normalize([Asked(x, norm, affine)])
         ctx.normalized = normalized._replace(affine=())
         ctx.save_for_backward(*affine)
-        n, into = normalized, flat(value.permute(0, 2, 3, 1))
-        torch.addcmul(n.offset, flat(n.x), n.factor, out=into)
+        scaled(x, normalized.factor, normalized.offset, value.permute(0, 2, 3, 1))
         return value
 
     @staticmethod
