@@ -135,9 +135,12 @@ def measure_case(case: Case, effort: Effort) -> tuple[dict[str, float], dict[str
 
 
 def peak(form: str, effort: Effort) -> float:
-    """Largest resident memory of this process after three first-order steps, in GiB."""
+    """Largest resident memory of this process after the first first-order steps, in GiB.
+
+    As many as are discarded elsewhere: three take all the memory that there will be.
+    """
     loop = forms.search(effort.of(CASES["first_order_step"].config), form)
-    for _ in range(3):
+    for _ in range(effort.discarded):
         loop.advance()
     status = Path("/proc/self/status")
     if status.exists():
