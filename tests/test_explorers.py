@@ -219,13 +219,15 @@ def test_the_run_is_that_of_the_toy(explorer):
 
 
 def test_what_changes_the_axes_follows_too(explorer):
-    seen, taken = {_source(explorer)}, []
+    first = _source(explorer)
+    seen, taken, before = {first}, [], {}
     for control, value in (
         (explorer.lr, 1e-3),
         (explorer.curvature, 1.0),
         (explorer.start_alpha, -1.0),
         (explorer.start_w, 3.0),
     ):
+        before[control] = control.value
         begin = time.process_time()
         control.value = value
         taken.append(1000 * (time.process_time() - begin))
@@ -233,7 +235,10 @@ def test_what_changes_the_axes_follows_too(explorer):
         seen.add(_source(explorer))
     ours = toy.descend(0.5, lr=1e-3, curvature=1.0, start=(-1.0, 3.0))
     assert explorer.run.end == ours.end
-    assert statistics.median(taken) < 600  # measured 125 ms; the issue asks for 300
+    assert statistics.median(taken) < 600  # measured on a slow machine: 130 to 200; asked: 300
+    for control, value in before.items():
+        control.value = value
+    assert _source(explorer) == first  # nothing of what was drawn before has stayed
 
 
 def test_the_report_has_its_buttons(explorer):

@@ -33,6 +33,9 @@ def draw_map(axes: Axes, view: tuple[float, float, float, float] = MAP) -> None:
     view: alpha from, to; w from, to.
     """
     alpha_from, alpha_to, w_from, w_to = view
+    # First, since the places of the contours' labels depend on it.
+    axes.set(xlim=(alpha_from, alpha_to), ylim=(w_from, w_to), xlabel="α", ylabel="w")
+    axes.grid(False)
     alpha, w = np.meshgrid(np.linspace(alpha_from, alpha_to, 81), np.linspace(w_from, w_to, 81))
     loss = toy.valid_loss(w, alpha)
     low, high = loss.min(), loss.max()
@@ -49,8 +52,6 @@ def draw_map(axes: Axes, view: tuple[float, float, float, float] = MAP) -> None:
     along = np.array([max(alpha_from, w_from), min(alpha_to, w_to)])
     axes.plot(along, along, "--", color=BLACK, lw=1.6, label="feasible: w = α")
     axes.plot(*toy.OPTIMUM, label="optimum (1, 1)", zorder=5, **OPTIMUM)
-    axes.set(xlim=(alpha_from, alpha_to), ylim=(w_from, w_to), xlabel="α", ylabel="w")
-    axes.grid(False)
 
 
 def map_view(runs: Iterable[Trajectory]) -> tuple[float, float, float, float]:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from dartslib import toy
 from dartslib.show.explorers import DPI, WIDE, Explorer, Player, slider
-from dartslib.show.style import BLACK, BLUE, GREY, VERMILION
+from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, styled
 from dartslib.show.toy import END, FIXED_POINT, REPORT_XIS, START, WIDTH, draw_map, map_view
 from dartslib.toy import Trajectory
 
@@ -22,6 +22,8 @@ ON_MAP = (
     END | {"color": BLUE},
 )
 LOSSES = {"$L_{train}$": VERMILION, "$L_{val}$": BLUE}
+AT_LOSS = {"marker": "o", "mec": "white", "ls": "none", "animated": True, "clip_on": False}
+TITLE = 1  # its height, given: to find a free one takes a sixth of a full draw
 LOSS_TICKS = (-10, -1, 0, 1, 10, 100)
 
 
@@ -83,6 +85,7 @@ class XiExplorer(Explorer):
         for control in (self.lr, self.curvature, self.start_alpha, self.start_w):
             control.observe(self.redraw, "value")
 
+    @styled
     def _figure(self) -> Figure:
         figure = Figure(figsize=(WIDTH, 5.2), dpi=DPI, layout="none")
         left, right = figure.add_gridspec(
@@ -92,6 +95,9 @@ class XiExplorer(Explorer):
         self._losses, self._ends = (
             figure.add_subplot(place) for place in right.subgridspec(2, 1, hspace=0.55)
         )
+        self._map.set_title("from the start (■), on the contours of $L_{val}$", y=TITLE)
+        self._ends.set_title("where runs end", y=TITLE)
+        self._draw_losses()
         return figure
 
     def _descend(self, xi: float) -> Trajectory:
@@ -108,11 +114,11 @@ class XiExplorer(Explorer):
         runs = [self._descend(xi) for xi in np.linspace(0, XI_TO, 16)]
         ended = [run for run in runs if run.reason != "diverged"]
         view = map_view(ended)
-        for axes in (self._map, self._losses, self._ends):
-            axes.clear()
+        for axes in (self._map, self._ends):
+            # Not axes.clear(): to make the ticks anew takes as long as to draw the picture.
+            for artist in (*axes.lines, *axes.collections):  # contours with their labels
+                artist.remove()
         draw_map(self._map, view)
-        self._map.set_title("from the start (■), on the contours of $L_{val}$")
-        self._draw_losses()
         xi = np.linspace(0, XI_TO, 100)
         self._ends.plot(xi, 2 / (1 + c * xi), color=VERMILION, label=f"fixed point 2/(1 + {c:g}ξ)")
         self._ends.axhline(1, color=BLACK, ls="--", lw=1.5, label="optimum")
@@ -121,21 +127,24 @@ class XiExplorer(Explorer):
             label="ends at other ξ",
         )  # fmt: skip
         self._ends.set(xlim=(-0.05, XI_TO + 0.05), ylim=view[:2], xlabel="ξ", ylabel="α")
-        self._ends.set_title("where runs end")
         self._ends.legend(loc="upper right", fontsize=10, borderaxespad=0.1, labelspacing=0.2)
         self._make_moving(view)
 
     def _draw_losses(self) -> None:
         axes = self._losses
         axes.set_yscale("symlog", linthresh=1)
-        axes.set(xlim=(0, PERCENT), ylim=(-20, 200), title="losses along the run")
-        axes.set(xlabel="part of the run's steps, %", yticks=LOSS_TICKS)
+        axes.set(xlim=(0, PERCENT), ylim=(-20, 200), yticks=LOSS_TICKS)
+        axes.set_xlabel("part of the run's steps, %")
+        axes.set_title("losses along the run", y=TITLE)
         axes.set_yticklabels([f"{tick:g}" for tick in LOSS_TICKS])
         axes.minorticks_off()
         axes.axhline(0, color=BLACK, ls="--", lw=1)
         for place, (name, color) in enumerate(LOSSES.items()):
             axes.text(0.98 - 0.2 * place, 0.84, name, color=color, ha="right", weight="bold",
                       transform=axes.transAxes)  # fmt: skip
+        colors = LOSSES.values()
+        self._lines = [axes.plot([], [], color=color, animated=True)[0] for color in colors]
+        self._dots = [axes.plot([], [], color=color, **AT_LOSS)[0] for color in colors]
 
     def _make_moving(self, view: tuple[float, float, float, float]) -> None:
         alpha, w = np.meshgrid(
@@ -147,15 +156,6 @@ class XiExplorer(Explorer):
             animated=True, zorder=3,
         )  # fmt: skip
         self._on_map = [self._map.plot([], [], animated=True, **look)[0] for look in ON_MAP]
-        self._lines = [
-            self._losses.plot([], [], color=color, animated=True)[0] for color in LOSSES.values()
-        ]
-        self._dots = [
-            self._losses.plot([], [], "o", color=color, mec="white", animated=True, clip_on=False)[
-                0
-            ]
-            for color in LOSSES.values()
-        ]
         self._at_ends = [self._ends.plot([], [], animated=True, **look)[0] for look in ON_MAP[2:]]
         self.moving = [self._arrows, *self._on_map, *self._lines, *self._dots, *self._at_ends]
 
