@@ -34,7 +34,8 @@ FAILED = (
 # ipywidgets #2650: the handles of its sliders have a role and values, but no name of their own.
 NAMELESS_HANDLES = "aria-input-field-name"
 
-pytestmark = pytest.mark.browser
+# One process has all of them, and its one JupyterLab.
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 
 @pytest.fixture(scope="module")

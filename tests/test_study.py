@@ -567,6 +567,7 @@ def test_a_measurement_has_no_first_epoch():
 # The figures
 
 ROWS = {
+    "one_level": Summary((0.72,), 6e4, 2e7, 0.2),
     "first_order": Summary((0.71, 0.73, 0.72), 6e4, 2e7, 0.2),
     "random": Summary((0.70, 0.69, 0.74, 0.71), 5e4, 1.5e7, 0.2),
 }
@@ -604,6 +605,8 @@ def test_every_cell_is_a_point_and_the_band_is_the_noise():
     axes = show.cells_compared(ROWS, Noise(0.008, 6)).axes[0]
     points = [line.get_xdata() for line in axes.lines if line.get_linestyle() == "None"]
     assert [tuple(x) for x in points] == [row.accuracies for row in ROWS.values()]
+    means = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "-"]
+    assert means == [row.mean for row in ROWS.values() if row.n > 1]  # one point is its own mean
     for row, band in zip(ROWS.values(), axes.collections, strict=True):
         x = band.get_paths()[0].vertices[:, 0]
         assert (x.min(), x.max()) == pytest.approx((row.mean - 0.016, row.mean + 0.016))

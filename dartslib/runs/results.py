@@ -4,7 +4,7 @@ Every number is taken from the records of `dartslib.runs.study`, or computed fro
 A spread is a standard deviation with n - 1; with one run there is none, and it is nan.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -109,6 +109,10 @@ class Results:
                 )
             found[key] = records.load(self.folder / name)
         return found
+
+    def __iter__(self) -> Iterator[Record]:
+        """All records."""
+        return iter(self._all.values())
 
     def searches(self, method: str) -> list[Record]:
         """The searches of a method, by seed."""

@@ -33,10 +33,10 @@ STAGES = {
 
 @styled
 def cells_compared(rows: Mapping[str, Summary], noise: Noise, title: str | None = None) -> Figure:
-    """Accuracies of compared cells, a row a group: each cell a point, the mean a line.
+    """Accuracies of compared cells, a row a group: each cell a point, the mean of several a line.
 
-    The grey band reaches two standard deviations of one cell's training to both sides of the mean:
-    two cells within it may be equally good.
+    The grey band reaches two standard deviations of one cell's training to both sides of the mean.
+    The height of a point within its row means nothing.
 
     Args:
         rows: group of cells -> its summary.
@@ -53,13 +53,13 @@ def cells_compared(rows: Mapping[str, Summary], noise: Noise, title: str | None 
             axes.fill_betweenx(
                 [place - 0.36, place + 0.36], row.mean - reach, row.mean + reach, color=BAND, lw=0
             )
-        axes.plot([row.mean] * 2, [place - 0.36, place + 0.36], color=BLACK, lw=2.2)
+        if row.n > 1:
+            axes.plot([row.mean] * 2, [place - 0.36, place + 0.36], color=BLACK, lw=2.2)
         shift = np.linspace(-0.18, 0.18, row.n) if row.n > 1 else np.zeros(1)
         axes.plot(row.accuracies, place + shift, marker, color=color, mec="white", ms=10)
-    handles = [
-        Line2D([], [], color=GREY, marker="o", ls="", mec="white", ms=10, label="a cell"),
-        Line2D([], [], color=BLACK, lw=2.2, label="mean"),
-    ]
+    handles = [Line2D([], [], color=GREY, marker="o", ls="", mec="white", ms=10, label="a cell")]
+    if any(row.n > 1 for row in rows.values()):
+        handles.append(Line2D([], [], color=BLACK, lw=2.2, label="mean"))
     if not isnan(noise.deviation):
         handles.append(Patch(color=BAND, label="noise of one training, ± 2 standard deviations"))
     axes.set(yticks=range(len(rows)), yticklabels=[f"{GROUPS[g]}\nn = {rows[g].n}" for g in rows])
@@ -107,7 +107,10 @@ def gap_stages(gaps: Mapping[str, Mapping[str, Sequence[float]]], chance: float)
         axes.plot(lines, color=color, marker=marker, mec="white", lw=1.7)
         axes.plot([], [], color=color, marker=marker, mec="white", label=GROUPS[group])
     axes.axhline(chance, color=BLACK, ls=":", lw=1.8)
-    axes.annotate("chance", (0, chance), (4, 4), textcoords="offset points", fontsize=12)
+    # Between the last two stages all lines have left it.
+    axes.annotate(
+        "chance", (len(STAGES) - 1.25, chance), (0, 4), textcoords="offset points", fontsize=12
+    )
     axes.set(xticks=range(len(STAGES)), xticklabels=STAGES.values(), ylim=(0, None))
     axes.set_ylabel("accuracy, held-out images")
     axes.yaxis.set_major_formatter(PercentFormatter(1))

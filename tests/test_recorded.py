@@ -1,0 +1,91 @@
+"""The recorded study, from its files alone: no CIFAR, no run.
+
+Each record is one of the study's runs with the profile's settings; what it says of itself follows
+from its arrays; and the tables of the README and of notebook 04 come out of the files again.
+"""
+
+import json
+from statistics import mean, stdev
+
+import numpy as np
+import pytest
+
+from dartslib import FinalNetwork, SearchSpace, derive
+from dartslib.genotypes import Genotype, draw
+from dartslib.networks import count_multiply_adds, count_weights
+from dartslib.runs import records
+from dartslib.runs.results import STUDY, Results
+from dartslib.runs.study import SEARCHED, Study
+from dartslib.space import CELL_TYPES
+
+NAMES = records.names(STUDY)
+CLASSES = {"cifar10": 10, "cifar100": 100}
+SPACE = SearchSpace.report()
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    """The study of the lesson profile, whose runs so far are the recorded ones."""
+    return Study("lesson", seeds=3, folder=tmp_path_factory.mktemp("runs"), recorded=STUDY)
+
+
+def _read(name):
+    folder = STUDY / name
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    with np.load(folder / "history.npz", allow_pickle=False) as file:
+        history = {key: file[key] for key in file.files}
+    cell = Genotype.from_json((folder / "genotype.json").read_text(encoding="utf-8"))
+    return meta, history, cell
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_record_is_a_run_of_the_study(plan, name):
+    run = plan.find(name)
+    record = plan.record(run)  # raises where it was made with other settings
+    assert record.meta["profile"] == "lesson" and record.meta["overridden"] == run.changed
+    assert record.meta["steps"] == record.history["step"][-1]
+    assert all("+changes" not in commit for commit in record.meta["commits"])
+    assert record.meta["command"].endswith(f"--only {name}")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("search")])
+def test_the_cell_of_a_search_follows_from_its_alpha(name):
+    meta, history, cell = _read(name)
+    ends = {}
+    for kind in CELL_TYPES:
+        logits = history[f"logits_{kind}"].astype(np.float64)
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        ends[kind] = (powers / powers.sum(axis=-1, keepdims=True))[-1]
+        np.testing.assert_allclose(ends[kind], history[f"probabilities_{kind}"][-1], atol=1e-6)
+    assert derive(ends, SPACE) == cell
+    assert set(meta["gap"]) == {"supernet", "one_hot", "one_hot_new_statistics"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("search")])
+def test_what_a_training_says_follows_from_its_cell(name):
+    meta, history, cell = _read(name)
+    if meta["method"].startswith("random-"):
+        assert cell == draw(SPACE, int(meta["method"].removeprefix("random-")))
+    else:
+        assert cell == _read(meta["method"])[2]
+    size = meta["config"]
+    network = FinalNetwork(cell, size["channels"], size["layers"], CLASSES[meta["dataset"]])
+    assert meta["weights"] == count_weights(network)
+    assert meta["multiply_adds"] == count_multiply_adds(network, 3, 32, 32)
+    if "valid_accuracy" in meta["result"]:
+        assert meta["result"]["valid_accuracy"] == pytest.approx(history["valid_accuracy"][-1])
+
+
+def test_the_comparison_from_the_files():
+    rows = Results().comparison()
+    for group, row in rows.items():
+        metas = [
+            json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted(STUDY.glob(f"compare-*-{group}-*/meta.json"))
+        ]
+        first = [meta for meta in metas if meta["seed"] == 0]
+        right = [meta["result"]["valid_accuracy"] for meta in first]
+        assert row.n == len(right) and row.mean == pytest.approx(mean(right))
+        assert row.n == 1 or row.spread == pytest.approx(stdev(right))
+        assert row.cpu_hours == pytest.approx(mean(m["cpu_seconds"] for m in first) / 3600)
+    assert set(rows) <= {*SEARCHED, "random"} and rows
