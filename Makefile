@@ -36,7 +36,7 @@ bench: $(READY) ## measure and write benchmarks/results.json; QUICK=1 only print
 	$(BIN)/python -m benchmarks.steps $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick,--record)
 
-recorded: $(READY) ## make the recorded runs again, for real: hours
+recorded: $(READY) ## make the recorded runs again, for real: a day or more
 	PYTHON=$(BIN)/python tools/record_runs.sh
 
 clean: ## remove caches; the environment, data and runs stay

@@ -11,65 +11,109 @@ from pathlib import Path
 
 from dartslib.runs import records
 from dartslib.runs.files import write_text, write_whole
+from dartslib.runs.results import Results, Summary
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: tools/write_readme.py -->", "<!-- end of results -->"
-METHODS = {"first_order": "ξ = 0", "finite_difference": "ξ > 0"}
-
+GROUPS = {
+    "one_level": "one level",
+    "first_order": "ξ = 0",
+    "finite_difference": "ξ > 0",
+    "random": "at random",
+    "long": "the best of all",
+}
 # Tables 2 and 3 of the report: accuracies as fractions.
 REPORT = {
-    ("compare-cifar10", "first_order"): 0.7142,
-    ("compare-cifar10", "finite_difference"): 0.7464,
-    ("final-cifar10", "first_order"): 0.7828,
-    ("final-cifar10", "finite_difference"): 0.7967,
-    ("transfer-cifar100", "first_order"): 0.3845,
-    ("transfer-cifar100", "finite_difference"): 0.4641,
+    ("compare", "first_order"): 0.7142,
+    ("compare", "finite_difference"): 0.7464,
+    ("final", "first_order"): 0.7828,
+    ("final", "finite_difference"): 0.7967,
+    ("transfer", "first_order"): 0.3845,
+    ("transfer", "finite_difference"): 0.4641,
 }
-WHAT = {
-    "compare-cifar10": ("Learned cells, network of the search's size", "valid_accuracy"),
-    "final-cifar10": ("Final network, CIFAR-10 test", "test_accuracy"),
-    "transfer-cifar100": ("Transfer, CIFAR-100 test", "test_accuracy"),
-}
+HEAD = """| cells found with | report | here | n | weights | multiply-adds | CPU-hours |
+|---|---|---|---|---|---|---|"""
 
 
-def _network(config: dict) -> str:
+def _size(config: dict) -> str:
     epochs = "1 epoch" if config["epochs"] == 1 else f"{config['epochs']} epochs"
     return f"{config['layers']} cells, {config['channels']} channels, {epochs}"
 
 
-def results() -> str:
-    """The table of results in Markdown: the report's numbers, ours, and how ours were obtained."""
-    rows = [
-        "| | method | report | here | our network | weights | time |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    machines = set()
-    for (name, method), published in REPORT.items():
-        meta = records.load(f"{name}-{method}").meta
-        label, key = WHAT[name]
-        rows.append(
-            f"| {label} | {METHODS[method]} | {published:.2%} | {meta['result'][key]:.2%} | "
-            f"{_network(meta['config'])} | {meta['weights']:,} | {meta['seconds'] / 60:.0f} min |"
-        )
-    for method in METHODS:
-        meta = records.load(f"search-cifar10-{method}").meta
-        machines |= {(m["processor"], m["threads"]) for m in meta["machines"]}
-        rows.append(
-            f"| Search, {meta['steps']} steps | {METHODS[method]} | | | "
-            f"{_network(meta['config'])} | {meta['weights']:,} | {meta['seconds'] / 60:.0f} min |"
-        )
-    where = "; ".join(
-        f"{processor}, {threads} thread{'s' if threads > 1 else ''}"
-        for processor, threads in sorted(machines)
+def _row(kind: str, group: str, found: Summary, more: str = "") -> str:
+    published = f"{REPORT[kind, group]:.2%}" if (kind, group) in REPORT else ""
+    here = f"{found.mean:.2%}" + (f" ± {found.spread:.2%}" if found.n > 1 else "")
+    return (
+        f"| {GROUPS[group]}{more} | {published} | {here} | {found.n} | {found.weights:,.0f} | "
+        f"{found.multiply_adds / 1e6:.1f} M | {found.cpu_hours:.1f} |"
     )
-    note = f"One run each, seed 0, on {where}; times by the clock, with other work on the machine."
-    return "\n".join([*rows, "", note])
+
+
+def _compared(study: Results) -> str:
+    compared = study.comparison()
+    rows = [_row("compare", group, found) for group, found in compared.items()]
+    best = max(compared["random"].accuracies)
+    learned = [
+        value
+        for group, found in compared.items()
+        if group != "random"
+        for value in found.accuracies
+    ]
+    ahead = sum(value > best for value in learned)
+    size = _size(study.compared("random")[0].meta["config"])
+    noise = study.noise
+    return "\n".join(
+        [
+            f"**Cells compared** (Table 2; {size}; CIFAR-10, images that no search has seen):\n",
+            HEAD,
+            *rows,
+            f"\n{ahead or 'None'} of the {len(learned)} learned cells came out above the best "
+            "random one. ± is the standard deviation over n cells. The same cell under another "
+            f"seed moves by {100 * noise.deviation:.2f} percentage points (standard deviation; "
+            f"cells trained again: {len(study.again())}, degrees of freedom: {noise.freedom}).\n",
+        ]
+    )
+
+
+def _finals(finals: dict[str, dict[str, records.Record]], kind: str, title: str) -> str:
+    config = next(iter(finals.values()))[kind].meta["config"]
+    rows = []
+    for group, found in finals.items():
+        epochs = found[kind].meta["config"]["epochs"]
+        more = "" if epochs == config["epochs"] else f", {epochs} epochs"
+        rows.append(_row(kind, group, Summary.of([found[kind]], "test_accuracy"), more))
+    return "\n".join([f"**{title}** (Table 3; {_size(config)}; test images):\n", HEAD, *rows, ""])
+
+
+def _how(study: Results) -> str:
+    found = [search.meta for method in GROUPS for search in study.searches(method)[:1]]
+    costs = ", ".join(f"{GROUPS[m['method']]} {m['cpu_seconds'] / 3600:.1f}" for m in found)
+    machines = {
+        f"{machine['processor']} ({machine['instructions']})"
+        for record in study
+        for machine in record.meta["machines"]
+    }
+    return (
+        f"The searches ({_size(found[0]['config'])}, {found[0]['steps']} steps) took, "
+        f"in CPU-hours: {costs}. Each run had one core of {' or '.join(sorted(machines))}."
+    )
+
+
+def results(study: Results) -> str:
+    """The tables of results in Markdown: the report's numbers, ours, and how ours were obtained."""
+    finals = study.finals()
+    parts = [_compared(study)]
+    if finals:
+        parts.append(_finals(finals, "final", "Final networks, CIFAR-10"))
+        parts.append(_finals(finals, "transfer", "The same cells, CIFAR-100"))
+    return "\n".join([*parts, _how(study)])
 
 
 def with_results(readme: str) -> str:
-    """The README with the table between its marks."""
+    """The README with the tables between its marks."""
     pattern = re.escape(BEGIN) + r".*?" + re.escape(END)
-    return re.sub(pattern, lambda _: f"{BEGIN}\n{results()}\n{END}", readme, flags=re.DOTALL)
+    tables = f"{BEGIN}\n{results(Results())}\n{END}"
+    return re.sub(pattern, lambda _: tables, readme, flags=re.DOTALL)
 
 
 def pictures() -> None:
@@ -77,7 +121,7 @@ def pictures() -> None:
     from dartslib import show, toy
 
     runs = [toy.descend(xi) for xi in (0, 0.3, 0.5, 0.7)]
-    found = records.load("search-cifar10-finite_difference").genotype
+    found = Results().searches("finite_difference")[0].genotype
     drawn = {
         "toy": show.picture(show.toy_paths(runs), "paths of the toy problem"),
         "cells": show.genotype_cells(found),
