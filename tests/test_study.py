@@ -579,13 +579,13 @@ GAPS = {
         "scratch": [0.7, 0.71],
     }
 }
-FINALS = [("first order, CIFAR-10", "first_order", 0.86, 10_000), ("longer", "long", 0.9, 10_000)]
+FINALS = {"first_order": 0.86, "long": 0.9}
 FIGURES = {
     "cells": lambda: show.cells_compared(ROWS, Noise(0.008, 6), "Cells"),
     "cells, no noise": lambda: show.cells_compared(ROWS, Noise(nan, 0)),
     "size": lambda: show.accuracy_by_size({"random": [(2e7, 0.7), (3e7, 0.72)]}),
     "gap": lambda: show.gap_stages(GAPS, 0.1),
-    "finals": lambda: show.finals_compared(FINALS, "Final networks"),
+    "finals": lambda: show.finals_compared({"CIFAR-10": FINALS}),
 }
 
 
@@ -620,11 +620,15 @@ def test_every_search_is_a_line_over_the_stages():
 
 
 def test_bars_of_final_networks_are_two_standard_errors():
-    axes = show.finals_compared(FINALS).axes[0]
-    ends = [c.get_segments()[0][:, 0] for c in axes.collections]
-    for (_, _, accuracy, images), (low, high) in zip(FINALS, ends, strict=True):
-        reach = 2 * (accuracy * (1 - accuracy) / images) ** 0.5
-        assert (low, high) == pytest.approx((accuracy - reach, accuracy + reach))
+    row = {"random": 0.5}  # has the same place in both panels
+    for axes, found in zip(
+        show.finals_compared({"a": FINALS, "b": row}, images=400).axes, (FINALS, row), strict=True
+    ):
+        bars = [c.get_segments()[0] for c in axes.collections]
+        for (group, accuracy), bar in zip(found.items(), bars, strict=True):
+            reach = 2 * (accuracy * (1 - accuracy) / 400) ** 0.5
+            assert tuple(bar[:, 0]) == pytest.approx((accuracy - reach, accuracy + reach))
+            assert bar[0, 1] == ["first_order", "random", "long"].index(group)
 
 
 def test_figures_of_a_study_without_runs():
@@ -632,7 +636,7 @@ def test_figures_of_a_study_without_runs():
         lambda: show.cells_compared({}, Noise(nan, 0)),
         lambda: show.accuracy_by_size({}),
         lambda: show.gap_stages({}, 0.1),
-        lambda: show.finals_compared([]),
+        lambda: show.finals_compared({}),
     ):
         with pytest.raises(ValueError, match="at least one") as error:
             figure()

@@ -1,15 +1,14 @@
 """Figures of a study: every run is a point, and the noise of a training stands behind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import isnan
 
-import matplotlib.patheffects as effects
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dartslib.runs.results import Noise, Summary
 from dartslib.show.marks import WIDTH
@@ -22,6 +21,7 @@ GROUPS = {
     "random": "drawn at random",
 }
 LOOKS = dict(zip(GROUPS, zip(COLORS, MARKERS, strict=True), strict=False))
+LONG = "long"  # beside the groups: the best cell of all, trained for longer
 BAND = "#e8e8e8"
 STAGES = {
     "supernet": "supernet,\nall operations",
@@ -119,41 +119,43 @@ def gap_stages(gaps: Mapping[str, Mapping[str, Sequence[float]]], chance: float)
 
 
 @styled
-def finals_compared(
-    rows: Sequence[tuple[str, str, float, float]], title: str | None = None
-) -> Figure:
-    """Test accuracies of final networks: a row a network, two standard errors to either side.
+def finals_compared(panels: Mapping[str, Mapping[str, float]], images: int = 10_000) -> Figure:
+    """Test accuracies of final networks: a panel a data set, a row a cell.
+
+    A bar reaches two binomial standard errors to either side, the luck of the test images.
 
     Args:
-        rows: (label, group, accuracy as a fraction, how many images it was measured on).
-        title: above the rows.
+        panels: name of a data set -> group of cells, or "long" -> accuracy as a fraction.
+        images: how many each accuracy was measured on.
     """
-    if not rows:
-        raise ValueError("finals_compared needs at least one row.")
-    figure = Figure(figsize=(WIDTH, 1.5 + 0.55 * len(rows)))
-    axes = figure.subplots()
-    for place, (_, group, accuracy, images) in enumerate(rows):
-        color, marker = LOOKS.get(group, (BLACK, "X"))
-        reach = 2 * (accuracy * (1 - accuracy) / images) ** 0.5
-        axes.errorbar(
-            accuracy, place, xerr=reach, fmt=marker, color=color, mec="white", ms=11, capsize=6,
-            elinewidth=2.2, capthick=2.2,
-        )  # fmt: skip
-        axes.annotate(
-            f"{accuracy:.2%}", (accuracy + reach, place), (8, 0), textcoords="offset points",
-            va="center", size=12,
-            path_effects=[effects.withStroke(linewidth=3, foreground="white")],
-        )  # fmt: skip
-    low, high = axes.get_xlim()
-    axes.set(yticks=range(len(rows)), yticklabels=[row[0] for row in rows])
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(low, high + 0.2 * (high - low)))
-    axes.set_xlabel("test accuracy")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(visible=False, axis="y")
-    return _titled(figure, axes, title)
+    groups = [group for group in (*GROUPS, LONG) if any(group in row for row in panels.values())]
+    _some(groups, "finals_compared")
+    figure = Figure(figsize=(WIDTH, 1.7 + 0.65 * len(groups)))
+    for axes, (title, row) in zip(
+        figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
+    ):
+        for group, accuracy in row.items():
+            color, marker = LOOKS.get(group, (BLACK, "X"))
+            place, reach = groups.index(group), 2 * (accuracy * (1 - accuracy) / images) ** 0.5
+            axes.errorbar(
+                accuracy, place, xerr=reach, fmt=marker, color=color, mec="white", ms=11,
+                capsize=6, elinewidth=2.2, capthick=2.2,
+            )  # fmt: skip
+            axes.annotate(
+                f"{accuracy:.2%}", (accuracy, place), (0, 12), textcoords="offset points",
+                ha="center", size=12,
+            )  # fmt: skip
+        axes.set(title=title, xlabel="test accuracy", ylim=(len(groups) - 0.5, -0.6))
+        axes.margins(x=0.15)  # for the numbers
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(visible=False, axis="y")
+        axes.set(yticks=range(len(groups)))
+        axes.set_yticklabels([GROUPS.get(group, "the best of all,\nlonger") for group in groups])
+    return figure
 
 
-def _some(rows: Mapping, name: str) -> None:
+def _some(rows: Collection, name: str) -> None:
     if not rows:
         raise ValueError(f"{name} needs at least one group of runs, and the study has none yet.")
 
