@@ -36,8 +36,8 @@ bench: $(READY) ## measure and write benchmarks/results.json; QUICK=1 only print
 	$(BIN)/python -m benchmarks.steps $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick,--record)
 
-recorded: $(READY) ## make the recorded runs again, for real: a day or more
-	PYTHON=$(BIN)/python tools/record_runs.sh
+recorded: $(READY) ## make the runs of the recorded study again, in runs/: a day or more
+	$(BIN)/python -m dartslib study --profile lesson --seeds 1
 
 clean: ## remove caches; the environment, data and runs stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -89,3 +89,20 @@ def test_the_comparison_from_the_files():
         assert row.n == 1 or row.spread == pytest.approx(stdev(right))
         assert row.cpu_hours == pytest.approx(mean(m["cpu_seconds"] for m in first) / 3600)
     assert set(rows) <= {*SEARCHED, "random"} and rows
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("final", "transfer"))])
+def test_a_final_network_is_of_the_best_cell_of_its_group(name):
+    group = name.split("-")[2]
+    compared = [
+        meta
+        for path in STUDY.glob(f"compare-*-{'*' if group == 'long' else group}-*/meta.json")
+        if (meta := json.loads(path.read_text(encoding="utf-8")))["seed"] == 0
+    ]
+    # Of one seed; with more, a later cell may be better than the one that was best by then.
+    best = max(compared, key=lambda meta: meta["result"]["valid_accuracy"])
+    meta, history, _ = _read(name)
+    assert meta["method"] == best["method"]
+    # What was trained on is all that there is: no image was held out to be watched.
+    assert meta["config"]["part"] == "final" and "valid_accuracy" not in history
+    assert 0 < meta["result"]["test_accuracy"] < 1
