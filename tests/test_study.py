@@ -620,10 +620,11 @@ def test_every_search_is_a_line_over_the_stages():
 
 
 def test_bars_of_final_networks_are_two_standard_errors():
-    row = {"random": 0.5}  # has the same place in both panels
-    for axes, found in zip(
-        show.finals_compared({"a": FINALS, "b": row}, images=400).axes, (FINALS, row), strict=True
-    ):
+    row = {"random": 0.5}  # the panels share their rows
+    figure = show.finals_compared({"a": FINALS, "b": row}, images=400)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert [name.split()[0] for name in names] == ["first", "drawn", "the"]
+    for axes, found in zip(figure.axes, (FINALS, row), strict=True):
         bars = [c.get_segments()[0] for c in axes.collections]
         for (group, accuracy), bar in zip(found.items(), bars, strict=True):
             reach = 2 * (accuracy * (1 - accuracy) / 400) ** 0.5

@@ -7,6 +7,7 @@ test compares it with the records.
 """
 
 import re
+from math import ceil
 from pathlib import Path
 
 from dartslib.runs.files import write_text, write_whole
@@ -87,14 +88,15 @@ def _finals(study: Results, kind: str, title: str) -> str:
         more = "" if epochs == config["epochs"] else f", {epochs} epochs"
         rows.append(_row(kind, group, Summary.of([record], "test_accuracy"), more))
     worst = max(p * (1 - p) for p in (r.meta["result"]["test_accuracy"] for r in finals.values()))
+    reach = ceil(2000 * (worst / TEST_IMAGES) ** 0.5) / 10  # points, rounded up: "at most"
     return "\n".join(
         [
             f"**{title}** (Table 3; {_size(config)}; test images):\n",
             HEAD,
             *rows,
             f"\nThe choice of the {TEST_IMAGES:,} test images alone leaves each of ours uncertain "
-            f"by {200 * (worst / TEST_IMAGES) ** 0.5:.1f} percentage points or less (two standard "
-            "errors). No second seed was tried here.\n",
+            f"by at most {reach} percentage points (two standard errors). "
+            "No second seed was tried here.\n",
         ]
     )
 

@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from math import isnan
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -67,7 +66,9 @@ def cells_compared(rows: Mapping[str, Summary], noise: Noise, title: str | None 
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(visible=False, axis="y")
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    return _titled(figure, axes, title)
+    if title:
+        axes.set_title(title)
+    return figure
 
 
 @styled
@@ -150,17 +151,11 @@ def finals_compared(panels: Mapping[str, Mapping[str, float]], images: int = 10_
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(visible=False, axis="y")
-        axes.set(yticks=range(len(groups)))
-        axes.set_yticklabels([GROUPS.get(group, "the best of all,\nlonger") for group in groups])
+    names = [GROUPS.get(group, "the best of all,\nlonger") for group in groups]
+    figure.axes[0].set(yticks=range(len(groups)), yticklabels=names)
     return figure
 
 
 def _some(rows: Collection, name: str) -> None:
     if not rows:
         raise ValueError(f"{name} needs at least one group of runs, and the study has none yet.")
-
-
-def _titled(figure: Figure, axes: Axes, title: str | None) -> Figure:
-    if title:
-        axes.set_title(title)
-    return figure
