@@ -37,7 +37,7 @@ bench: $(READY) ## measure and write benchmarks/results.json; QUICK=1 only print
 	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick,--record)
 
 recorded: $(READY) ## make the runs of the recorded study again, in runs/: a day or more
-	$(BIN)/python -m dartslib study --profile lesson --seeds 1
+	$(BIN)/python -m dartslib study --profile lesson --seeds 2
 
 clean: ## remove caches; the environment, data and runs stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,28 +1,28 @@
 """What a step costs on a GPU, at the sizes of the profiles.
 
-    python -m benchmarks.gpu             measure and print; two minutes on a GPU
-    python -m benchmarks.gpu --record    also write benchmarks/gpu.json and the table in README.md
+    python -m benchmarks.gpu             measure and print; some minutes on a GPU
+    python -m benchmarks.gpu --record    also write benchmarks/gpu.json; stopped, it goes on there
     python -m benchmarks.gpu --quick     the smallest profile, on any device, to see that it works
 
-On a GPU the lesson's form runs, in one of two memory formats; beside it stands a step as the
-paper's code makes it. They take turns; the first steps are not counted, and of the others the
-median is kept. Images are noise, held and augmented on the device as in a real run.
+On a GPU the lesson's form runs; beside it stands a step as the paper's code makes it. They take
+turns; the first steps are not counted, and of the others the median is kept. Images are noise, held
+and augmented on the device as in a real run.
 """
 
 import argparse
-import gc
 import json
 import statistics
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks import operators, tables
+from benchmarks import operators
 from benchmarks.original import OriginalSearch
-from dartslib.data import Batches, DataSet, parts
+from dartslib.data import Batches, DataSet, Part, parts
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
 from dartslib.loops import Loop
 from dartslib.runs.files import write_text
@@ -34,8 +34,10 @@ from dartslib.settings import Config
 from dartslib.training import Training
 
 DISCARDED, COUNTED = 3, 5
-FORMS = ("plain", "contiguous", "channels_last")
-NODES_OF_REPORT = Genotype(DARTS_V2.normal[:3], DARTS_V1.reduction[:3])
+FORMS = ("plain", "ours")
+PROFILES = ("darts", "report", "lesson")  # the paper's first, should time run out
+RECORD = Path(__file__).resolve().parent / "gpu.json"
+THREE_NODES = Genotype(DARTS_V2.normal[:3], DARTS_V1.reduction[:3])
 CIFAR = 50_000  # training images
 
 
@@ -71,9 +73,9 @@ def noise(count: int, classes: int) -> DataSet:
 def loop(config: Config, form: str, device: str) -> Loop:
     """A search or a training in a form, on noise."""
     data = noise(40 * config.batch_size, 100 if config.dataset.endswith("100") else 10)
-    config = config.model_copy(update={"channels_last": form == "channels_last", "epochs": 1})
+    config = config.model_copy(update={"epochs": 1})
 
-    def batches(part) -> Batches:
+    def batches(part: Part) -> Batches:
         cutout = getattr(config, "cutout", 0)
         return data.batches(part, config.batch_size, cutout=cutout, device=device)
 
@@ -81,22 +83,25 @@ def loop(config: Config, form: str, device: str) -> Loop:
         part = parts(data, None, 0.0)
         kind = OriginalSearch if form == "plain" else Search
         return kind(config, batches(part.search_train), batches(part.search_valid), device=device)
-    cell = DARTS_V2 if config.auxiliary else NODES_OF_REPORT
-    return Training(
-        config,
-        cell,
-        batches(parts(data, held_out=0.0).final_train),
-        num_classes=data.num_classes,
-        device=device,
-    )
+    cell = DARTS_V2 if config.auxiliary else THREE_NODES
+    images = batches(parts(data, held_out=0.0).final_train)
+    return Training(config, cell, images, num_classes=data.num_classes, device=device)
 
 
 def measure(config: Config, device: str) -> dict[str, float | int]:
-    """A row: seconds of a step by form; kernels and GiB in the fastest of dartslib's formats."""
+    """A row: seconds of a step and, on a GPU, its kernels by form; GiB that ours holds at most."""
     gpu = device.startswith("cuda")
     wait: Callable[[], object] = torch.cuda.synchronize if gpu else (lambda: None)
     forms = FORMS if isinstance(config, SearchConfig) else FORMS[1:]
-    loops = {form: loop(config, form, device) for form in forms}
+    row: dict[str, float | int] = {}
+    if gpu:  # before another form holds memory, too
+        torch.cuda.reset_peak_memory_stats()
+    ours = loop(config, "ours", device)
+    ours.advance()
+    wait()
+    if gpu:
+        row["ours_gib"] = rounded(torch.cuda.max_memory_allocated() / 2**30)
+    loops = {form: ours if form == "ours" else loop(config, form, device) for form in forms}
     seconds: dict[str, list[float]] = {form: [] for form in forms}
     for number in range(DISCARDED + COUNTED):
         for form, run in loops.items():
@@ -106,21 +111,10 @@ def measure(config: Config, device: str) -> dict[str, float | int]:
             wait()
             if number >= DISCARDED:
                 seconds[form].append(time.perf_counter() - begin)
-    row = {f"{form}_s": rounded(statistics.median(times)) for form, times in seconds.items()}
-    row["steps"] = steps_of(config)
+    row |= {f"{form}_s": rounded(statistics.median(times)) for form, times in seconds.items()}
     if gpu:
-        if "plain" in loops:
-            row["plain_kernels"] = operators.kernels(loops["plain"].advance)
-        row["kernels"] = operators.kernels(loops["channels_last"].advance)
-        del run, loops
-        gc.collect()
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        alone = loop(config, "channels_last", device)
-        alone.advance()
-        alone.advance()
-        row["memory_gib"] = rounded(torch.cuda.max_memory_allocated() / 2**30)
-    return row
+        row |= {f"{form}_kernels": operators.kernels(run.advance) for form, run in loops.items()}
+    return row | {"steps": steps_of(config)}
 
 
 def rounded(value: float) -> float:
@@ -140,24 +134,23 @@ def main() -> None:
         parser.error("there is no GPU here: --quick shows that it works.")
     if options.quick and options.record:
         parser.error("--record takes the profiles of the papers: leave out --quick.")
-    rows = {}
-    for name, config in cases(
-        ("smoke",) if options.quick else ("lesson", "report", "darts")
-    ).items():
-        rows[name] = measure(config, device)
-        print(f"{name:32}", rows[name], flush=True)
-    results = {
+    about = {
         "kind": "measurement",
-        "what": "seconds of a step on a GPU",
+        "what": "seconds of a step on a GPU, by form",
         "machine": machine(device),
         "versions": versions(),
         "commit": commit(),
         "rounds": {"discarded": DISCARDED, "counted": COUNTED},
-        "cases": rows,
     }
-    if options.record:
-        write_text(tables.GPU, json.dumps(results, indent=2) + "\n")
-        tables.write()
+    kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    rows = kept.pop("cases", {}) if options.record else {}
+    if kept != about:
+        rows = {}
+    for name, config in cases(("smoke",) if options.quick else PROFILES).items():
+        rows[name] = rows.get(name) or measure(config, device)
+        print(f"{name:32}", rows[name], flush=True)
+        if options.record:  # each as it is measured
+            write_text(RECORD, json.dumps(about | {"cases": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

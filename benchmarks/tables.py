@@ -14,7 +14,6 @@ from dartslib.runs.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
-GPU = ROOT / "benchmarks" / "gpu.json"
 PAGES = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
 END = "<!-- end of speed -->"
 MISSING = "Not measured: `python -m benchmarks.speed --record` writes this table."

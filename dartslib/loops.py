@@ -130,9 +130,9 @@ class Loop:
         self.history: dict[str, list[Any]] = defaultdict(list)
         self.means = Means()
         self.on_cpu = torch.device(device).type == "cpu"
-        self.memory_format = (
-            torch.channels_last if config.channels_last else torch.contiguous_format
-        )
+        # A GPU gets torch's default: channels_last made it copy more, and was slower there.
+        last = config.channels_last and self.on_cpu
+        self.memory_format = torch.channels_last if last else torch.contiguous_format
 
     def _batch(self, source: BatchSource) -> tuple[Tensor, Tensor]:
         images, labels = source.at(self.step)

@@ -86,7 +86,7 @@ class SearchConfig(Config):
     radius: float = Field(0.01, gt=0)
     """R = radius / ||v|| in the finite difference."""
     channels_last: bool = True
-    """Memory format of weights and images, same mathematics: faster on a CPU, not timed on GPUs."""
+    """Memory format on a CPU, where it is faster, same mathematics; a GPU keeps torch's default."""
     records: int = Field(100, ge=1)
     """Least number of records of a run that has as many steps; at most twice as many."""
     seed: int = Field(0, ge=0, lt=2**32)

@@ -65,7 +65,7 @@ class TrainConfig(Config):
     auxiliary: float = Field(0.0, ge=0)
     """Weight of the auxiliary loss; 0 for no auxiliary head."""
     channels_last: bool = True
-    """Memory format of weights and images, same mathematics: faster on a CPU, not timed on GPUs."""
+    """Memory format on a CPU, where it is faster, same mathematics; a GPU keeps torch's default."""
     records: int = Field(100, ge=1)
     """Least number of records of a run that has as many steps; at most twice as many."""
     seed: int = Field(0, ge=0, lt=2**32)

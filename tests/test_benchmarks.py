@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import forms, microscope, operators, speed, tables, without
+from benchmarks import forms, gpu, microscope, operators, speed, tables, without
 from dartslib.runs.profiles import profile
 
 TINY = profile("smoke").search.model_copy(update={"nodes": 1, "batch_size": 2})
@@ -108,6 +108,17 @@ def test_peak_memory_is_measured(monkeypatch):
 
 def test_loading_is_measured():
     assert speed.measure_loading(ONCE) > 0
+
+
+def test_what_is_timed_on_a_gpu():
+    cases = gpu.cases(gpu.PROFILES)
+    steps = {name: gpu.steps_of(config) for name, config in cases.items()}
+    # 50 epochs over halves of 25,000 images, 64 a batch; 600 over 50,000, 96 a batch.
+    assert steps["darts search first_order"] == 50 * 390 and steps["darts final"] == 600 * 520
+    assert steps["lesson search finite_difference"] == 1_248 and len(cases) == 9
+    config = TINY.model_copy(update={"layers": 2, "reductions": (1,), "channels": 2})
+    row = gpu.measure(config, "cpu")
+    assert list(row) == ["plain_s", "ours_s", "steps"] and all(value > 0 for value in row.values())
 
 
 def test_the_kinds_of_work():

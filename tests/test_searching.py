@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from dartslib import search
 from dartslib.data import DataSet, parts
 from dartslib.gradients import METHODS
-from dartslib.loops import stack
+from dartslib.loops import Loop, stack
 from dartslib.runs.profiles import profile
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import REPORT_OPERATIONS
@@ -407,6 +407,11 @@ def test_memory_format_changes_no_mathematics():
     for a, b in zip(contiguous.architecture.alpha, last.architecture.alpha, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
     assert last.supernet.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_gpu_keeps_the_default_format():
+    formats = [Loop(SearchConfig(), 1, device).memory_format for device in ("cpu", "cuda")]
+    assert formats == [torch.channels_last, torch.contiguous_format]
 
 
 # Settings

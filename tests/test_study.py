@@ -28,7 +28,7 @@ from dartslib.genotypes import draw
 from dartslib.relaxation import Softmax
 from dartslib.runs import driving, gap, records, running, study
 from dartslib.runs.profiles import Profile
-from dartslib.runs.results import Noise, Results, Summary
+from dartslib.runs.results import Noise, Results, Summary, cpu_hours
 from dartslib.runs.study import Study, execute
 from dartslib.searching import SearchConfig
 from dartslib.space import SearchSpace
@@ -417,6 +417,11 @@ def test_a_final_network_of_a_cell_that_is_not_the_best_any_more(whole, tmp_path
     (line,) = (x for x in plan.report(2) if x.startswith("final-tiny-random"))
     assert "finished, with random-99" in line and meta["method"] in line
     assert plan.report(2)[-1] == "all finished"
+    (compared,) = tmp_path.glob("kept/compare-tiny-random-0")
+    shutil.rmtree(compared)
+    plan = _study(tmp_path / "other", 2, recorded=tmp_path / "kept")
+    (line,) = (x for x in plan.report(2) if x.startswith("final-tiny-random"))
+    assert "random-99" in line and "compared yet" in line
 
 
 def test_without_held_out_images_there_is_no_gap(tmp_path, data):
@@ -464,6 +469,11 @@ def test_the_tables_of_a_study(whole):
         assert row.weights == pytest.approx(mean(m["weights"] for m in metas))
         assert row.multiply_adds == pytest.approx(mean(m["multiply_adds"] for m in metas))
         assert row.cpu_hours == pytest.approx(mean(m["cpu_seconds"] for m in metas) / 3600)
+        runs = results.compared(group)
+        runs[0].meta["machines"].append({"device": "cuda", "gpu": "a GPU"})  # took part at the end
+        spent = runs[1:]
+        assert cpu_hours(runs) == pytest.approx(mean(m.meta["cpu_seconds"] for m in spent) / 3600)
+        assert isnan(cpu_hours(runs[:1]))
     finals = results.finals()
     assert list(finals) == ["first_order", "finite_difference", "random", "long"]
     for kinds in finals.values():

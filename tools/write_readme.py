@@ -7,11 +7,11 @@ test compares it with the records.
 """
 
 import re
-from math import ceil
+from math import ceil, isnan
 from pathlib import Path
 
 from dartslib.runs.files import write_text, write_whole
-from dartslib.runs.results import Results, Summary
+from dartslib.runs.results import Results, Summary, used_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: tools/write_readme.py -->", "<!-- end of results -->"
@@ -44,9 +44,10 @@ def _size(config: dict) -> str:
 def _row(kind: str, group: str, found: Summary, more: str = "") -> str:
     published = f"{REPORT[kind, group]:.2%}" if (kind, group) in REPORT else ""
     here = f"{found.mean:.2%}" + (f" ± {found.spread:.2%}" if found.n > 1 else "")
+    hours = "" if isnan(found.cpu_hours) else f"{found.cpu_hours:.1f}"
     return (
         f"| {GROUPS[group]}{more} | {published} | {here} | {found.n} | {found.weights:,.0f} | "
-        f"{found.multiply_adds / 1e6:.1f} M | {found.cpu_hours:.1f} |"
+        f"{found.multiply_adds / 1e6:.1f} M | {hours} |"
     )
 
 
@@ -104,15 +105,25 @@ def _finals(study: Results, kind: str, title: str) -> str:
 def _how(study: Results) -> str:
     found = [search.meta for method in GROUPS for search in study.searches(method)[:1]]
     costs = ", ".join(f"{GROUPS[m['method']]} {m['cpu_seconds'] / 3600:.1f}" for m in found)
-    machines = {
-        f"{machine['processor']} ({machine['instructions']})"
-        for record in study
-        for machine in record.meta["machines"]
-    }
-    return (
+    cores, gpus, with_gpu = set(), set(), []
+    for record in study:
+        with_gpu += [record.name] if used_gpu(record) else []
+        for machine in record.meta["machines"]:
+            if "gpu" in machine:
+                gpus.add(machine["gpu"])
+            else:
+                cores.add(f"{machine['processor']} ({machine['instructions']})")
+    text = (
         f"The searches ({_size(found[0]['config'])}, {found[0]['steps']} steps) took, "
-        f"in CPU-hours: {costs}. Each run had one core of {' or '.join(sorted(machines))}."
+        f"in CPU-hours: {costs}. Each run had one core of {' or '.join(sorted(cores))}"
     )
+    if with_gpu:
+        text += (
+            f", but for {len(with_gpu)} of the {len(list(study))}, which had an "
+            f"{' or '.join(sorted(gpus))} and are left out of the hours: "
+            f"{', '.join(f'`{name}`' for name in sorted(with_gpu))}"
+        )
+    return text + "."
 
 
 def results(study: Results) -> str:

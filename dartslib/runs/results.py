@@ -27,6 +27,17 @@ def spread(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else nan
 
 
+def used_gpu(run: Record) -> bool:
+    """Whether a GPU took part in a run, for a part of its steps at least."""
+    return any("gpu" in machine for machine in run.meta["machines"])
+
+
+def cpu_hours(runs: Sequence[Record]) -> float:
+    """Of one run, the mean over those that had no GPU; nan if there are none."""
+    seconds = [run.meta["cpu_seconds"] for run in runs if not used_gpu(run)]
+    return float(np.mean(seconds)) / 3600 if seconds else nan
+
+
 @dataclass(frozen=True)
 class Summary:
     """Some runs in one row: mean, spread and what they cost.
@@ -34,7 +45,7 @@ class Summary:
     Attributes:
         accuracies: of each run, as fractions, in the order of seeds.
         weights, multiply_adds: means over the runs.
-        cpu_hours: of one run, the mean.
+        cpu_hours: as the function of that name.
     """
 
     accuracies: tuple[float, ...]
@@ -51,7 +62,7 @@ class Summary:
                 float(np.mean([run.meta[name] for run in runs]))
                 for name in ("weights", "multiply_adds")
             ),
-            float(np.mean([run.meta["cpu_seconds"] for run in runs])) / 3600,
+            cpu_hours(runs),
         )
 
     @property

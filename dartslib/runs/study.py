@@ -343,7 +343,8 @@ class Study:
         trained = self.record(run, self.kept).meta["method"]
         if run.kind not in KINDS or trained == run.cell:
             return "finished"
-        return f"finished, with {trained}, when that was the best cell; now it is {run.cell}"
+        now = f"now it is {run.cell}" if run.cell else "others are to be compared yet"
+        return f"finished, with {trained}, when that was the best cell; {now}"
 
 
 def execute(
