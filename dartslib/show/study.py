@@ -151,6 +151,7 @@ def finals_compared(panels: Mapping[str, Mapping[str, float]], images: int = 10_
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(visible=False, axis="y")
+    figure.get_layout_engine().set(wspace=0.06)  # so that labels of two axes do not touch
     names = [GROUPS.get(group, "the best of all,\nlonger") for group in groups]
     figure.axes[0].set(yticks=range(len(groups)), yticklabels=names)
     return figure
