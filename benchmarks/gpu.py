@@ -22,6 +22,7 @@ import torch
 
 from benchmarks import operators
 from benchmarks.original import OriginalSearch
+from benchmarks.speed import rounded
 from dartslib.data import Batches, DataSet, Part, parts
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
 from dartslib.loops import Loop
@@ -115,11 +116,6 @@ def measure(config: Config, device: str) -> dict[str, float | int]:
     if gpu:
         row |= {f"{form}_kernels": operators.kernels(run.advance) for form, run in loops.items()}
     return row | {"steps": steps_of(config)}
-
-
-def rounded(value: float) -> float:
-    """Four digits: more would be noise."""
-    return float(f"{value:.4g}")
 
 
 def main() -> None:
