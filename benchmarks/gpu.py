@@ -98,7 +98,8 @@ def measure(config: Config, device: str) -> dict[str, float | int]:
     if gpu:  # before another form holds memory, too
         torch.cuda.reset_peak_memory_stats()
     ours = loop(config, "ours", device)
-    ours.advance()
+    for _ in range(DISCARDED):  # with the optimizer's buffers, which the first step makes
+        ours.advance()
     wait()
     if gpu:
         row["ours_gib"] = rounded(torch.cuda.max_memory_allocated() / 2**30)
@@ -140,10 +141,14 @@ def main() -> None:
     }
     kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     rows = kept.pop("cases", {}) if options.record else {}
-    if kept != about:
+    if kept != about or about["commit"] == "unknown" or about["commit"].endswith("+changes"):
         rows = {}
     for name, config in cases(("smoke",) if options.quick else PROFILES).items():
-        rows[name] = rows.get(name) or measure(config, device)
+        try:
+            rows[name] = rows.get(name) or measure(config, device)
+        except torch.OutOfMemoryError:
+            print(f"{name:32} does not fit on this GPU", flush=True)
+            continue
         print(f"{name:32}", rows[name], flush=True)
         if options.record:  # each as it is measured
             write_text(RECORD, json.dumps(about | {"cases": rows}, indent=2) + "\n")

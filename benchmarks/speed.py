@@ -207,7 +207,7 @@ def look(form: str, effort: Effort) -> dict:
     """The same of one form, in this process."""
     config = effort.of(CASES["first_order_step"].config)
     found = operators.look(forms.search(config, form).advance)
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and form != "channels_last":  # a GPU keeps the default format
         step = forms.search(config, form, device="cuda").advance
         found["cuda_kernels"] = operators.kernels(step)
     return found

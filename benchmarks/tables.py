@@ -75,7 +75,10 @@ def operators(results: dict[str, Any]) -> str:
         rows.append([name, *cells])
     rows.append(["operator calls", *sum(([f"{found[f]['calls']:,}", ""] for f in forms), [])])
     if "cuda_kernels" in found["plain"]:
-        counts = [[f"{found[form]['cuda_kernels']:,}", ""] for form in forms]
+        counts = [
+            [f"{found[f]['cuda_kernels']:,}" if "cuda_kernels" in found[f] else "", ""]
+            for f in forms
+        ]
         rows.append(["CUDA kernels", *sum(counts, [])])
     return table(["", "plain", "", "channels_last alone", "", "ours", ""], rows)
 

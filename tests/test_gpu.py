@@ -37,7 +37,7 @@ class _There(Noise):
         return images.double().to(self.device), labels.to(self.device)
 
 
-def _search(device, double=True, **changes):
+def _search(device, **changes):
     halves = [_There(5, seed=seed) for seed in (0, 1)]
     for half in halves:
         half.device = device
@@ -86,6 +86,8 @@ def test_the_hypergradient_of_the_cpu(smooth, method):  # noqa: F811
 
 def test_the_finite_difference_needs_whole_float32(monkeypatch):
     """Convolutions in TensorFloat-32 would round w + R v to w: then the term is noise."""
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("this GPU has no TensorFloat-32")
     space = SearchSpace(2, ("sep_conv_3x3", "avg_pool_3x3", "skip_connect", "none"))
     torch.manual_seed(0)
     net = Supernet(space, 32, 2, reductions=(1,), image_size=16)
@@ -141,7 +143,8 @@ def test_a_run_goes_on_on_another_device(tmp_path, way):
     def stop(step):
         raise Stops
 
-    first, second, whole = (_search(device, radius=1e-4) for device in (*way, "cpu"))
+    method = {"method": "finite_difference", "radius": 1e-4}  # looks ahead with its momentum
+    first, second, whole = (_search(device, **method) for device in (*way, "cpu"))
     at = first.train.at
     first.train.at = lambda step: at(step) if step < 20 else stop(step)
     with pytest.raises(Stops):
@@ -201,16 +204,17 @@ def _real_training(cutout):
     return Training(config, DARTS_V2, batches, device="cuda")
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("loop", [
     *(pytest.param((_real_search, method), id=method) for method in METHODS),
     pytest.param((_real_training, 8), id="training"),
 ])  # fmt: skip
-def test_no_step_waits_for_the_device(loop):
+def test_a_step_within_an_epoch_does_not_wait_for_the_device(loop):
     make, argument = loop
     loop = make(argument)
     loop.advance()  # the order of the epoch is copied here
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         loop.advance()
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -11,7 +11,7 @@ from math import ceil, isnan
 from pathlib import Path
 
 from dartslib.runs.files import write_text, write_whole
-from dartslib.runs.results import Results, Summary, used_gpu
+from dartslib.runs.results import Results, Summary, cpu_hours, used_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: tools/write_readme.py -->", "<!-- end of results -->"
@@ -64,14 +64,19 @@ def _compared(study: Results) -> str:
     ahead = sum(value > best for value in learned)
     size = _size(study.compared("random")[0].meta["config"])
     noise = study.noise
+    elsewhere = [
+        used_gpu(run) != used_gpu(first) for first, *others in study.again() for run in others
+    ]
+    where = f" ({sum(elsewhere)} of {len(elsewhere)} times on another machine, too)"
+    moved = f"another seed{where if any(elsewhere) else ''} moves by {100 * noise.deviation:.2f}"
     return "\n".join(
         [
             f"**Cells compared** (Table 2; {size}; CIFAR-10, images that no search has seen):\n",
             HEAD,
             *rows,
             f"\n{ahead or 'None'} of the {len(learned)} learned cells came out above the best "
-            "random one. ± is the standard deviation over n cells. The same cell under another "
-            f"seed moves by {100 * noise.deviation:.2f} percentage points (standard deviation; "
+            "random one. ± is the standard deviation over n cells. The same cell under "
+            f"{moved} percentage points (standard deviation; "
             f"cells trained again: {len(study.again())}, degrees of freedom: {noise.freedom}).\n",
         ]
     )
@@ -103,8 +108,11 @@ def _finals(study: Results, kind: str, title: str) -> str:
 
 
 def _how(study: Results) -> str:
-    found = [search.meta for method in GROUPS for search in study.searches(method)[:1]]
-    costs = ", ".join(f"{GROUPS[m['method']]} {m['cpu_seconds'] / 3600:.1f}" for m in found)
+    searches = {method: runs for method in GROUPS if (runs := study.searches(method))}
+    found = [runs[0].meta for runs in searches.values()]
+    costs = ", ".join(
+        f"{GROUPS[method]} {cpu_hours(runs):.1f}" for method, runs in searches.items()
+    )
     cores, gpus, with_gpu = set(), set(), []
     for record in study:
         with_gpu += [record.name] if used_gpu(record) else []
