@@ -105,7 +105,7 @@ def test_every_seed_that_settings_allow_makes_a_search():
     planted_search(benchmark.settings("first_order", 2**32 - 1))
 
 
-# One seed in `make test`; the other nine, and second order, which takes long, under the mark `full`.
+# One seed of first order in `make test`; under the mark `full` ten of either method.
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.full) for seed in (0, *range(2, 10)))]
 FOUND_BY = ["first_order", pytest.param("finite_difference", marks=pytest.mark.full)]
 
