@@ -438,8 +438,7 @@ def _double(search):
 @pytest.mark.parametrize("method", ["first_order", "finite_difference"])
 def test_fifty_steps_end_at_the_same_alpha(method):
     config = SearchConfig(
-        nodes=2 if method == "first_order" else 1,  # four passes a step take their time
-        layers=2, channels=3, epochs=50, head="linear", method=method, alpha_lr=0.02,
+        nodes=2, layers=2, channels=3, epochs=50, head="linear", method=method, alpha_lr=0.02,
         operations=("none", "avg_pool_3x3", "skip_connect", "sep_conv_3x3"),
         radius=1e-4,
     )  # fmt: skip

@@ -120,7 +120,7 @@ def test_the_finite_difference_needs_whole_float32(monkeypatch):
     monkeypatch.setattr(gradients, "_whole_float32", lambda w: nullcontext())
     rounded = error()
     print(f"error of the term: {whole:.2e} in float32, {rounded:.2e} in TensorFloat-32")
-    assert whole < 0.02 and rounded > 5 * whole
+    assert whole < 0.005 and rounded > 5 * whole
 
 
 @pytest.mark.parametrize("method", ["one_level", "first_order", "finite_difference"])

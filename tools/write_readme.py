@@ -67,17 +67,18 @@ def _compared(study: Results) -> str:
     elsewhere = [
         used_gpu(run) != used_gpu(first) for first, *others in study.again() for run in others
     ]
-    where = f" ({sum(elsewhere)} of {len(elsewhere)} times on another machine, too)"
-    moved = f"another seed{where if any(elsewhere) else ''} moves by {100 * noise.deviation:.2f}"
+    where = ""
+    if any(elsewhere):
+        where = f" ({sum(elsewhere)} of {len(elsewhere)} times on another machine, too)"
     return "\n".join(
         [
             f"**Cells compared** (Table 2; {size}; CIFAR-10, images that no search has seen):\n",
             HEAD,
             *rows,
             f"\n{ahead or 'None'} of the {len(learned)} learned cells came out above the best "
-            "random one. ± is the standard deviation over n cells. The same cell under "
-            f"{moved} percentage points (standard deviation; "
-            f"cells trained again: {len(study.again())}, degrees of freedom: {noise.freedom}).\n",
+            "random one. ± is the standard deviation over n cells. The same cell under another "
+            f"seed{where} moves by {100 * noise.deviation:.2f} percentage points "
+            f"(standard deviation; cells trained again: {len(study.again())}, degrees of freedom: {noise.freedom}).\n",
         ]
     )
 
