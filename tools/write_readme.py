@@ -78,7 +78,8 @@ def _compared(study: Results) -> str:
             f"\n{ahead or 'None'} of the {len(learned)} learned cells came out above the best "
             "random one. ± is the standard deviation over n cells. The same cell under another "
             f"seed{where} moves by {100 * noise.deviation:.2f} percentage points "
-            f"(standard deviation; cells trained again: {len(study.again())}, degrees of freedom: {noise.freedom}).\n",
+            f"(standard deviation; cells trained again: {len(study.again())}, degrees of freedom: "
+            f"{noise.freedom}).\n",
         ]
     )
 
