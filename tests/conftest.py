@@ -1,5 +1,7 @@
 """Settings for the unit tests."""
 
+import gc
+
 import matplotlib
 from hypothesis import settings
 
@@ -8,3 +10,8 @@ matplotlib.use("Agg")  # no window; not MPLBACKEND, which the notebooks' kernels
 # The same examples on every run, and no time limit an example: a slow machine is not a failure.
 settings.register_profile("dartslib", derandomize=True, deadline=None)
 settings.load_profile("dartslib")
+
+
+def pytest_collection_finish():
+    # What was imported stays: the collector need not look through torch again and again.
+    gc.freeze()

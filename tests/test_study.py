@@ -303,30 +303,26 @@ def test_a_cell_that_is_not_found_yet(tmp_path, data):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("trouble", "says"),
-    [
-        (FloatingPointError("The loss of step 3 is not finite."), "The loss"),
-        (KeyError("a word\nand more"), "it stops with KeyError"),  # one that nobody expected
-    ],
-)
-def test_what_fails_is_said_and_keeps_nothing_else_from_being_made(
-    tmp_path, data, monkeypatch, trouble, says
-):
-    whole = running.run_search
+def test_what_fails_is_said_and_keeps_nothing_else_from_being_made(tmp_path, data, monkeypatch):
+    whole, failing = running.run_search, "search-tiny-first_order-0"
+    troubles = [
+        (FloatingPointError("The loss of step 3 is not finite."), f"1 of 6 .* {failing}: The loss"),
+        # One that nobody expected; the other five are there by then.
+        (KeyError("a word\nand more"), f"1 of 1 .* {failing}: it stops with KeyError"),
+    ]
 
-    def fail_at_first_order(config, folder, **options):
+    def fail_at_first_order(trouble, config, folder, **options):
         if config.method == "first_order":
             raise trouble
         return whole(config, folder, **options)
 
-    monkeypatch.setattr(study, "run_search", fail_at_first_order)
     plan, made = _study(tmp_path / "runs"), []
-    expected = f"1 of 6 .* search-tiny-first_order-0: {says}"
-    with pytest.raises(ValueError, match=expected) as error:
-        for run in execute(plan, data=data, workers=1):
-            made.append(run.name)
-    assert len(made) == 5 and is_one_sentence(error.value)
+    for trouble, says in troubles:
+        monkeypatch.setattr(study, "run_search", partial(fail_at_first_order, trouble))
+        with pytest.raises(ValueError, match=says) as error:
+            for run in execute(plan, data=data, workers=1):
+                made.append(run.name)
+        assert len(made) == 5 and is_one_sentence(error.value)
     monkeypatch.undo()
     assert len(list(execute(plan, data=data, workers=1))) == len(list(plan)) - 5
 
