@@ -473,7 +473,9 @@ def test_differences_reach_two_standard_errors():
     assert words == ["+2.00 ± 1.00", "-1.00 ± 2.00", "+0.00 ± 0.00"]
     assert {text.xy[0] for text in axes.texts} == {3}  # beside the longest bar, on none of them
     named = [text.get_text() for text in axes.figure.legends[0].get_texts()]
-    assert named == ["report", "recorded"]
+    assert named == ["report", "recorded"] and not axes.patches
+    (band,) = show.differences(rows, seeds=0.024).axes[0].patches
+    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((-2.4, 2.4))
     with pytest.raises(ValueError, match="at least one row"):
         show.differences([])
 

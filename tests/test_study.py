@@ -28,7 +28,7 @@ from dartslib.genotypes import draw
 from dartslib.relaxation import Softmax
 from dartslib.runs import driving, gap, records, running, study
 from dartslib.runs.profiles import Profile
-from dartslib.runs.results import Noise, Results, Summary, cpu_hours
+from dartslib.runs.results import Noise, Results, Summary, cpu_hours, shared
 from dartslib.runs.study import Study, execute
 from dartslib.searching import SearchConfig
 from dartslib.space import SearchSpace
@@ -336,6 +336,13 @@ def test_the_time_that_is_left(tmp_path, data):
     plan = _study(tmp_path / "runs", seeds=2)
     left = plan.seconds_left()
     assert first.name not in left and left["search-tiny-one_level-1"] == pytest.approx(seconds)
+    # What a GPU took says nothing about a run without one.
+    meta = tmp_path / "runs" / first.name / "meta.json"
+    text = json.loads(meta.read_text(encoding="utf-8"))
+    told = text | {"machines": [*text["machines"], {"device": "cuda", "gpu": "a GPU"}]}
+    meta.write_text(json.dumps(told), encoding="utf-8")
+    assert plan.seconds_left()["search-tiny-one_level-1"] is None
+    meta.write_text(json.dumps(text), encoding="utf-8")
     assert left["search-tiny-first_order-0"] is None
     *_, last = plan.report(2)
     assert last.startswith("31 of 32 runs left") and "not known yet" in last
@@ -462,6 +469,13 @@ def test_the_tables_of_a_study(whole):
         assert row.n == len(right) == (6 if group == "random" else 2)
         assert sorted(row.accuracies) == sorted(right)
         assert row.mean == pytest.approx(mean(right)) and row.spread == pytest.approx(stdev(right))
+        others = [
+            m["result"]["valid_accuracy"]
+            for m in _metas(folder, "compare", "tiny", group, "0")
+            if m["seed"] != 0
+        ]
+        again = {place: sorted(values) for place, values in row.again.items()}
+        assert again == ({0: sorted(others)} if group != "one_level" else {})
         assert row.weights == pytest.approx(mean(m["weights"] for m in metas))
         assert row.multiply_adds == pytest.approx(mean(m["multiply_adds"] for m in metas))
         assert row.cpu_hours == pytest.approx(mean(m["cpu_seconds"] for m in metas) / 3600)
@@ -500,7 +514,10 @@ def test_gaps_and_agreement(whole):
         assert stages["one_hot"] == [m["gap"]["one_hot"] for m in searched]
         trained = [m for m in _metas(folder, "compare", "tiny", method) if m["seed"] == 0]
         assert stages["scratch"] == [m["result"]["valid_accuracy"] for m in trained]
-    a, b = (records.load(f"search-tiny-first_order-{seed}", folder).genotype for seed in (0, 1))
+    a, b, c = (
+        records.load(f"search-tiny-{name}", folder).genotype
+        for name in ("first_order-0", "first_order-1", "one_level-0")
+    )
     edges = [
         {
             (kind, k, edge)
@@ -508,9 +525,16 @@ def test_gaps_and_agreement(whole):
             for k, node in enumerate(c.cell(kind))
             for edge in node
         }
-        for c in (a, b)
+        for c in (a, b, c)
     ]
-    assert results.agreement()["first_order"] == len(edges[0] & edges[1]) / 8  # 2 nodes, 2 cells
+    agreement = results.agreement()
+    # 2 nodes and 2 cells: 8 edges.
+    assert agreement["first_order", "first_order"] == len(edges[0] & edges[1]) / 8
+    d = records.load("search-tiny-one_level-1", folder).genotype
+    four = [shared(one, other) for one in (a, b) for other in (c, d)]
+    assert four[0] == len(edges[0] & edges[2]) / 8
+    assert agreement["one_level", "first_order"] == pytest.approx(mean(four))
+    assert agreement["random", "random"] <= 1 and len(agreement) == 10
 
 
 def test_a_study_that_has_just_begun(whole, tmp_path):
@@ -560,6 +584,11 @@ def test_the_first_epoch_of_a_record_comes_out_equal(whole, data, name):
     record = plan.record(plan.find(name))
     found = remake.compare(record, remake.begin(record, data), 1)
     assert found and not any(found.values())
+    assert remake.made_alike(record)
+    other = record.meta["machines"][0] | {"instructions": "others"}
+    assert not remake.made_alike(
+        dataclasses.replace(record, meta=record.meta | {"machines": [other]})
+    )
     record.history["train_loss"][1] += 1e-3  # a record that differs is seen
     assert remake.compare(record, remake.begin(record, data), 1)["train_loss"] > 5e-4
 
@@ -574,7 +603,7 @@ def test_a_measurement_has_no_first_epoch():
 
 ROWS = {
     "one_level": Summary((0.72,), 6e4, 2e7, 0.2),
-    "first_order": Summary((0.71, 0.73, 0.72), 6e4, 2e7, 0.2),
+    "first_order": Summary((0.71, 0.73, 0.72), 6e4, 2e7, 0.2, {1: (0.715, 0.74)}),
     "random": Summary((0.70, 0.69, 0.74, 0.71), 5e4, 1.5e7, 0.2),
 }
 GAPS = {
@@ -609,8 +638,12 @@ def test_figures_are_labeled_and_readable(name):
 
 def test_every_cell_is_a_point_and_the_band_is_the_noise():
     axes = show.cells_compared(ROWS, Noise(0.008, 6)).axes[0]
-    points = [line.get_xdata() for line in axes.lines if line.get_linestyle() == "None"]
-    assert [tuple(x) for x in points] == [row.accuracies for row in ROWS.values()]
+    found = [line for line in axes.lines if line.get_linestyle() == "None"]
+    again = [line for line in found if line.get_markerfacecolor() == "white"]
+    points = [line for line in found if line not in again]
+    assert [tuple(p.get_xdata()) for p in points] == [row.accuracies for row in ROWS.values()]
+    assert [tuple(p.get_xdata()) for p in again] == [(0.715, 0.74)]
+    assert set(again[0].get_ydata()) == {points[1].get_ydata()[1]}  # beside its own cell
     means = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "-"]
     assert means == [row.mean for row in ROWS.values() if row.n > 1]  # one point is its own mean
     for row, band in zip(ROWS.values(), axes.collections, strict=True):

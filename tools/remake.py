@@ -57,6 +57,14 @@ def compare(record: records.Record, loop: Search | Training, epochs: int) -> dic
     return found
 
 
+def made_alike(record: records.Record) -> bool:
+    """Whether this machine and its versions are those that began the record."""
+    there, here = record.meta["machines"][0], machine()
+    parts = "processor", "instructions", "device"
+    same = all(there.get(part) == here.get(part) for part in parts)
+    return same and record.meta["versions"][0] == versions()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -70,13 +78,12 @@ def main() -> None:
         loop = begin(record, options.data)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
-    there, here = record.meta["machines"][0], machine()
-    torch.set_num_threads(int(there["threads"]))
+    torch.set_num_threads(int(record.meta["machines"][0]["threads"]))
     differences = compare(record, loop, options.epochs)
     for name, difference in differences.items():
         print(f"{name:28}{difference:12.3g}" if difference else f"{name:28}{'equal':>12}")
-    alike = there["processor"] == here["processor"] and record.meta["versions"][0] == versions()
-    print(f"processor and versions {'as in' if alike else 'other than in'} the record")
+    alike = made_alike(record)
+    print(f"machine and versions {'as in' if alike else 'other than in'} the record")
     sys.exit(any(differences.values()) and alike)
 
 

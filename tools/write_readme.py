@@ -7,10 +7,12 @@ test compares it with the records.
 """
 
 import re
-from math import ceil, isnan
+from math import ceil, isnan, sqrt
 from pathlib import Path
+from statistics import mean
 
 from dartslib.runs.files import write_text, write_whole
+from dartslib.runs.records import Record
 from dartslib.runs.results import Results, Summary, cpu_hours, used_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,7 +65,13 @@ def _compared(study: Results) -> str:
     ]
     ahead = sum(value > best for value in learned)
     size = _size(study.compared("random")[0].meta["config"])
-    noise = study.noise
+    noise, drawn = study.noise, compared["random"]
+    again = "; ".join(
+        f"{GROUPS[group]} {', '.join(f'{value:.2%}' for value in values)} (mean {mean(values):.2%})"
+        for group, found in compared.items()
+        for place, others in found.again.items()
+        for values in [(found.accuracies[place], *others)]
+    )
     elsewhere = [
         used_gpu(run) != used_gpu(first) for first, *others in study.again() for run in others
     ]
@@ -79,9 +87,36 @@ def _compared(study: Results) -> str:
             "random one. ± is the standard deviation over n cells. The same cell under another "
             f"seed{where} moves by {100 * noise.deviation:.2f} percentage points "
             f"(standard deviation; cells trained again: {len(study.again())}, degrees of freedom: "
-            f"{noise.freedom}).\n",
+            f"{noise.freedom}); the spread of the random cells is "
+            f"{drawn.spread / noise.deviation:.1f} times that, and below about 2 the seeds alone "
+            f"may be the whole of it. With every seed: {again}.\n",
+            "![Accuracies of the compared cells, a row a group: the learned ones, the random ones, "
+            "their other trainings, and the noise of a training behind.](docs/compared.png)\n",
         ]
     )
+
+
+def _ahead(study: Results, finals: dict[str, Record]) -> str:
+    """Which of the cells that were trained alike came first, by how much, and how large it is."""
+    alike = {group: record for group, record in finals.items() if group != "long"}
+    if len(alike) < 2:
+        return ""
+    first, second, *_ = sorted(
+        alike, key=lambda group: alike[group].meta["result"]["test_accuracy"], reverse=True
+    )
+    ahead = [alike[group].meta["result"]["test_accuracy"] for group in (first, second)]
+    sizes = sorted(alike, key=lambda group: alike[group].meta["weights"])
+    size = {0: ", with the fewest weights", len(sizes) - 1: ", with the most weights"}
+    return (
+        f"Of those trained alike, the cell {_as_found(first)} came first, by "
+        f"{100 * (ahead[0] - ahead[1]):.1f} points{size.get(sizes.index(first), '')}; two "
+        "trainings of one compared cell may differ by "
+        f"{200 * sqrt(2) * study.noise.deviation:.1f} for their seeds alone."
+    )
+
+
+def _as_found(group: str) -> str:
+    return "drawn at random" if group == "random" else f"found with {GROUPS[group]}"
 
 
 def _finals(study: Results, kind: str, title: str) -> str:
@@ -104,7 +139,7 @@ def _finals(study: Results, kind: str, title: str) -> str:
             *rows,
             f"\nThe choice of the {TEST_IMAGES:,} test images alone leaves each of ours uncertain "
             f"by at most {reach} percentage points (two standard errors). "
-            "No second seed was tried here.\n",
+            f"No second seed was tried here. {_ahead(study, finals)}\n",
         ]
     )
 
@@ -155,14 +190,17 @@ def with_results(readme: str) -> str:
 
 
 def pictures() -> None:
-    """docs/toy.png and docs/cells.png."""
+    """docs/toy.png, docs/cells.png and docs/compared.png."""
     from dartslib import show, toy
 
     runs = [toy.descend(xi) for xi in (0, 0.3, 0.5, 0.7)]
-    found = Results().searches("finite_difference")[0].genotype
+    study = Results()
+    found = study.searches("finite_difference")[0].genotype
+    compared = show.cells_compared(study.comparison(), study.noise)
     drawn = {
         "toy": show.picture(show.toy_paths(runs), "paths of the toy problem"),
         "cells": show.genotype_cells(found),
+        "compared": show.picture(compared, "accuracies of the compared cells"),
     }
     for name, picture in drawn.items():
         write_whole(ROOT / "docs" / f"{name}.png", picture.png)

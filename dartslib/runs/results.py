@@ -4,10 +4,10 @@ Every number is taken from the records of `dartslib.runs.study`, or computed fro
 A spread is a standard deviation with n - 1; with one run there is none, and it is nan.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement, product
 from math import nan, sqrt
 from pathlib import Path
 
@@ -46,16 +46,27 @@ class Summary:
         accuracies: of each run, as fractions, in the order of seeds.
         weights, multiply_adds: means over the runs.
         cpu_hours: as the function of that name.
+        again: place in `accuracies` -> the same cell's accuracies under other training seeds.
     """
 
     accuracies: tuple[float, ...]
     weights: float
     multiply_adds: float
     cpu_hours: float
+    again: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, runs: Sequence[Record], accuracy: str) -> "Summary":
-        """The row of these runs; `accuracy` is a name in their `result`."""
+    def of(
+        cls, runs: Sequence[Record], accuracy: str, again: Sequence[Sequence[Record]] = ()
+    ) -> "Summary":
+        """The row of these runs.
+
+        Args:
+            runs: a training each.
+            accuracy: its name in their `result`.
+            again: the trainings of some cells, the one among `runs` first; see `Results.again`.
+        """
+        names = [run.name for run in runs]
         return cls(
             tuple(run.meta["result"][accuracy] for run in runs),
             *(
@@ -63,6 +74,11 @@ class Summary:
                 for name in ("weights", "multiply_adds")
             ),
             cpu_hours(runs),
+            {
+                names.index(first.name): tuple(run.meta["result"][accuracy] for run in others)
+                for first, *others in again
+                if first.name in names
+            },
         )
 
     @property
@@ -158,7 +174,9 @@ class Results:
         """Group of cells -> its row in Table 2, of those that have a record."""
         runs = {group: self.compared(group) for group in GROUPS}
         return {
-            group: Summary.of(found, "valid_accuracy") for group, found in runs.items() if found
+            group: Summary.of(found, "valid_accuracy", self.again())
+            for group, found in runs.items()
+            if found
         }
 
     def finals(self) -> dict[str, dict[str, Record]]:
@@ -188,13 +206,20 @@ class Results:
                 found[method] = {name: [row[name] for row in rows] for name in rows[0]}
         return found
 
-    def agreement(self) -> dict[str, float]:
-        """Group -> the fraction of kept edges that two of its cells share, mean over all pairs."""
+    def agreement(self) -> dict[tuple[str, str], float]:
+        """Two groups -> the fraction of kept edges that a cell of each share, mean over all pairs.
+
+        Of one group twice: of two different cells; left out where it has only one.
+        """
+        cells = {group: [run.genotype for run in self.compared(group)] for group in GROUPS}
         found = {}
-        for group in GROUPS:
-            cells = [run.genotype for run in self.compared(group)]
-            if len(cells) > 1:
-                found[group] = float(np.mean([shared(a, b) for a, b in combinations(cells, 2)]))
+        for one, other in combinations_with_replacement(GROUPS, 2):
+            if one == other:
+                pairs = list(combinations(cells[one], 2))
+            else:
+                pairs = list(product(cells[one], cells[other]))
+            if pairs:
+                found[one, other] = float(np.mean([shared(a, b) for a, b in pairs]))
         return found
 
 

@@ -39,6 +39,7 @@ from dartslib.gradients import METHODS
 from dartslib.runs import records
 from dartslib.runs.driving import progress
 from dartslib.runs.profiles import Profile, profile
+from dartslib.runs.results import used_gpu
 from dartslib.runs.running import run_search, run_training
 from dartslib.searching import SearchConfig
 from dartslib.settings import Config
@@ -289,7 +290,7 @@ class Study:
         """Name of each run that is left -> seconds that it still needs; None if not known.
 
         From what runs with the same settings took an epoch: here, or else in the recorded study,
-        on its machine.
+        on its machine. Runs that a GPU took part in are left out.
         """
         runs = list(self)
         prices: dict[str, list[float]] = {}
@@ -299,6 +300,8 @@ class Study:
             begun = self._begun(run) if record is None else None
             if record is not None:
                 done[run.name], seconds = run.config.epochs, record.meta["seconds"]
+                if used_gpu(record):
+                    continue
             elif begun is not None and begun[0]:
                 done[run.name], seconds = run.config.epochs * begun[0] / begun[1], begun[2]
             else:
@@ -306,7 +309,7 @@ class Study:
             prices.setdefault(_price_class(run.config), []).append(seconds / done[run.name])
         for run in runs:
             record = self.record(run, RECORDED)
-            if record is not None:
+            if record is not None and not used_gpu(record):
                 price = record.meta["seconds"] / run.config.epochs
                 prices.setdefault(_price_class(run.config), [price])
         left = {}

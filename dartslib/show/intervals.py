@@ -9,17 +9,21 @@ from matplotlib.figure import Figure
 
 from dartslib.show.curves import RUNS
 from dartslib.show.marks import WIDTH
-from dartslib.show.style import BLACK, styled
+from dartslib.show.style import BAND, BLACK, styled
 
 
 @styled
-def differences(rows: Sequence[Sequence], title: str | None = None) -> Figure:
+def differences(
+    rows: Sequence[Sequence], title: str | None = None, seeds: float | None = None
+) -> Figure:
     """Differences in percentage points; a bar reaches two standard errors to either side.
 
     Args:
         rows: (label, difference, standard error, source), both numbers as fractions. The source
             ("report", "recorded", …) sets color and marker.
         title: above the rows.
+        seeds: what the luck of two seeds may make of no difference, as a fraction: a grey band
+            behind, to both sides of 0.
     """
     if not rows:
         raise ValueError("differences needs at least one row: (label, difference, error, source).")
@@ -43,12 +47,15 @@ def differences(rows: Sequence[Sequence], title: str | None = None) -> Figure:
             path_effects=[effects.withStroke(linewidth=3, foreground="white")],
         )  # fmt: skip
     room = max(ends) - min(ends) or 1.0
+    if seeds is not None:
+        label = "what two seeds alone may do"
+        axes.axvspan(-100 * seeds, 100 * seeds, color=BAND, lw=0, zorder=-1, label=label)
     axes.axvline(0, color=BLACK, lw=1.8, zorder=0)
     axes.set(yticks=range(len(rows)), yticklabels=[row[0] for row in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="difference (percentage points)")
     axes.set(xlim=(min(ends) - 0.05 * room, max(ends) + 0.27 * room))  # for the numbers
     axes.grid(visible=False, axis="y")
-    figure.legend(loc="outside lower center", ncols=len(looks))
+    figure.legend(loc="outside lower center", ncols=len(looks) + (seeds is not None))
     if title:
         axes.set_title(title)
     return figure

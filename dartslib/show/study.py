@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dartslib.runs.results import Noise, Summary
 from dartslib.show.marks import WIDTH
-from dartslib.show.style import BLACK, COLORS, GREY, MARKERS, styled
+from dartslib.show.style import BAND, BLACK, COLORS, GREY, MARKERS, styled
 
 GROUPS = {
     "one_level": "one level",
@@ -21,7 +21,6 @@ GROUPS = {
 }
 LOOKS = dict(zip(GROUPS, zip(COLORS, MARKERS, strict=True), strict=False))
 LONG = "long"  # beside the groups: the best cell of all, trained for longer
-BAND = "#e8e8e8"
 STAGES = {
     "supernet": "supernet,\nall operations",
     "one_hot": "the same weights,\none operation\nan edge",
@@ -35,7 +34,8 @@ def cells_compared(rows: Mapping[str, Summary], noise: Noise, title: str | None 
     """Accuracies of compared cells, a row a group: each cell a point, the mean of several a line.
 
     The grey band reaches two standard deviations of one cell's training to both sides of the mean.
-    The height of a point within its row means nothing.
+    Beside a point, at its height, lie the same cell's trainings under other seeds. Otherwise the
+    height of a point within its row means nothing.
 
     Args:
         rows: group of cells -> its summary.
@@ -55,12 +55,18 @@ def cells_compared(rows: Mapping[str, Summary], noise: Noise, title: str | None 
         if row.n > 1:
             axes.plot([row.mean] * 2, [place - 0.36, place + 0.36], color=BLACK, lw=2.2)
         shift = np.linspace(-0.18, 0.18, row.n) if row.n > 1 else np.zeros(1)
+        for cell, others in row.again.items():
+            heights = [place + shift[cell]] * len(others)
+            axes.plot(others, heights, marker, mfc="white", mec=color, mew=1.8, ms=8)
         axes.plot(row.accuracies, place + shift, marker, color=color, mec="white", ms=10)
     handles = [Line2D([], [], color=GREY, marker="o", ls="", mec="white", ms=10, label="a cell")]
+    if any(row.again for row in rows.values()):
+        look = {"mfc": "white", "mec": GREY, "mew": 1.8, "ms": 8}
+        handles.append(Line2D([], [], marker="o", ls="", label="the cell, another seed", **look))
     if any(row.n > 1 for row in rows.values()):
         handles.append(Line2D([], [], color=BLACK, lw=2.2, label="mean"))
     if not isnan(noise.deviation):
-        handles.append(Patch(color=BAND, label="noise of one training, ± 2 standard deviations"))
+        handles.append(Patch(color=BAND, label="noise of one training, ± 2 std. dev."))
     axes.set(yticks=range(len(rows)), yticklabels=[f"{GROUPS[g]}\nn = {rows[g].n}" for g in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy on held-out images")
     axes.xaxis.set_major_formatter(PercentFormatter(1))

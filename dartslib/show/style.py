@@ -13,6 +13,7 @@ import matplotlib
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
+BAND = "#e8e8e8"  # behind what is drawn
 GREY = "#767676"  # the lightest grey that text may have on white (contrast 4.5 : 1)
 # In this order; yellow is too light for lines.
 COLORS = (VERMILION, ORANGE, GREEN, BLUE, PURPLE, SKY, BLACK)
