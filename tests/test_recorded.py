@@ -117,3 +117,12 @@ def test_a_final_network_is_of_the_best_cell_of_its_group(name, tmp_path):
     # What was trained on is all that there is: no image was held out to be watched.
     assert meta["config"]["part"] == "final" and "valid_accuracy" not in history
     assert 0 < meta["result"]["test_accuracy"] < 1
+
+
+@pytest.mark.parametrize("kind", ["final-cifar10", "transfer-cifar100"])
+def test_the_random_cell_is_ahead_and_not_for_its_size(kind):
+    """As sections 7 and 10 of notebook 04 say in words."""
+    metas = {g: _read(f"{kind}-{g}")[0] for g in ("random", "first_order", "finite_difference")}
+    best = max(metas, key=lambda group: metas[group]["result"]["test_accuracy"])
+    smallest = min(metas, key=lambda group: metas[group]["weights"])
+    assert best == smallest == "random"

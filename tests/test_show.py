@@ -474,7 +474,12 @@ def test_differences_reach_two_standard_errors():
     assert {text.xy[0] for text in axes.texts} == {3}  # beside the longest bar, on none of them
     named = [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert named == ["report", "recorded"] and not axes.patches
-    (band,) = show.differences(rows, seeds=0.024).axes[0].patches
+    wide = [(*row[:3], f"{row[3]}, minus the cell {row[0]}") for row in rows]
+    figure = show.differences(wide, seeds=0.024)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert 0 <= box.x0 and box.x1 <= figure.bbox.x1  # nothing of it is cut
+    (band,) = figure.axes[0].patches
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((-2.4, 2.4))
     with pytest.raises(ValueError, match="at least one row"):
         show.differences([])

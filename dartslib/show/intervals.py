@@ -50,12 +50,13 @@ def differences(
     if seeds is not None:
         label = "what two seeds alone may do"
         axes.axvspan(-100 * seeds, 100 * seeds, color=BAND, lw=0, zorder=-1, label=label)
-    axes.axvline(0, color=BLACK, lw=1.8, zorder=0)
+    axes.axvline(0, color=BLACK, lw=1.8, zorder=0.9)  # over the grid, under the bars
     axes.set(yticks=range(len(rows)), yticklabels=[row[0] for row in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="difference (percentage points)")
     axes.set(xlim=(min(ends) - 0.05 * room, max(ends) + 0.27 * room))  # for the numbers
     axes.grid(visible=False, axis="y")
-    figure.legend(loc="outside lower center", ncols=len(looks) + (seeds is not None))
+    entries = len(looks) + (seeds is not None)
+    figure.legend(loc="outside lower center", ncols=entries if entries < 4 else 2)
     if title:
         axes.set_title(title)
     return figure
