@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import side_by_side
 from dartslib.runs.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +53,8 @@ def cases(results: dict[str, Any], key: str = "cases", where: str = "machine") -
     note = (
         f"{machine['processor']}, {machine['instructions']}, {machine['threads']} threads, torch "
         f"{results['versions']['torch']}. Medians of {rounds['counted']} steps after "
-        f"{rounds['discarded']} discarded, the forms taking turns."
+        f"{rounds['discarded']} discarded, the forms taking turns; the rows one after the other, "
+        "so compare within a row."
     )
     return table(["", "plain", "channels_last alone", "ours", "ratio"], rows) + f"\n\n{note}"
 
@@ -132,6 +134,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "without": without,
     "growth_s": growth,
     "first_rounds_s": first_rounds,
+    "side_by_side": lambda results: side_by_side.sentence(results["side_by_side"]),
 }  # by the results that they show
 
 
@@ -141,8 +144,14 @@ def text(results: dict[str, Any]) -> str:
 
 
 def load() -> dict[str, Any] | None:
-    """The recorded results; None where there are none yet."""
-    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else None
+    """The recorded results, and those of side_by_side.py; None where there are none yet."""
+    files = {"": RESULTS, "side_by_side": side_by_side.RECORD}
+    found = {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name, path in files.items()
+        if path.exists()
+    }
+    return found.pop("", {}) | found or None
 
 
 def with_tables(page: str, results: dict[str, Any] | None) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import forms, gpu, microscope, operators, speed, tables, without
+from benchmarks import forms, gpu, microscope, operators, side_by_side, speed, tables, without
 from dartslib.runs.profiles import profile
 
 TINY = profile("smoke").search.model_copy(update={"nodes": 1, "batch_size": 2})
@@ -316,6 +316,18 @@ def test_tables_show_every_case():
     for row in made_up()["cases"].values():
         assert all(f"{value:.3g}" in text for value in row.values())
     assert json.loads(json.dumps(made_up())) == made_up()
+
+
+def test_two_searches_at_once():
+    threads = torch.get_num_threads()
+    try:
+        assert side_by_side.steps_a_second("smoke", 1, 0.0, 1, 1) > 0
+    finally:
+        torch.set_num_threads(threads)
+    found = {"side_by_side": [1.5, 9.0, 1.4], "one_by_one": [1.0, 1.1, 0.2]}
+    record = {"steps_a_second": found, "ways": [*found], "profile": "lesson"}
+    text = side_by_side.sentence(record | {"machine": made_up()["machine"]})
+    assert "1.50 times" in text and "AVX512" in text  # of the medians
 
 
 def test_a_page_whose_numbers_are_old_is_seen():

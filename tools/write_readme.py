@@ -164,8 +164,8 @@ def _how(study: Results) -> str:
     )
     if with_gpu:
         text += (
-            f", but for {len(with_gpu)} of the {len(list(study))}, which had an "
-            f"{' or '.join(sorted(gpus))} and are left out of the hours: "
+            f", but for {len(with_gpu)} of the {len(list(study))}, of which an "
+            f"{' or '.join(sorted(gpus))} made all steps or some, and which the hours leave out: "
             f"{', '.join(f'`{name}`' for name in sorted(with_gpu))}"
         )
     return text + "."
