@@ -126,3 +126,10 @@ def test_the_random_cell_is_ahead_and_not_for_its_size(kind):
     best = max(metas, key=lambda group: metas[group]["result"]["test_accuracy"])
     smallest = min(metas, key=lambda group: metas[group]["weights"])
     assert best == smallest == "random"
+
+
+def test_no_learned_cell_is_above_the_best_random_one():
+    """As section 10 of notebook 04 answers its question."""
+    rows = Results().comparison()
+    best = max(rows.pop("random").accuracies)
+    assert all(accuracy < best for row in rows.values() for accuracy in row.accuracies)

@@ -22,7 +22,7 @@ GROUPS = {
     "first_order": "ξ = 0",
     "finite_difference": "ξ > 0",
     "random": "at random",
-    "long": "the best of all",
+    "long": "the best compared cell",
 }
 # Tables 2 and 3 of the report: accuracies as fractions.
 REPORT = {
@@ -67,7 +67,8 @@ def _compared(study: Results) -> str:
     size = _size(study.compared("random")[0].meta["config"])
     noise, drawn = study.noise, compared["random"]
     again = "; ".join(
-        f"{GROUPS[group]} {', '.join(f'{value:.2%}' for value in values)} (mean {mean(values):.2%})"
+        f"{'one ' * (group == 'random')}{GROUPS[group]} "
+        f"{', '.join(f'{value:.2%}' for value in values)} (mean {mean(values):.2%})"
         for group, found in compared.items()
         for place, others in found.again.items()
         for values in [(found.accuracies[place], *others)]
@@ -164,8 +165,8 @@ def _how(study: Results) -> str:
     )
     if with_gpu:
         text += (
-            f", but for {len(with_gpu)} of the {len(list(study))}, of which an "
-            f"{' or '.join(sorted(gpus))} made all steps or some, and which the hours leave out: "
+            f", except {len(with_gpu)} of the {len(list(study))}, made wholly or partly on an "
+            f"{' or '.join(sorted(gpus))} and not in the hours: "
             f"{', '.join(f'`{name}`' for name in sorted(with_gpu))}"
         )
     return text + "."
