@@ -145,13 +145,12 @@ def text(results: dict[str, Any]) -> str:
 
 def load() -> dict[str, Any] | None:
     """The recorded results, and those of side_by_side.py; None where there are none yet."""
-    files = {"": RESULTS, "side_by_side": side_by_side.RECORD}
-    found = {
-        name: json.loads(path.read_text(encoding="utf-8"))
-        for name, path in files.items()
-        if path.exists()
-    }
-    return found.pop("", {}) | found or None
+    if not RESULTS.exists():
+        return None
+    found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if side_by_side.RECORD.exists():
+        found["side_by_side"] = json.loads(side_by_side.RECORD.read_text(encoding="utf-8"))
+    return found
 
 
 def with_tables(page: str, results: dict[str, Any] | None) -> str:

@@ -123,9 +123,16 @@ def test_a_final_network_is_of_the_best_cell_of_its_group(name, tmp_path):
 def test_the_random_cell_is_ahead_and_not_for_its_size(kind):
     """As sections 7 and 10 of notebook 04 say in words."""
     metas = {g: _read(f"{kind}-{g}")[0] for g in ("random", "first_order", "finite_difference")}
-    best = max(metas, key=lambda group: metas[group]["result"]["test_accuracy"])
+    accuracies = {group: meta["result"]["test_accuracy"] for group, meta in metas.items()}
     smallest = min(metas, key=lambda group: metas[group]["weights"])
-    assert best == smallest == "random"
+    second, best = sorted(accuracies.values())[1:]
+    assert accuracies["random"] == best and smallest == "random"
+    readme = (STUDY.parents[2] / "README.md").read_text(encoding="utf-8")
+    said = f"drawn at random came first, by {100 * (best - second):.1f} points, with the fewest"
+    assert said in readme
+    # And by more than two trainings of one cell ever did.
+    trained = [[run.meta["result"]["valid_accuracy"] for run in runs] for runs in Results().again()]
+    assert len(trained) == 3 and best - second > max(max(v) - min(v) for v in trained)
 
 
 def test_no_learned_cell_is_above_the_best_random_one():

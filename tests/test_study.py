@@ -327,7 +327,7 @@ def test_what_fails_is_said_and_keeps_nothing_else_from_being_made(tmp_path, dat
     assert len(list(execute(plan, data=data, workers=1))) == len(list(plan)) - 5
 
 
-def test_the_time_that_is_left(tmp_path, data):
+def test_the_time_that_is_left(tmp_path, data, monkeypatch):
     plan = _study(tmp_path / "runs")
     left = plan.seconds_left()
     assert set(left.values()) == {None}
@@ -341,8 +341,12 @@ def test_the_time_that_is_left(tmp_path, data):
     text = json.loads(meta.read_text(encoding="utf-8"))
     told = text | {"machines": [*text["machines"], {"device": "cuda", "gpu": "a GPU"}]}
     meta.write_text(json.dumps(told), encoding="utf-8")
-    assert plan.seconds_left()["search-tiny-one_level-1"] is None
+    elsewhere = _study(tmp_path / "elsewhere", seeds=2)  # goes by the recorded study
+    monkeypatch.setattr(study, "RECORDED", tmp_path / "runs")
+    for each in (plan, elsewhere):
+        assert each.seconds_left()["search-tiny-one_level-1"] is None
     meta.write_text(json.dumps(text), encoding="utf-8")
+    assert elsewhere.seconds_left()[first.name] == pytest.approx(seconds)
     assert left["search-tiny-first_order-0"] is None
     *_, last = plan.report(2)
     assert last.startswith("31 of 32 runs left") and "not known yet" in last
