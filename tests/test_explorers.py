@@ -11,6 +11,7 @@ import pytest
 
 from dartslib import show, toy
 from dartslib.genotypes import derive
+from dartslib.show import study
 from dartslib.show.microscope import angle, sizes_and_angles
 from dartslib.space import SearchSpace
 
@@ -407,6 +408,20 @@ def test_a_run_that_has_no_validation():
     assert "one level 50.0%" in explorer.status.value and len(_lines(explorer)) == 1
 
 
+def test_a_group_of_the_study_keeps_its_look_when_others_are_not_there():
+    groups = {"first_order": [_curves()], "random": [_curves()]}
+    explorer = show.curve_explorer({"compared": groups, "search": {"random": [_curves()]}})
+    assert [s.description for s in explorer.switches.values()] == [
+        "first order (ξ = 0) (1)",
+        "drawn at random (1)",
+    ]
+    looks = {group: study.LOOKS[group][0] for group in groups}
+    assert {line.get_color() for line in explorer.moving} == set(looks.values())
+    explorer.kind.value = "search"
+    assert {line.get_color() for line in explorer.moving} == {looks["random"]}
+    assert "drawn at random 40.0%" in explorer.status.value
+
+
 def test_few_operations_are_all_named():
     maps = dict(list(_maps().items())[:3])
     explorer = show.mixture_explorer(np.zeros((8, 8)), maps)
@@ -416,7 +431,7 @@ def test_few_operations_are_all_named():
 
 def test_switches_take_runs_away():
     explorer = show.curve_explorer(_runs())
-    assert "first order 40.0%, 40.0%; random 40.0%" in explorer.status.value
+    assert "first order 40.0%, 40.0%; drawn at random 40.0%" in explorer.status.value
     assert len(_lines(explorer)) == 6  # three runs, trained on and held out
     explorer.switches["first order"].value = False
     assert "first order" not in explorer.status.value

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dartslib import show
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype, choices, entropy
-from dartslib.show import cells, marks
+from dartslib.show import cells, marks, study
 from dartslib.show.staircase import draw_staircase
 from dartslib.space import CELL_TYPES, SearchSpace
 
@@ -451,6 +451,19 @@ def test_curves_bear_the_labels_of_the_caller():
     evaluated = show.training_curves({"final": training(True)}).axes[1].lines[1]
     np.testing.assert_allclose(evaluated.get_xdata(), [1, 2, 3])  # epochs of the evaluations
     assert len(show.training_curves({"final": training(False)}).axes[0].lines) == 1
+
+
+def test_a_group_of_the_study_looks_alike_in_every_figure():
+    """Alone or among others, of a training or in a comparison of cells."""
+    two = {"first_order": training(True), "random": training(True)}
+    for runs in (two, {"random": training(True)}, {"mine": training(True), **two}):
+        figure = show.training_curves(runs)
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert texts == [study.GROUPS.get(label, label) for label in runs]
+        drawn = {line.get_color() for line in figure.axes[1].lines}
+        assert len(drawn) == len(runs) and study.LOOKS["random"][0] in drawn
+        line = figure.axes[1].lines[-1]  # random ones are the last
+        assert (line.get_color(), line.get_marker()) == study.LOOKS["random"]
 
 
 def test_bars_show_means_and_every_seed():

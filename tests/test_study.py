@@ -619,10 +619,12 @@ GAPS = {
     }
 }
 FINALS = {"first_order": 0.86, "long": 0.9}
+SIZES = {"random": [(2e7, 0.7), (3e7, 0.72)]}
 FIGURES = {
     "cells": lambda: show.cells_compared(ROWS, Noise(0.008, 6), "Cells"),
     "cells, no noise": lambda: show.cells_compared(ROWS, Noise(nan, 0)),
-    "size": lambda: show.accuracy_by_size({"random": [(2e7, 0.7), (3e7, 0.72)]}),
+    "size": lambda: show.accuracy_by_size(SIZES, Noise(0.008, 6)),
+    "size, no noise": lambda: show.accuracy_by_size(SIZES, Noise(nan, 0)),
     "gap": lambda: show.gap_stages(GAPS, 0.1),
     "finals": lambda: show.finals_compared({"CIFAR-10": FINALS}),
 }
@@ -655,6 +657,13 @@ def test_every_cell_is_a_point_and_the_band_is_the_noise():
         assert (x.min(), x.max()) == pytest.approx((row.mean - 0.016, row.mean + 0.016))
 
 
+def test_a_bar_beside_the_sizes_is_as_long_as_two_seeds_may_differ():
+    (bar,) = show.accuracy_by_size(SIZES, Noise(0.008, 6)).axes[0].collections
+    low, high = bar.get_segments()[0][:, 1]
+    assert high - low == pytest.approx(2 * 2**0.5 * 0.008)
+    assert not show.accuracy_by_size(SIZES, Noise(nan, 0)).axes[0].collections
+
+
 def test_every_search_is_a_line_over_the_stages():
     lines = [
         x.get_ydata() for x in show.gap_stages(GAPS, 0.1).axes[0].lines if len(x.get_ydata()) == 4
@@ -678,7 +687,7 @@ def test_bars_of_final_networks_are_two_standard_errors():
 def test_figures_of_a_study_without_runs():
     for figure in (
         lambda: show.cells_compared({}, Noise(nan, 0)),
-        lambda: show.accuracy_by_size({}),
+        lambda: show.accuracy_by_size({}, Noise(nan, 0)),
         lambda: show.gap_stages({}, 0.1),
         lambda: show.finals_compared({}),
     ):

@@ -4,7 +4,7 @@ Histories come as dicts of arrays (see the records), each under the label the ca
 run it was, and whether live or recorded. Figures are as wide as a notebook's column.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
 
 import matplotlib.patheffects as effects
@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dartslib.show.figures import HISTORY, arrays, every
 from dartslib.show.marks import WIDTH
+from dartslib.show.study import LOOKS, WORDS
 from dartslib.show.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, styled
 
 RUNS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v"), (BLACK, "P"))
@@ -30,17 +31,32 @@ BARS = (
 )
 
 
+def run_looks(labels: Collection[str]) -> dict[str, tuple[str, str, str]]:
+    """Label of a run -> its color, marker and words in a legend.
+
+    A group of the study ("first_order", "random", …) has its own everywhere. All other labels are
+    shown as they are, and take of `RUNS`, in order, the colors that no such group has.
+    """
+    groups = {label: LOOKS[label] for label in labels if label in LOOKS}
+    taken = {color for color, _ in groups.values()}
+    spare = cycle([look for look in RUNS if look[0] not in taken])
+    looks = {label: groups[label] if label in groups else next(spare) for label in labels}
+    return {label: (*look, WORDS.get(label, label)) for label, look in looks.items()}
+
+
 @styled
 def search_curves(histories: Mapping[str, HISTORY], title: str | None = None) -> Figure:
     """Loss and accuracy of the supernet over the steps, on the weights' and on alpha's batches.
 
     Args:
-        histories: label -> history of a search; the label says which run, and live or recorded.
+        histories: label -> history of a search; the label says which run, and live or recorded,
+            or is a group of the study (see `run_looks`).
         title: above both panels.
     """
     figure = Figure(figsize=(WIDTH, 4.4 + 0.28 * len(histories) + (0.4 if title else 0)))
     panels = figure.subplots(1, 2)
-    for history, (color, marker) in zip(map(arrays, histories.values()), cycle(RUNS), strict=False):
+    for label, (color, marker, _) in run_looks(histories).items():
+        history = arrays(histories[label])
         for part, dashes in (("train", "-"), ("valid", "--")):
             _curve(panels, history["step"], history, part, color, marker, dashes)
     _finish_curves(figure, panels, histories, "step", title)
@@ -52,12 +68,14 @@ def training_curves(histories: Mapping[str, HISTORY], title: str | None = None) 
     """Loss and accuracy of trainings over the epochs; validation where one was watched.
 
     Args:
-        histories: label -> history of a training; the label says which run, and live or recorded.
+        histories: label -> history of a training; the label says which run, and live or recorded,
+            or is a group of the study (see `run_looks`).
         title: above both panels.
     """
     figure = Figure(figsize=(WIDTH, 4.4 + 0.28 * len(histories) + (0.4 if title else 0)))
     panels, watched = figure.subplots(1, 2), False
-    for history, (color, marker) in zip(map(arrays, histories.values()), cycle(RUNS), strict=False):
+    for label, (color, marker, _) in run_looks(histories).items():
+        history = arrays(histories[label])
         _curve(panels, history["epoch"], history, "train", color, marker, "-")
         if len(history.get("evaluation_step", ())):
             watched = True
@@ -146,8 +164,8 @@ def _finish_curves(
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     right.yaxis.set_major_formatter(PercentFormatter(1))
     handles = [
-        Line2D([], [], color=color, marker=marker, mec="white", label=label)
-        for label, (color, marker) in zip(histories, cycle(RUNS), strict=False)
+        Line2D([], [], color=color, marker=marker, mec="white", label=words)
+        for color, marker, words in run_looks(histories).values()
     ]
     kinds = [Line2D([], [], color=GREY, marker="o", mec="white", label="training batches")]
     if validation:

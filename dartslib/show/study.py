@@ -19,8 +19,9 @@ GROUPS = {
     "finite_difference": "second order (ξ > 0)",
     "random": "drawn at random",
 }
-LOOKS = dict(zip(GROUPS, zip(COLORS, MARKERS, strict=True), strict=False))
 LONG = "long"  # beside the groups: the best cell of all, trained for longer
+WORDS = GROUPS | {LONG: "the best of all, longer"}
+LOOKS = dict(zip(GROUPS, zip(COLORS, MARKERS, strict=True), strict=False)) | {LONG: (BLACK, "X")}
 STAGES = {
     "supernet": "supernet,\nall operations",
     "one_hot": "the same weights,\none operation\nan edge",
@@ -78,11 +79,14 @@ def cells_compared(rows: Mapping[str, Summary], noise: Noise, title: str | None 
 
 
 @styled
-def accuracy_by_size(rows: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+def accuracy_by_size(rows: Mapping[str, Sequence[tuple[float, float]]], noise: Noise) -> Figure:
     """Accuracy against multiply-adds, each cell a point: a cell may win by being larger.
+
+    The bar at the right is as long as two trainings of one cell may differ for their seeds alone.
 
     Args:
         rows: group of cells -> (multiply-adds, accuracy as a fraction) of each.
+        noise: of a training; without any no bar is drawn.
     """
     _some(rows, "accuracy_by_size")
     figure = Figure(figsize=(WIDTH, 4.6))
@@ -91,9 +95,17 @@ def accuracy_by_size(rows: Mapping[str, Sequence[tuple[float, float]]]) -> Figur
         color, marker = LOOKS[group]
         x, y = np.array(points).T
         axes.plot(x / 1e6, y, marker, color=color, mec="white", ms=11, label=GROUPS[group])
+    if not isnan(noise.deviation):
+        middle = np.mean(axes.get_ylim())
+        axes.errorbar(
+            0.985, middle, yerr=2**0.5 * noise.deviation, transform=axes.get_yaxis_transform(),
+            color=GREY, capsize=7, elinewidth=2.2, capthick=2.2,
+            label="two seeds of one cell, 2√2 σ",
+        )  # fmt: skip
+        axes.margins(x=0.09)  # the bar is no cell
     axes.set(xlabel="multiply-adds of the network (millions)", ylabel="accuracy, held-out images")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -135,19 +147,19 @@ def finals_compared(panels: Mapping[str, Mapping[str, float]], images: int = 10_
         panels: name of a data set -> group of cells, or "long" -> accuracy as a fraction.
         images: how many each accuracy was measured on.
     """
-    groups = [group for group in (*GROUPS, LONG) if any(group in row for row in panels.values())]
+    groups = [group for group in WORDS if any(group in row for row in panels.values())]
     _some(groups, "finals_compared")
     figure = Figure(figsize=(WIDTH, 1.7 + 0.65 * len(groups)))
     for axes, (title, row) in zip(
         figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
     ):
         for group, accuracy in row.items():
-            color, marker = LOOKS.get(group, (BLACK, "X"))
+            color, marker = LOOKS[group]
             place, reach = groups.index(group), 2 * (accuracy * (1 - accuracy) / images) ** 0.5
             axes.errorbar(
-                accuracy, place, xerr=reach, fmt=marker, color=color, mec="white", ms=11,
-                capsize=6, elinewidth=2.2, capthick=2.2,
-            )  # fmt: skip
+                accuracy, place, xerr=reach, fmt=marker, color=color, mec="white", ms=9,
+                capsize=9, elinewidth=2.2, capthick=2.2,
+            )  # fmt: skip  # caps higher than the marker, so that a short bar shows, too
             axes.annotate(
                 f"{accuracy:.2%}", (accuracy, place), (0, 12), textcoords="offset points",
                 ha="center", size=12,
@@ -158,7 +170,7 @@ def finals_compared(panels: Mapping[str, Mapping[str, float]], images: int = 10_
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(visible=False, axis="y")
     figure.get_layout_engine().set(wspace=0.06)  # so that labels of two axes do not touch
-    names = [GROUPS.get(group, "the best of all,\nlonger") for group in groups]
+    names = [WORDS[group].replace(", ", ",\n") for group in groups]
     figure.axes[0].set(yticks=range(len(groups)), yticklabels=names)
     return figure
 

@@ -1,7 +1,6 @@
 """Notebook 04's explorer: the curves of all recorded runs, switched on and off."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 
 import ipywidgets as widgets
 import numpy as np
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from dartslib.show.curves import RUNS
+from dartslib.show.curves import run_looks
 from dartslib.show.explorers import DPI, WIDE, Explorer
 from dartslib.show.figures import HISTORY, arrays
 from dartslib.show.marks import WIDTH
@@ -23,7 +22,8 @@ def curve_explorer(runs: Runs) -> "CurveExplorer":
     """The curves of many runs, to be switched on and off; see `CurveExplorer`.
 
     Args:
-        runs: kind of run -> label -> the histories of its runs, for instance one a seed.
+        runs: kind of run -> label -> the histories of its runs, for instance one a seed. A label
+            may be a group of the study (see `run_looks`).
     """
     return CurveExplorer(runs)
 
@@ -43,6 +43,7 @@ class CurveExplorer(Explorer):
             kind: {label: [arrays(h) for h in histories] for label, histories in labels.items()}
             for kind, labels in runs.items()
         }
+        self._looks = {kind: run_looks(labels) for kind, labels in runs.items()}
         self.kind = widgets.Dropdown(options=list(runs), description="runs", **WIDE)
         self.quantity = widgets.ToggleButtons(
             options=QUANTITIES, description="show", style={"button_width": "7em"}
@@ -50,15 +51,17 @@ class CurveExplorer(Explorer):
         self._box = widgets.HBox(layout={"flex_flow": "row wrap"})
         self._make_switches()
         figure = Figure(figsize=(WIDTH, 4.6), dpi=DPI, layout="none")
-        colors = [color for color, _ in RUNS]
+        drawn = [color for looks in self._looks.values() for color, _, _ in looks.values()]
+        colors = list(dict.fromkeys(drawn))
         super().__init__(figure, ((self.kind, self.quantity), (self._box,)), colors)
         self.kind.observe(self._other_kind, "value")
         self.quantity.observe(self.redraw, "value")
 
     def _make_switches(self) -> None:
+        looks = self._looks[self.kind.value]
         self.switches = {
             label: widgets.Checkbox(
-                True, description=f"{label} ({len(histories)})", indent=False,
+                True, description=f"{looks[label][2]} ({len(histories)})", indent=False,
                 layout={"width": "auto", "margin": "2px 18px 2px 4px"},
             )
             for label, histories in self._runs[self.kind.value].items()
@@ -77,8 +80,9 @@ class CurveExplorer(Explorer):
         axes = self.figure.add_axes((0.085, 0.23, 0.895, 0.69))
         quantity, named = self.quantity.value, self._runs[self.kind.value]
         self._lines, self.moving, top = {}, [], 0.0
-        for place, (label, histories) in enumerate(named.items()):
-            color, marker = RUNS[place % len(RUNS)]
+        looks = self._looks[self.kind.value]
+        for label, histories in named.items():
+            color, marker, _ = looks[label]
             self._lines[label] = []
             for history in histories:
                 for part, dashes in (("train", "-"), ("valid", "--")):
@@ -99,8 +103,8 @@ class CurveExplorer(Explorer):
         place = "lower right" if quantity == "accuracy" else "upper right"
         axes.legend(handles=kinds, loc=place, frameon=True, framealpha=0.9, edgecolor="none")
         labels = [
-            Line2D([], [], color=color, marker=marker, mec="white", label=label)
-            for label, (color, marker) in zip(named, cycle(RUNS), strict=False)
+            Line2D([], [], color=color, marker=marker, mec="white", label=words)
+            for color, marker, words in looks.values()
         ]
         self.figure.legend(handles=labels, loc="lower center", ncols=4)
 
@@ -124,7 +128,7 @@ class CurveExplorer(Explorer):
                 if part == _last_word(h, quantity)
             ]
             shown = [f"{end:.1%}" if quantity == "accuracy" else f"{end:.3f}" for end in ends]
-            parts.append(f"{label} {', '.join(shown)}")
+            parts.append(f"{self._looks[self.kind.value][label][2]} {', '.join(shown)}")
         if not parts:
             return f"{self.kind.value}: no run is switched on."
         return f"{self.kind.value}, last record of {quantity}: {'; '.join(parts)}."
