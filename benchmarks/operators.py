@@ -49,14 +49,15 @@ def kind(name: str, shapes: list) -> str:
 
 
 def look(step: Callable[[], object]) -> dict:
-    """One step under the profiler, after one without.
+    """One step under the profiler, after three without: the first ones take memory.
 
     Returns:
         "calls": operators called by anything but another operator, views not counted.
         "calls_in_all": every operator.
         "shares": {kind of work: its share of the time}.
     """
-    step()
+    for _ in range(3):
+        step()
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
         step()
     events = found.events()

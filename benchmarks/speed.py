@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed            measure and print; an hour on two cores, 11 GiB
     python -m benchmarks.speed --quick    four cases, two rounds, 4 images a batch, to see
-                                          that it works; a minute or two
+                                          that it works; under 3 minutes
     python -m benchmarks.speed --record   also write benchmarks/results.json and the tables of both
                                           READMEs; where there is AVX512, with AVX2 as well: hours
     python -m benchmarks.speed --table    write the README's tables again from results.json
@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,11 +35,15 @@ import torch
 
 from benchmarks import forms, operators, tables, without
 from dartslib.data import Batches, Part
+from dartslib.fast import accelerate
+from dartslib.relaxation import Architecture
 from dartslib.runs.files import write_text
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.runs.profiles import profile
 from dartslib.searching import SearchConfig
 from dartslib.settings import Config
+from dartslib.space import SearchSpace
+from dartslib.supernet import Supernet
 from dartslib.training import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,9 +82,11 @@ CASES = {
     "lesson_first_order": Case(_method(LESSON, "first_order"), forms.search_steps),
     "lesson_second_order": Case(_method(LESSON, "finite_difference"), forms.search_steps),
 }
-# One factor at a time, at a width that keeps it short. These depths grow each stage alike: 2, 4 and
-# 6 cells before the first reduction.
-GROWTH = PAPER.model_copy(update={"channels": 8, "batch_size": 16})
+# Techniques are taken out of a step of the paper's search, and of the lesson's, which is narrower.
+TAKEN_APART = {"the paper's search": "first_order_step", "the lesson's": "lesson_first_order"}
+# One factor at a time, from the paper's search with a quarter of its batch. These depths grow each
+# stage alike: 2, 4 and 6 cells before the first reduction.
+GROWTH = PAPER.model_copy(update={"batch_size": 16})
 BATCHES, DEPTHS = (16, 32, 64), (8, 14, 20)
 
 
@@ -175,9 +182,9 @@ def measure_loading(effort: Effort) -> float:
     return 20 * 64 / statistics.median(seconds)
 
 
-def measure_growth(effort: Effort) -> dict[str, dict[str, float]]:
-    """Seconds of our step by images a batch and by cells."""
-    found = {}
+def measure_growth(effort: Effort) -> dict[str, dict[str, Any]]:
+    """Seconds of our step by images a batch and by cells; "at": what the other one is then."""
+    found = {"at": GROWTH.model_dump(include={"channels", "batch_size", "layers"})}
     for name, field, values in (("batch", "batch_size", BATCHES), ("cells", "layers", DEPTHS)):
         work = {}
         for value in values:
@@ -188,11 +195,39 @@ def measure_growth(effort: Effort) -> dict[str, dict[str, float]]:
     return found
 
 
-def measure_techniques(effort: Effort) -> dict[str, float]:
-    """How many times as long a first-order step takes without a technique."""
-    medians, _ = compare(without.steps(effort.of(CASES["first_order_step"].config)), effort)
-    complete = medians.pop(without.COMPLETE)
-    return {name: rounded(median / complete) for name, median in medians.items()}
+def measure_techniques(effort: Effort) -> dict[str, dict[str, float]]:
+    """How many times as long a first-order step takes without a technique, by search."""
+    found = {}
+    for name, case in TAKEN_APART.items():
+        medians, _ = compare(without.steps(effort.of(CASES[case].config)), effort)
+        complete = medians.pop(without.COMPLETE)
+        found[name] = {name: rounded(median / complete) for name, median in medians.items()}
+    return found
+
+
+def measure_float32_errors(effort: Effort) -> dict[str, float]:
+    """How far float32 outputs of a supernet are from those in float64, relatively.
+
+    The paper's space, 3 cells, 16 channels, noise; the median over as many seeds as rounds count.
+    """
+    errors: dict[str, list[float]] = {form: [] for form in forms.FORMS}
+    images, _ = forms.Noise(16, 16, 0).at(0)
+    space = SearchSpace.darts()
+    for seed in range(effort.counted):
+        torch.manual_seed(seed)
+        plain = Supernet(space, 16, 3, 10)
+        weights = Architecture(space, init_std=1.0).weights()
+        with torch.no_grad():
+            exact = deepcopy(plain).double()(images.double(), weights)
+            for form, scores in errors.items():
+                net = deepcopy(plain)
+                if form != "plain":
+                    net.to(memory_format=torch.channels_last)
+                if form == "ours":
+                    accelerate(net)
+                off = (net(images, weights).double() - exact).norm() / exact.norm()
+                scores.append(float(off))
+    return {form: rounded(statistics.median(found)) for form, found in errors.items()}
 
 
 def look_inside(effort: Effort) -> dict[str, dict]:
@@ -200,14 +235,14 @@ def look_inside(effort: Effort) -> dict[str, dict]:
 
     Each form in a process of its own: two of them, and what a profiler notes, fill 16 GiB.
     """
-    return {form: ask("--look", form, effort=effort) for form in forms.FORMS}
+    return {form: ask("--look", form, effort=effort) for form in (*forms.FORMS, forms.ON_A_GPU)}
 
 
 def look(form: str, effort: Effort) -> dict:
     """The same of one form, in this process."""
     config = effort.of(CASES["first_order_step"].config)
     found = operators.look(forms.search(config, form).advance)
-    if torch.cuda.is_available() and form != "channels_last":  # a GPU keeps the default format
+    if torch.cuda.is_available() and form in ("plain", forms.ON_A_GPU):
         step = forms.search(config, form, device="cuda").advance
         found["cuda_kernels"] = operators.kernels(step)
     return found
@@ -223,9 +258,10 @@ def parts(effort: Effort, isa: str) -> dict[str, Callable[[Effort], Any]]:
         found["loading"] = measure_loading
         if effort != QUICK:
             found |= {
-                "growth_s": measure_growth,
-                "without": measure_techniques,
+                "growth": measure_growth,
+                "techniques": measure_techniques,
                 "operators": look_inside,
+                "float32_errors": measure_float32_errors,
             }
     return found
 
@@ -279,8 +315,8 @@ def together(effort: Effort, found: dict[str, Any]) -> dict[str, Any]:
         },
         "first_rounds_s": native["first_order_step"][1],
     }
-    results |= {name: native[name] for name in ("growth_s", "without", "operators")
-                if name in native}  # fmt: skip
+    more = "growth", "techniques", "operators", "float32_errors"
+    results |= {name: native[name] for name in more if name in native}
     if "avx2" in found:
         results |= {
             "avx2_cases": rows["avx2"],
@@ -325,7 +361,8 @@ def main() -> None:
     parser.add_argument("--isa", nargs="+", choices=tuple(INSTRUCTIONS), help="of these alone")
     # What a process of its own is asked for.
     parser.add_argument("--peak", choices=forms.FORMS, help=argparse.SUPPRESS)
-    parser.add_argument("--look", choices=forms.FORMS, help=argparse.SUPPRESS)
+    looked = (*forms.FORMS, forms.ON_A_GPU)
+    parser.add_argument("--look", choices=looked, help=argparse.SUPPRESS)
     parser.add_argument("--part", choices=parts(FULL, "native"), help=argparse.SUPPRESS)
     parser.add_argument("--about", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

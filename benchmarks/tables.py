@@ -6,11 +6,13 @@ is typed in; tests/test_benchmarks.py compares the pages with the file.
 
 import json
 import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks import side_by_side
+from benchmarks.forms import ON_A_GPU
 from dartslib.runs.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,13 +20,13 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 PAGES = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
 END = "<!-- end of speed -->"
 MISSING = "Not measured: `python -m benchmarks.speed --record` writes this table."
-NO_WIDER = "The processor of the table above has nothing wider than AVX2, so that is the table."
+NO_WIDER = "This processor has AVX2 and nothing wider."
 CASES = {
     "first_order_step": "step of the paper's search, first order",
     "second_order_step": "step of the paper's search, second order",
     "forward_backward": "forward and backward, all gradients",
     "alpha_only": "gradient of alpha",
-    "memory": "peak memory, first order",
+    "memory": "peak memory, first order; ratio ours to plain",
     "report_first_order_step": "step of the report's search, first order",
     "final_network_step": "step of a final training, 14 cells",
     "lesson_first_order": "step of the lesson's search, first order",
@@ -61,7 +63,7 @@ def cases(results: dict[str, Any], key: str = "cases", where: str = "machine") -
 
 def avx2(results: dict[str, Any]) -> str:
     """The same with AVX2."""
-    return cases(results, "avx2_cases", "avx2_machine")
+    return "The same with AVX2 alone:\n\n" + cases(results, "avx2_cases", "avx2_machine")
 
 
 def operators(results: dict[str, Any]) -> str:
@@ -76,31 +78,62 @@ def operators(results: dict[str, Any]) -> str:
             cells += [f"{share:.0%}", f"{share * step[f'{form}_s']:.2f} s"]
         rows.append([name, *cells])
     rows.append(["operator calls", *sum(([f"{found[f]['calls']:,}", ""] for f in forms), [])])
-    if "cuda_kernels" in found["plain"]:
-        counts = [
-            [f"{found[f]['cuda_kernels']:,}" if "cuda_kernels" in found[f] else "", ""]
-            for f in forms
-        ]
-        rows.append(["CUDA kernels", *sum(counts, [])])
-    return table(["", "plain", "", "channels_last alone", "", "ours", ""], rows)
+    head = sum(([f"{form}, share", "s"] for form in ("plain", "channels_last", "ours")), [])
+    shown = table(["", *head], rows)
+    if ON_A_GPU not in found:
+        return shown
+    plain, there = found["plain"], found[ON_A_GPU]
+    words = (
+        f"What `dartslib.search` runs on a GPU makes {there['calls']:,} operator calls in that "
+        f"step, {there['calls'] / plain['calls']:.2f} of plain's"
+    )
+    if "cuda_kernels" in plain:
+        kernels = there["cuda_kernels"]
+        words += f"; on a GPU it launches {kernels:,} kernels, plain {plain['cuda_kernels']:,}"
+    return f"{shown}\n\n{words}."
 
 
-def without(results: dict[str, Any]) -> str:
+def techniques(results: dict[str, Any]) -> str:
     """What each technique brings."""
-    rows = [[name, f"{times:.2f}"] for name, times in results["without"].items()]
-    return table(["without", "the step takes, with it 1"], rows)
+    columns = results["techniques"]
+    names = next(iter(columns.values()))
+    rows = [[name, *(f"{found[name]:.2f}" for found in columns.values())] for name in names]
+    return table(["without", *columns], rows)
+
+
+def line(found: dict[str, float]) -> tuple[float, float]:
+    """The straight line nearest to values over numbers: what it costs at 0, and each more."""
+    x, y = [float(number) for number in found], list(found.values())
+    slope, price = statistics.linear_regression(x, y)
+    return price, slope
 
 
 def growth(results: dict[str, Any]) -> str:
-    """Seconds by batch and by cells."""
-    lines = []
-    for name, unit in (("batch", "images a batch"), ("cells", "cells")):
-        found = results["growth_s"][name]
-        rows = [["a step"] + [f"{seconds:.2f} s" for seconds in found.values()]]
-        per = [seconds / int(value) for value, seconds in found.items()]
-        rows.append(["the same for each"] + [f"{1000 * value:.1f} ms" for value in per])
-        lines.append(table([unit, *found], rows))
-    return "\n\n".join(lines)
+    """Seconds by batch and by cells, and the straight lines through them."""
+    parts = []
+    for name, unit, others in (
+        ("batch", "images a batch", "{layers} cells"),
+        ("cells", "cells", "{batch_size} images a batch"),
+    ):
+        found, others = results["growth"][name], others.format(**results["growth"]["at"])
+        price, each = line(found)
+        rows = [
+            ["a step"] + [f"{seconds:.2f} s" for seconds in found.values()],
+            ["on the line"] + [f"{price + each * int(number):.2f} s" for number in found],
+        ]
+        words = f"{others}; the line nearest to the three: {price:.2f} s, and for each of the "
+        words += f"{unit.split()[0]} {1000 * each:.0f} ms."
+        parts.append(table([unit, *found], rows) + f"\n\n{words.capitalize()}")
+    return "\n\n".join(parts)
+
+
+def float32_errors(results: dict[str, Any]) -> str:
+    """How far float32 outputs are from those in float64."""
+    found = results["float32_errors"]
+    rows = [
+        [form, f"{error:.1e}", f"{error / found['plain']:.1f}"] for form, error in found.items()
+    ]
+    return table(["", "relative error of the outputs", "plain 1"], rows)
 
 
 def images(results: dict[str, Any]) -> str:
@@ -131,8 +164,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "avx2_cases": avx2,
     "images_per_second": images,
     "operators": operators,
-    "without": without,
-    "growth_s": growth,
+    "techniques": techniques,
+    "float32_errors": float32_errors,
+    "growth": growth,
     "first_rounds_s": first_rounds,
     "side_by_side": lambda results: side_by_side.sentence(results["side_by_side"]),
 }  # by the results that they show

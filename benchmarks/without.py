@@ -53,6 +53,12 @@ def pointwise_weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     return torch.mm(gradient.flatten(0, 2).t(), x.flatten(0, 2))[:, :, None, None]
 
 
+def share(state: branches.State, key: object, make: Callable[[], Any]) -> Any:
+    """As `State.share`, but made for each that asks."""
+    state.shared[object()] = made = make()
+    return made
+
+
 def statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """As `normalizing.statistics`, by torch's own statistics of channels."""
     found = [torch.batch_norm_update_stats(x.permute(0, 3, 1, 2), None, None, 0.0) for x in maps]
@@ -105,12 +111,25 @@ def opaque_reductions(module: nn.Module) -> branches.Branch | None:
     return branches.Opaque(module) if isinstance(found, branches.Reduce) else found
 
 
-# Technique: {what it stands for in dartslib.fast: what is put there}.
+# Technique: {what it stands for in dartslib.fast: what is put there}. In the order of the table in
+# benchmarks/README.md that explains them.
 TECHNIQUES: dict[str, dict[str, Any]] = {
+    "products with few columns as convolutions": {"branches.WIDE": 0},
+    "pointwise weight gradients an image at a time": {
+        "branches.pointwise_weight_gradient": pointwise_weight_gradient,
+    },
     "depthwise gradients by fast kernels": {
         "depthwise.input_gradient": input_gradient,
         "depthwise.weight_gradient": weight_gradient,
     },
+    # Without it autograd goes through the cells as they stand, and only BatchNorm is another.
+    "a cell as one function": {"cells.FastCell.can_run": False},
+    "ReLU and pools once a state": {"branches.State.share": share},
+    "the BatchNorms of a node together": {
+        "cells.normalize": one_by_one(normalizing.normalize),
+        "cells.gradients": one_by_one(normalizing.gradients),
+    },
+    "factorized reductions on shared grids": {"cells.branch": opaque_reductions},
     "BatchNorm's statistics by rows": {
         "branches.statistics": statistics,
         "normalizing.statistics": statistics,
@@ -120,16 +139,6 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
         "cells.gradients": gradients,
         "normalizing.gradients": gradients,
     },
-    "the BatchNorms of a node together": {
-        "cells.normalize": one_by_one(normalizing.normalize),
-        "cells.gradients": one_by_one(normalizing.gradients),
-    },
-    "pointwise weight gradients an image at a time": {
-        "branches.pointwise_weight_gradient": pointwise_weight_gradient,
-    },
-    "factorized reductions on shared grids": {"cells.branch": opaque_reductions},
-    # Without it autograd goes through the cells as they stand, and only BatchNorm is another.
-    "a cell as one function": {"cells.FastCell.can_run": False},
 }
 COMPLETE = "complete"
 

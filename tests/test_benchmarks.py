@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import sys
 
 import numpy as np
@@ -67,8 +68,14 @@ def test_what_is_taken_out_is_used(technique, monkeypatch):
     def refuse(*_, **__):
         raise ZeroDivisionError
 
+    class Refused(int):
+        """A number that cannot be compared."""
+
+        __gt__ = refuse
+
+    stand_ins = {bool: property(refuse), int: Refused(0)}
     refused = {
-        place: property(refuse) if other is False else refuse
+        place: stand_ins.get(type(other), refuse)
         for place, other in without.TECHNIQUES[technique].items()
     }
     monkeypatch.setitem(without.TECHNIQUES, technique, refused)
@@ -193,7 +200,7 @@ def test_a_stopped_benchmark_goes_on(asked, tmp_path, monkeypatch):
     seen.clear()
     found = speed.measure(speed.FULL, "native", tmp_path)
     rest = [part[1] for _, *part in seen if part[0] == "--part"]
-    assert rest == ["memory", "loading", "growth_s", "without", "operators"]
+    assert rest == ["memory", "loading", "growth", "techniques", "operators", "float32_errors"]
     assert set(found) == {*speed.parts(speed.FULL, "native"), "about"}
     here["commit"] = "another"  # other code: everything is measured again
     seen.clear()
@@ -232,8 +239,22 @@ def test_each_form_is_profiled_in_a_process_of_its_own(monkeypatch):
 
     monkeypatch.setattr(speed, "ask", ask)
     found = speed.look_inside(ONCE)
-    assert seen == [("--look", form) for form in forms.FORMS] and list(found) == [*forms.FORMS]
-    assert found["ours"]["calls"] != found["plain"]["calls"]
+    every = [*forms.FORMS, forms.ON_A_GPU]
+    assert seen == [("--look", form) for form in every] and list(found) == every
+    calls = {form: looked["calls"] for form, looked in found.items()}
+    # A GPU runs the plain modules, but nobody asks for gradients that are dropped.
+    assert calls[forms.ON_A_GPU] < calls["plain"] != calls["ours"]
+
+
+def test_float32_errors_are_those_of_the_forms():
+    found = speed.measure_float32_errors(ONCE)
+    assert list(found) == [*forms.FORMS]
+    assert all(1e-9 < error < 1e-4 for error in found.values())
+    assert found["ours"] < found["channels_last"]
+
+
+def test_a_straight_line_through_what_was_measured():
+    assert tables.line({"16": 2.6, "32": 4.2, "64": 7.4}) == pytest.approx((1.0, 0.1))
 
 
 def test_the_parts_come_together(asked):
@@ -242,8 +263,8 @@ def test_the_parts_come_together(asked):
     assert set(results["cases"]) == set(results["avx2_cases"]) == {*speed.CASES, "memory"}
     assert results["images_per_second"]["final_training_ours"] == 96
     assert results["avx2_machine"] == {"processor": "one"} and results["commit"] == "c"
-    assert {"growth_s", "without", "operators", "first_rounds_s"} <= set(results)
-    assert ("avx2", "--part", "growth_s") not in asked[0]
+    assert {"growth", "techniques", "operators", "float32_errors", "first_rounds_s"} <= set(results)
+    assert ("avx2", "--part", "growth") not in asked[0]
 
 
 # The file and the pages
@@ -276,11 +297,16 @@ def test_the_rest_of_the_record(results):
     assert {"processor", "cores", "threads", "instructions"} <= set(results["machine"])
     assert "torch" in results["versions"]
     assert results["rounds"]["discarded"] >= 3 and results["rounds"]["counted"] >= 5
-    assert set(results["without"]) == set(without.TECHNIQUES)
-    assert set(results["operators"]) == set(forms.FORMS)
     assert set(results["images_per_second"]) >= {"loading", "final_training_ours"}
     if "avx2_machine" in results:
         assert results["avx2_machine"]["instructions"] == "AVX2"
+    if "techniques" not in results:
+        pytest.skip("recorded before there were these parts: python -m benchmarks.speed --record")
+    assert list(results["techniques"]) == [*speed.TAKEN_APART]
+    for found in results["techniques"].values():
+        assert list(found) == [*without.TECHNIQUES]
+    assert list(results["operators"]) == [*forms.FORMS, forms.ON_A_GPU]
+    assert set(results["float32_errors"]) == set(forms.FORMS)
 
 
 def made_up():
@@ -302,12 +328,17 @@ def made_up():
         "avx2_cases": copy.deepcopy(cases),
         "images_per_second": row("loading", "final_training_plain", "final_training_ours"),
         "first_rounds_s": {form: [float(next(numbers))] * 3 for form in forms.FORMS},
-        "growth_s": {"batch": row("16", "32", "64"), "cells": row("8", "14", "20")},
-        "without": row(*without.TECHNIQUES),
+        "growth": {
+            "at": {"channels": 16, "layers": 8, "batch_size": 16},
+            "batch": row("16", "32", "64"),
+            "cells": row("8", "14", "20"),
+        },
+        "techniques": {name: row(*without.TECHNIQUES) for name in speed.TAKEN_APART},
         "operators": {
             form: {"calls": next(numbers), "shares": {"pools": 0.25, "ReLU": 0.75}}
-            for form in forms.FORMS
+            for form in (*forms.FORMS, forms.ON_A_GPU)
         },
+        "float32_errors": row(*forms.FORMS),
     }
 
 
@@ -325,7 +356,7 @@ def test_two_searches_at_once():
     finally:
         torch.set_num_threads(threads)
     found = {"side_by_side": [1.5, 9.0, 1.4], "one_by_one": [1.0, 1.1, 0.2]}
-    record = {"steps_a_second": found, "ways": [*found], "profile": "lesson"}
+    record = {"steps_a_second": found, "profile": "lesson"}
     text = side_by_side.sentence(record | {"machine": made_up()["machine"]})
     assert "1.50 times" in text and "AVX512" in text  # of the medians
 
@@ -346,6 +377,15 @@ def test_a_processor_without_avx512_needs_no_second_table():
     assert tables.MISSING in tables.with_tables(page, results)
     results["machine"]["instructions"] = "AVX2"
     assert tables.NO_WIDER in tables.with_tables(page, results)
+
+
+def test_every_technique_that_is_taken_out_is_explained_in_that_order():
+    page = (tables.ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    part = page[page.index("## What helps") : page.index("## What did not help")]
+    rows = [line for line in part.splitlines() if re.match(r"\| \d+ \| \*\*", line)]
+    named = [name for row in rows for name in re.findall(r"\*\*(.+?)\*\*", row)]
+    # What comes before them is in the first table: the memory format, and alpha's own pass.
+    assert named[2:] == [*without.TECHNIQUES]
 
 
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.parent.name)

@@ -24,7 +24,8 @@ from dartslib.supernet import Supernet
 from dartslib.training import TrainConfig, Training
 
 pytestmark = pytest.mark.gpu
-SMALL = {"nodes": 2, "layers": 2, "channels": 3, "epochs": 10, "head": "linear", "alpha_lr": 0.02}
+SMALL = {"nodes": 2, "layers": 2, "reductions": (1,), "channels": 3, "epochs": 10, "head": "linear"}
+SMALL |= {"alpha_lr": 0.02}
 
 
 class _There(Noise):

@@ -12,6 +12,7 @@ added and thrown away. As one function with its gradient written by hand it can
 The same function runs the cells of a final network, where every edge has the weight 1.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -35,6 +36,10 @@ from dartslib.networks import DerivedCell
 from dartslib.relaxation import MixedOperation
 from dartslib.supernet import Cell
 
+RUNS_PLAIN = (
+    "Some cells run plain, which is slower: their paths are dropped, they are in half precision, "
+    "or a module in them bears a hook, is frozen or is not the one that was accelerated."
+)
 HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 
 
@@ -135,6 +140,8 @@ class FastCell:
         rare = bool(named) or (self.searching and options[0][cell.cell_type].shape != self._shape)
         dropping = not self.searching and bool(options) and options[0] > 0
         if rare or dropping or not (self._suits(last) and self._is_as_it_was):
+            if cell.training and not rare and len(last) > 1:
+                warnings.warn(RUNS_PLAIN, stacklevel=2)  # which Python shows once
             return type(cell).forward(cell, before, last, *options, **named)
         inputs = [
             _activated(x, getattr(term.branch, "kind", None)).permute(0, 2, 3, 1).contiguous()

@@ -25,20 +25,18 @@ from torch.nn import functional as F
 
 
 def convolve(x: Tensor, kernel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """Depthwise convolution that keeps the size at stride 1.
+    """Convolution that keeps the size at stride 1: depthwise, or of all channels.
 
     Args:
         x: (N, H, W, C).
-        kernel: (C, 1, k, k), k odd.
+        kernel: (C, 1, k, k), k odd; or (C_out, C, k, k), which `pointwise` asks for.
         stride, dilation: 1 or 2.
 
     Returns:
-        (N, ceil(H / stride), ceil(W / stride), C).
+        (N, ceil(H / stride), ceil(W / stride), C_out), where C_out is C if depthwise.
     """
-    padding = dilation * (kernel.shape[-1] // 2)
-    value = F.conv2d(
-        x.permute(0, 3, 1, 2), kernel, None, stride, padding, dilation, groups=len(kernel)
-    )
+    padding, groups = dilation * (kernel.shape[-1] // 2), x.shape[3] // kernel.shape[1]
+    value = F.conv2d(x.permute(0, 3, 1, 2), kernel, None, stride, padding, dilation, groups)
     return value.permute(0, 2, 3, 1).contiguous()
 
 
@@ -49,7 +47,7 @@ def input_gradient(
     if stride == 1:
         return convolve(gradient, kernel.flip(2, 3), dilation=dilation)
     if dilation == 1:
-        return _torch_gradient(gradient, x, kernel, stride, 0).permute(0, 2, 3, 1).contiguous()
+        return torch_gradient(gradient, x, kernel, stride, 0).permute(0, 2, 3, 1).contiguous()
     return spread(input_gradient(gradient, x[:, ::2, ::2], kernel), x)
 
 
@@ -59,7 +57,7 @@ def weight_gradient(
     """The gradient for the kernel from x and the gradient of `convolve`'s value."""
     k = kernel.shape[-1]
     if k == 3 and dilation == 1:
-        return _torch_gradient(gradient, x, kernel, stride, 1)
+        return torch_gradient(gradient, x, kernel, stride, 1)
     if stride == 2 and dilation == 2:
         return weight_gradient(gradient, x[:, ::2, ::2].contiguous(), kernel)
     if stride == 2:
@@ -82,8 +80,11 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
     return full
 
 
-def _torch_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int, which: int) -> Tensor:
-    """Torch's own gradient of an undilated depthwise convolution: for x (0) or the kernel (1)."""
+def torch_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int, which: int) -> Tensor:
+    """Torch's own gradient of an undilated convolution: for x (0) or the kernel (1).
+
+    Depthwise, or pointwise: a group has as many channels as the kernel says.
+    """
     return torch.ops.aten.convolution_backward(
         gradient.permute(0, 3, 1, 2),
         x.permute(0, 3, 1, 2),
@@ -94,7 +95,7 @@ def _torch_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int, wh
         [1, 1],
         False,
         [0, 0],
-        len(kernel),
+        x.shape[3] // kernel.shape[1],
         [which == 0, which == 1, False],
     )[which]
 
@@ -103,7 +104,7 @@ def _three_columns(gradient: Tensor, x: Tensor, reach: int, q: int) -> Tensor:
     """The kernel's gradient in the rows -reach to reach and the columns -q, 0, q."""
     rows = 2 * reach + 1
     gradient, x = (_neighbors_as_channels(t, q) for t in (gradient, x))
-    found = _torch_gradient(gradient, x, x.new_empty(x.shape[3], 1, rows, 3), 1, 1)
+    found = torch_gradient(gradient, x, x.new_empty(x.shape[3], 1, rows, 3), 1, 1)
     return found.view(q, -1, 1, rows, 3).sum(0)
 
 
