@@ -194,3 +194,13 @@ def test_little_disk(monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 1e9))
     finding = module._disk(tmp_path / "not" / "yet")
     assert finding.found.startswith("1.0 GB free") and "make room" in finding.advice
+
+
+@pytest.mark.parametrize(("load", "busy"), [(0.1, False), (500.0, True), (None, False)])
+def test_other_work(tmp_path, monkeypatch, load, busy):
+    if load is None:  # Windows
+        monkeypatch.delattr(module.os, "getloadavg")
+    else:
+        monkeypatch.setattr(module.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    finding = _find(doctor(tmp_path), "other work")
+    assert ("OMP_NUM_THREADS=1" in finding.advice) is busy and not finding.required

@@ -63,6 +63,7 @@ def doctor(folder: str | Path = "data") -> list[Finding]:
         *_packages(),
         _torch(),
         _processor(),
+        _load(),
         _gpu(),
         _dot(),
         *_data_sets(folder),
@@ -141,10 +142,27 @@ def _torch() -> Finding:
     return Finding("torch", f"{torch.__version__}, {build}, {torch.get_num_threads()} threads")
 
 
+def _cores() -> int:
+    """Where the system tells them, the cores this process may use rather than all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _load() -> Finding:
+    """How busy other programs keep the processor: torch's threads wait for one another."""
+    if not hasattr(os, "getloadavg"):
+        return Finding("other work", "this system does not tell")
+    load = os.getloadavg()[0]
+    found = f"{load:.1f} cores were busy in the last minute"
+    if load < _cores() / 2:
+        return Finding("other work", found)
+    advice = "beside other work several threads are slower than one: set OMP_NUM_THREADS=1, or wait"
+    return Finding("other work", found, advice)
+
+
 def _processor() -> Finding:
-    # where the system tells them, the cores this process may use rather than all
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = f"{cores} cores"
+    found = f"{_cores()} cores"
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         found += f", {memory / 2**30:.0f} GiB of memory"
