@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 # Kinds of work by the name of the operator; convolutions are told apart by their kernel.
-DEPTHWISE, DEPTHWISE_BACK = "depthwise convolution", "depthwise convolution, gradient kernels"
+DEPTHWISE, DEPTHWISE_BACK = "depthwise convolution", "depthwise convolution, backward"
 POINTWISE, NORM, POOL, RELU = "pointwise convolution", "BatchNorm", "pools", "ReLU"
 SUMS, COPIES, REST = "add, multiply", "copy, fill, concatenate", "all else"
 KINDS = {

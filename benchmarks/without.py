@@ -1,4 +1,4 @@
-"""What each technique of the fast form brings: a step with it taken out, against a step with it.
+"""What each technique brings: a step with it taken out, against a step with it.
 
 In its place stands what one would write without it, from torch's own operators; the numbers that
 come out stay the same.
@@ -15,9 +15,21 @@ from torch import Tensor, nn
 
 from benchmarks.forms import Forms, search
 from dartslib.fast import branches, normalizing
+from dartslib.gradients import Hypergradient, Loss, leaves
 from dartslib.searching import SearchConfig
 
 aten = torch.ops.aten
+
+
+def all_gradients(
+    train_loss: Loss, valid_loss: Loss, w: Sequence[Tensor], alpha: Sequence[Tensor], **options: Any
+) -> Hypergradient:
+    """As `gradients.hypergradient` in first order, with gradients of w, which are dropped."""
+    free_w, free_alpha = leaves(w), leaves(alpha)
+    loss = valid_loss(free_w, free_alpha)
+    both = torch.autograd.grad(loss, [*free_alpha, *free_w], materialize_grads=True)
+    direct = list(both[: len(alpha)])
+    return Hypergradient(direct, direct, [], loss.detach())
 
 
 def _convolution_gradient(gradient, x, kernel, stride, dilation, which):
@@ -111,34 +123,36 @@ def opaque_reductions(module: nn.Module) -> branches.Branch | None:
     return branches.Opaque(module) if isinstance(found, branches.Reduce) else found
 
 
-# Technique: {what it stands for in dartslib.fast: what is put there}. In the order of the table in
+# Technique: {what it stands for in dartslib: what is put there}. In the order of the table in
 # benchmarks/README.md that explains them.
 TECHNIQUES: dict[str, dict[str, Any]] = {
-    "products with few columns as convolutions": {"branches.WIDE": 0},
+    "alpha's pass asks for alpha's gradient": {"searching.hypergradient": all_gradients},
+    "products with few columns as convolutions": {"fast.branches.WIDE": 0},
     "pointwise weight gradients an image at a time": {
-        "branches.pointwise_weight_gradient": pointwise_weight_gradient,
+        "fast.branches.pointwise_weight_gradient": pointwise_weight_gradient,
     },
     "depthwise gradients by fast kernels": {
-        "depthwise.input_gradient": input_gradient,
-        "depthwise.weight_gradient": weight_gradient,
+        "fast.depthwise.input_gradient": input_gradient,
+        "fast.depthwise.weight_gradient": weight_gradient,
     },
     # Without it autograd goes through the cells as they stand, and only BatchNorm is another.
-    "a cell as one function": {"cells.FastCell.can_run": False},
-    "ReLU and pools once a state": {"branches.State.share": share},
+    "a cell as one function": {"fast.cells.FastCell.can_run": False},
+    "ReLU and pools once a state": {"fast.branches.State.share": share},
     "the BatchNorms of a node together": {
-        "cells.normalize": one_by_one(normalizing.normalize),
-        "cells.gradients": one_by_one(normalizing.gradients),
+        "fast.cells.normalize": one_by_one(normalizing.normalize),
+        "fast.cells.gradients": one_by_one(normalizing.gradients),
     },
-    "factorized reductions on shared grids": {"cells.branch": opaque_reductions},
+    "factorized reductions on shared grids": {"fast.cells.branch": opaque_reductions},
     "BatchNorm's statistics by rows": {
-        "branches.statistics": statistics,
-        "normalizing.statistics": statistics,
+        "fast.branches.statistics": statistics,
+        "fast.normalizing.statistics": statistics,
     },
     "BatchNorm's gradient by rows": {
-        "branches.gradients": gradients,
-        "cells.gradients": gradients,
-        "normalizing.gradients": gradients,
+        "fast.branches.gradients": gradients,
+        "fast.cells.gradients": gradients,
+        "fast.normalizing.gradients": gradients,
     },
+    "all of dartslib/fast (fast=False)": {"fast.accelerate": lambda network: network},
 }
 COMPLETE = "complete"
 
@@ -149,7 +163,7 @@ def taken_out(technique: str) -> ExitStack:
     stack.enter_context(warnings.catch_warnings())
     warnings.filterwarnings("ignore", message="Some cells are not as the fast form knows them")
     for place, other in TECHNIQUES.get(technique, {}).items():
-        stack.enter_context(patch(f"dartslib.fast.{place}", other))
+        stack.enter_context(patch(f"dartslib.{place}", other))
     return stack
 
 
