@@ -5,6 +5,7 @@ traceback.
 """
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,9 +51,14 @@ FolderOption = Annotated[Path, typer.Option(help="Where data sets lie or are dow
 
 @contextmanager
 def _one_sentence(advice: str = "go on with --resume") -> Iterator[None]:
-    """Turns the errors that bad input can cause into one sentence; the advice is for Ctrl-C."""
+    """Turns the errors that bad input can cause into one sentence; the advice is for Ctrl-C.
+
+    A warning is shown as its sentence, without the line of code that it came from.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: typer.echo(message, err=True)
+            yield
     except OSError as error:
         message = str(error)
         if error.strerror:  # the system's own, such as "[Errno 13] Permission denied: 'x'"

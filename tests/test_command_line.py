@@ -152,6 +152,13 @@ def test_a_training_that_diverges(run):
     assert is_one_sentence(found.output.strip())
 
 
+@pytest.mark.filterwarnings("default:Some cells run plain")
+def test_a_warning_is_a_sentence_without_its_line_of_code(run):
+    found = run("train", *GENOTYPE, "--set", "drop_path=0.5", SMALL_TRAIN)
+    (said,) = [line for line in found.stderr.splitlines() if "Some cells run plain" in line]
+    assert is_one_sentence(said.strip()) and ".py" not in found.stderr
+
+
 def test_your_own_data_set(run):
     _tiny_set(Path("data/tiny.npz"))
     words = ["--data", "tiny", "--set", "layers=2", "--set", "channels=2", "--set", "batch_size=50"]
