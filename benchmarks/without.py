@@ -127,7 +127,6 @@ def opaque_reductions(module: nn.Module) -> branches.Branch | None:
 # benchmarks/README.md that explains them.
 TECHNIQUES: dict[str, dict[str, Any]] = {
     "alpha's pass asks for alpha's gradient": {"searching.hypergradient": all_gradients},
-    "products with few columns as convolutions": {"fast.branches.WIDE": 0},
     "pointwise weight gradients an image at a time": {
         "fast.branches.pointwise_weight_gradient": pointwise_weight_gradient,
     },

@@ -645,7 +645,6 @@ def test_gradients_of_depthwise_convolutions(
     seed=st.integers(0, 9),
 )
 def test_pointwise_convolutions(channels, out, size, seed):
-    """By products of matrices, and by torch's convolutions where they have few columns."""
     options = {"generator": torch.Generator().manual_seed(seed), "dtype": torch.float64}
     x = torch.randn(3, size, size + 1, channels, **options)
     matrix, gradient = (

@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from dartslib.fast import depthwise
 from dartslib.fast.normalizing import (
-    WIDE,
     Asked,
     Gradients,
     Normalized,
@@ -480,12 +479,7 @@ class Opaque(Branch):
 
 
 def pointwise(x: Tensor, matrix: Tensor) -> Tensor:
-    """A 1 x 1 convolution by (C_out, C_in, 1, 1): a product of matrices.
-
-    Products with few columns are slow ones; there torch's convolution takes a quarter of the time.
-    """
-    if len(matrix) < WIDE:
-        return depthwise.convolve(x, matrix)
+    """A 1 x 1 convolution by (C_out, C_in, 1, 1): a product of matrices."""
     pixels = torch.mm(x.view(-1, x.shape[3]), matrix.flatten(1).t())
     return pixels.view(*x.shape[:3], -1)
 
@@ -494,11 +488,8 @@ def pointwise_weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """The gradient for the matrix of `pointwise`, (C_out, C_in, 1, 1).
 
     One product an image, then their sum: few channels and many pixels are a shape that torch does
-    not share among the cores within one product. With few columns, torch's convolution.
+    not share among the cores within one product.
     """
-    if x.shape[3] < WIDE:
-        kernel = x.new_empty(gradient.shape[3], x.shape[3], 1, 1)
-        return depthwise.torch_gradient(gradient, x, kernel, 1, 1)
     products = torch.bmm(gradient.flatten(1, 2).transpose(1, 2), x.flatten(1, 2))
     return products.sum(0)[:, :, None, None]
 

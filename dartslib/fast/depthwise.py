@@ -25,18 +25,20 @@ from torch.nn import functional as F
 
 
 def convolve(x: Tensor, kernel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """Convolution that keeps the size at stride 1: depthwise, or of all channels.
+    """Depthwise convolution that keeps the size at stride 1.
 
     Args:
         x: (N, H, W, C).
-        kernel: (C, 1, k, k), k odd; or (C_out, C, k, k), which `pointwise` asks for.
+        kernel: (C, 1, k, k), k odd.
         stride, dilation: 1 or 2.
 
     Returns:
-        (N, ceil(H / stride), ceil(W / stride), C_out), where C_out is C if depthwise.
+        (N, ceil(H / stride), ceil(W / stride), C).
     """
-    padding, groups = dilation * (kernel.shape[-1] // 2), x.shape[3] // kernel.shape[1]
-    value = F.conv2d(x.permute(0, 3, 1, 2), kernel, None, stride, padding, dilation, groups)
+    padding = dilation * (kernel.shape[-1] // 2)
+    value = F.conv2d(
+        x.permute(0, 3, 1, 2), kernel, None, stride, padding, dilation, groups=len(kernel)
+    )
     return value.permute(0, 2, 3, 1).contiguous()
 
 
@@ -47,7 +49,7 @@ def input_gradient(
     if stride == 1:
         return convolve(gradient, kernel.flip(2, 3), dilation=dilation)
     if dilation == 1:
-        return torch_gradient(gradient, x, kernel, stride, 0).permute(0, 2, 3, 1).contiguous()
+        return _torch_gradient(gradient, x, kernel, stride, 0).permute(0, 2, 3, 1).contiguous()
     return spread(input_gradient(gradient, x[:, ::2, ::2], kernel), x)
 
 
@@ -57,7 +59,7 @@ def weight_gradient(
     """The gradient for the kernel from x and the gradient of `convolve`'s value."""
     k = kernel.shape[-1]
     if k == 3 and dilation == 1:
-        return torch_gradient(gradient, x, kernel, stride, 1)
+        return _torch_gradient(gradient, x, kernel, stride, 1)
     if stride == 2 and dilation == 2:
         return weight_gradient(gradient, x[:, ::2, ::2].contiguous(), kernel)
     if stride == 2:
@@ -80,11 +82,8 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
     return full
 
 
-def torch_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int, which: int) -> Tensor:
-    """Torch's own gradient of an undilated convolution: for x (0) or the kernel (1).
-
-    Depthwise, or pointwise: a group has as many channels as the kernel says.
-    """
+def _torch_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int, which: int) -> Tensor:
+    """Torch's own gradient of an undilated depthwise convolution: for x (0) or the kernel (1)."""
     return torch.ops.aten.convolution_backward(
         gradient.permute(0, 3, 1, 2),
         x.permute(0, 3, 1, 2),
@@ -95,7 +94,7 @@ def torch_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int, whi
         [1, 1],
         False,
         [0, 0],
-        x.shape[3] // kernel.shape[1],
+        len(kernel),
         [which == 0, which == 1, False],
     )[which]
 
@@ -104,7 +103,7 @@ def _three_columns(gradient: Tensor, x: Tensor, reach: int, q: int) -> Tensor:
     """The kernel's gradient in the rows -reach to reach and the columns -q, 0, q."""
     rows = 2 * reach + 1
     gradient, x = (_neighbors_as_channels(t, q) for t in (gradient, x))
-    found = torch_gradient(gradient, x, x.new_empty(x.shape[3], 1, rows, 3), 1, 1)
+    found = _torch_gradient(gradient, x, x.new_empty(x.shape[3], 1, rows, 3), 1, 1)
     return found.view(q, -1, 1, rows, 3).sum(0)
 
 
