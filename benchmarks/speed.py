@@ -1,6 +1,6 @@
 """How fast a step is: the paper's code's way, channels_last alone, and the fast form.
 
-    python -m benchmarks.speed            measure and print; an hour on two cores, 11 GiB
+    python -m benchmarks.speed            measure and print; an hour and a half, two cores, 11 GiB
     python -m benchmarks.speed --quick    four cases, two rounds, 4 images a batch, to see
                                           that it works; under 3 minutes
     python -m benchmarks.speed --record   also write benchmarks/results.json and the tables of both

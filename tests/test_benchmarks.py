@@ -343,6 +343,23 @@ def test_tables_show_every_case():
     assert json.loads(json.dumps(made_up())) == made_up()
 
 
+def test_tables_show_what_else_is_measured():
+    results = made_up()
+    text = tables.text(results)
+    calls = {form: found["calls"] for form, found in results["operators"].items()}
+    there = calls[forms.ON_A_GPU]
+    assert (
+        f"{there:,} operator calls" in text and f"{there / calls['plain']:.2f} of plain's" in text
+    )
+    for found in results["techniques"].values():
+        assert all(f"{times:.2f}" in text for times in found.values())
+    errors = results["float32_errors"]
+    assert f"{errors['ours'] / errors['plain']:.1f}" in text
+    price, each = tables.line(results["growth"]["batch"])
+    assert f"8 cells; the line nearest to the three: {price:.2f} s" in text
+    assert "16 images a batch; the line nearest" in text and f"{1000 * each:.0f} ms" in text
+
+
 def test_two_searches_at_once():
     threads = torch.get_num_threads()
     try:

@@ -196,8 +196,11 @@ def test_little_disk(monkeypatch, tmp_path):
     assert finding.found.startswith("1.0 GB free") and "make room" in finding.advice
 
 
-@pytest.mark.parametrize(("load", "busy"), [(0.1, False), (500.0, True), (None, False)])
+@pytest.mark.parametrize(
+    ("load", "busy"), [(0.1, False), (1.9, False), (2.0, True), (500.0, True), (None, False)]
+)
 def test_other_work(tmp_path, monkeypatch, load, busy):
+    monkeypatch.setattr(module, "_cores", lambda: 4)
     if load is None:  # Windows
         monkeypatch.delattr(module.os, "getloadavg")
     else:

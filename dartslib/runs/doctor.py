@@ -154,7 +154,7 @@ def _load() -> Finding:
     if not hasattr(os, "getloadavg"):
         return Finding("other work", "this system does not tell")
     load = os.getloadavg()[0]
-    found = f"{load:.1f} cores were busy in the last minute"
+    found = f"{load:.1f} programs wanted a core in the last minute, on average"
     if load < _cores() / 2:
         return Finding("other work", found)
     advice = "beside other work several threads are slower than one: set OMP_NUM_THREADS=1, or wait"
