@@ -77,6 +77,23 @@ def test_what_is_taken_out_is_used(technique, monkeypatch):
         forms.search(TINY, "ours").advance()
 
 
+@pytest.mark.parametrize(
+    "technique",
+    [
+        "alpha's pass asks for alpha's gradient",
+        "ReLU and pools once a state",
+        "the BatchNorms of a node together",
+    ],
+)
+def test_without_what_saves_calls_there_are_more(technique):
+    config = TINY.model_copy(update={"layers": 1, "reductions": ()})
+    calls = []
+    for name in (without.COMPLETE, technique):
+        with without.taken_out(name):
+            calls.append(operators.look(forms.search(config, "ours").advance)["calls"])
+    assert calls[1] > 1.02 * calls[0]
+
+
 @pytest.mark.parametrize("name", speed.CASES)
 def test_each_case_runs(name):
     case = speed.CASES[name]
