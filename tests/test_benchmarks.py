@@ -86,7 +86,7 @@ def test_what_is_taken_out_is_used(technique, monkeypatch):
     ],
 )
 def test_without_what_saves_calls_there_are_more(technique):
-    config = TINY.model_copy(update={"layers": 1, "reductions": ()})
+    config = TINY.model_copy(update={"nodes": 2, "layers": 1, "reductions": ()})
     calls = []
     for name in (without.COMPLETE, technique):
         with without.taken_out(name):
