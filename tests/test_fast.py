@@ -6,6 +6,7 @@ import traceback
 import warnings
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -651,15 +652,44 @@ def test_pointwise_convolutions(channels, out, size, seed):
         torch.randn(out, channels, **options),
         torch.randn(3, size, size + 1, out, **options),
     )
-    found = branches.pointwise(x, matrix[:, :, None, None])
-    assert found.is_contiguous()
-    torch.testing.assert_close(found, torch.einsum("nhwc,oc->nhwo", x, matrix), **CLOSE)
-    # From the output's gradient to the input's, as the branches ask for it.
-    found = branches.pointwise(gradient, matrix[:, :, None, None].transpose(0, 1))
-    torch.testing.assert_close(found, torch.einsum("nhwo,oc->nhwc", gradient, matrix), **CLOSE)
-    found = branches.pointwise_weight_gradient(gradient, x)
-    expected = torch.einsum("nhwo,nhwc->oc", gradient, x)[:, :, None, None]
-    torch.testing.assert_close(found, expected, **CLOSE)
+    kernel = matrix[:, :, None, None]
+    expected = (
+        torch.einsum("nhwc,oc->nhwo", x, matrix),
+        # From the output's gradient to the input's, as the branches ask for it.
+        torch.einsum("nhwo,oc->nhwc", gradient, matrix),
+        torch.einsum("nhwo,nhwc->oc", gradient, x)[:, :, None, None],
+    )
+
+    def found(x, gradient, kernel):
+        value = branches.pointwise(x, kernel)
+        back = branches.pointwise(gradient, kernel.transpose(0, 1))
+        assert value.is_contiguous() and back.is_contiguous()
+        return value, back, branches.pointwise_weight_gradient(gradient, x)
+
+    torch.testing.assert_close(found(x, gradient, kernel), expected, **CLOSE)
+    single = [part.float() for part in (x, gradient, kernel)]
+    for avx512 in (False, True):  # by products, by torch's convolutions
+        with patch.object(branches, "AVX512", avx512):
+            again = tuple(part.double() for part in found(*single))
+        torch.testing.assert_close(again, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_pointwise_convolutions_are_torchs_own_with_avx512(monkeypatch):
+    x, matrix = torch.randn(2, 4, 4, 8), torch.randn(8, 8, 1, 1)
+
+    def names(x, matrix):
+        with torch.profiler.profile() as found:
+            branches.pointwise(x, matrix)
+            branches.pointwise_weight_gradient(x, x)
+        return {event.key for event in found.key_averages()}
+
+    products, convolutions = {"aten::mm", "aten::bmm"}, {"aten::convolution_backward"}
+    monkeypatch.setattr(branches, "AVX512", True)
+    assert names(x, matrix) >= convolutions and not names(x, matrix) & products
+    # oneDNN has no code for float64.
+    assert names(x.double(), matrix.double()) >= products
+    monkeypatch.setattr(branches, "AVX512", False)
+    assert names(x, matrix) >= products and not names(x, matrix) & convolutions
 
 
 @given(
