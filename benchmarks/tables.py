@@ -80,8 +80,6 @@ def operators(results: dict[str, Any]) -> str:
     rows.append(["operator calls", *sum(([f"{found[f]['calls']:,}", ""] for f in forms), [])])
     head = sum(([f"{form}, share", "s"] for form in ("plain", "channels_last", "ours")), [])
     shown = table(["", *head], rows)
-    if ON_A_GPU not in found:
-        return shown
     plain, there = found["plain"], found[ON_A_GPU]
     words = (
         f"What `dartslib.search` runs on a GPU makes {there['calls']:,} operator calls in that "
