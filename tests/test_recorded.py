@@ -5,7 +5,7 @@ from its arrays; and the tables of the README and of notebook 04 come out of the
 """
 
 import json
-from math import nan
+from math import nan, sqrt
 from statistics import mean, stdev
 
 import numpy as np
@@ -135,8 +135,12 @@ def test_the_random_cell_is_ahead_and_not_for_its_size(kind):
     assert len(trained) == 3 and best - second > max(max(v) - min(v) for v in trained)
 
 
-def test_no_learned_cell_is_above_the_best_random_one():
-    """As section 10 of notebook 04 answers its question."""
-    rows = Results().comparison()
+def test_one_search_is_above_the_best_random_cell_by_less_than_seeds_may_move_it():
+    """As section 10 of notebook 04 answers its questions."""
+    study = Results()
+    rows = study.comparison()
     best = max(rows.pop("random").accuracies)
-    assert all(accuracy < best for row in rows.values() for accuracy in row.accuracies)
+    ahead = {group: max(row.accuracies) - best for group, row in rows.items()}
+    assert [group for group, points in ahead.items() if points > 0] == ["first_order"]
+    assert ahead["first_order"] < sqrt(2) * study.noise.deviation  # half of 2 sqrt(2) sigma
+    assert sum(accuracy > best for row in rows.values() for accuracy in row.accuracies) == 1

@@ -22,7 +22,7 @@ GROUPS = {
     "first_order": "ξ = 0",
     "finite_difference": "ξ > 0",
     "random": "at random",
-    "long": "the best compared cell",
+    "long": "the best of these cells",
 }
 # Tables 2 and 3 of the report: accuracies as fractions.
 REPORT = {
@@ -64,6 +64,7 @@ def _compared(study: Results) -> str:
         for value in found.accuracies
     ]
     ahead = sum(value > best for value in learned)
+    by = f", by {100 * (max(learned) - best):.1f} points" if ahead == 1 else ""
     size = _size(study.compared("random")[0].meta["config"])
     noise, drawn = study.noise, compared["random"]
     again = "; ".join(
@@ -85,8 +86,8 @@ def _compared(study: Results) -> str:
             HEAD,
             *rows,
             f"\n{ahead or 'None'} of the {len(learned)} learned cells came out above the best "
-            "random one. ± is the standard deviation over n cells. The same cell under another "
-            f"seed{where} moves by {100 * noise.deviation:.2f} percentage points "
+            f"random one{by}. ± is the standard deviation over n cells. The same cell under "
+            f"another seed{where} moves by {100 * noise.deviation:.2f} percentage points "
             f"(standard deviation; cells trained again: {len(study.again())}, degrees of freedom: "
             f"{noise.freedom}); the spread of the random cells is "
             f"{drawn.spread / noise.deviation:.1f} times that, and below about 2 the seeds alone "
