@@ -19,8 +19,8 @@ GROUPS = {
     "finite_difference": "second order (ξ > 0)",
     "random": "drawn at random",
 }
-LONG = "long"  # beside the groups: the best cell of all, trained for longer
-WORDS = GROUPS | {LONG: "the best of all, longer"}
+LONG = "long"  # beside the groups: the best of their cells, trained for longer
+WORDS = GROUPS | {LONG: "the best of these, longer"}
 LOOKS = dict(zip(GROUPS, zip(COLORS, MARKERS, strict=True), strict=False)) | {LONG: (BLACK, "X")}
 STAGES = {
     "supernet": "supernet,\nall operations",
