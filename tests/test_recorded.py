@@ -20,6 +20,7 @@ from dartslib.runs.study import SEARCHED, Study
 from dartslib.space import CELL_TYPES
 
 NAMES = records.names(STUDY)
+README = STUDY.parents[2] / "README.md"
 CLASSES = {"cifar10": 10, "cifar100": 100}
 SPACE = SearchSpace.report()
 
@@ -127,7 +128,7 @@ def test_the_random_cell_is_ahead_and_not_for_its_size(kind):
     smallest = min(metas, key=lambda group: metas[group]["weights"])
     second, best = sorted(accuracies.values())[1:]
     assert accuracies["random"] == best and smallest == "random"
-    readme = (STUDY.parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = README.read_text(encoding="utf-8")
     said = f"drawn at random came first, by {100 * (best - second):.1f} points, with the fewest"
     assert said in readme
     # And by more than two trainings of one cell ever did.
@@ -145,5 +146,10 @@ def test_one_search_is_above_the_best_random_cell_by_less_than_seeds_may_move_it
     assert [group for group, points in ahead.items() if points > 0] == ["first_order"]
     assert ahead["first_order"] < sqrt(2) * study.noise.deviation  # half of 2 sqrt(2) sigma
     assert sum(accuracy > best for row in rows.values() for accuracy in row.accuracies) == 1
+    (sentence,) = (
+        line for line in README.read_text(encoding="utf-8").splitlines() if "learned cells" in line
+    )
+    assert sentence.startswith(f"1 of the {sum(row.n for row in rows.values())} learned cells")
+    assert f"{100 * max(ahead.values()):+.1f} points" in sentence
     # That on one level stands out the other way.
     assert 2 * sum(value > max(rows["one_level"].accuracies) for value in drawn) > len(drawn)

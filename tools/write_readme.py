@@ -64,7 +64,6 @@ def _compared(study: Results) -> str:
         for value in found.accuracies
     ]
     ahead = sum(value > best for value in learned)
-    by = f", by {100 * (max(learned) - best):.1f} points" if ahead == 1 else ""
     size = _size(study.compared("random")[0].meta["config"])
     noise, drawn = study.noise, compared["random"]
     again = "; ".join(
@@ -86,7 +85,8 @@ def _compared(study: Results) -> str:
             HEAD,
             *rows,
             f"\n{ahead or 'None'} of the {len(learned)} learned cells came out above the best "
-            f"random one{by}. ± is the standard deviation over n cells. The same cell under "
+            f"random one (best against best: {100 * (max(learned) - best):+.1f} points). ± is the "
+            "standard deviation over n cells. The same cell under "
             f"another seed{where} moves by {100 * noise.deviation:.2f} percentage points "
             f"(standard deviation; cells trained again: {len(study.again())}, degrees of freedom: "
             f"{noise.freedom}); the spread of the random cells is "
