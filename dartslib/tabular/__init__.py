@@ -1,0 +1,1 @@
+"""Every cell of a small space, trained: the truth, to ask."""

@@ -1,0 +1,114 @@
+"""Trains one cell of the small space, by one recipe, and measures it.
+
+Images are CIFAR-10's at 16 pixels, each the mean of 2 x 2. Of the 50,000 training images 20,000 are
+trained on (a search's two halves are these) and 20,000 judge; test images are apart.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from dartslib import fast
+from dartslib.data import DataSet, load, parts
+from dartslib.data.batches import Part
+from dartslib.genotypes import Genotype
+from dartslib.tabular.cells import name
+from dartslib.training import TrainConfig
+
+IMAGES = 40_000  # of the training images: one half to train on, one to judge on
+WATCHED = 2_000  # judging images that are looked at after every epoch
+CROP = 2  # pixels of black around an image; 4 at 32 pixels
+
+RECIPE = TrainConfig(
+    dataset="cifar10",
+    part="compare",
+    held_out=0.5,
+    layers=3,
+    reductions=(),
+    channels=16,
+    head="linear",
+    epochs=8,
+    batch_size=128,
+    lr=0.15,
+    schedule="one_cycle",
+    label_smoothing=0.1,
+)
+
+
+def small_images(folder: str | Path = "data") -> DataSet:
+    """CIFAR-10 at 16 pixels, means of 2 x 2, in the order of the large images' hash."""
+    large = load("cifar10", folder)
+
+    def halved(images: torch.Tensor) -> torch.Tensor:
+        means = F.avg_pool2d(images.float(), 2)  # (N, 3, 32, 32) -> (N, 3, 16, 16)
+        return means.round().to(torch.uint8)
+
+    return replace(
+        large,
+        name="cifar10 at 16 pixels",
+        x_train=halved(large.x_train[:IMAGES]),
+        y_train=large.y_train[:IMAGES],
+        x_test=halved(large.x_test),
+    )
+
+
+def seed_of(cell: Genotype, run: int) -> int:
+    """Each training its own seed: a seed that all share would move whole kinds of cells alike."""
+    digest = hashlib.blake2b(f"{name(cell.normal)}/{run}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little")
+
+
+def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dict[str, Any]:
+    """One training of one cell, and what it is good for.
+
+    Args:
+        cell: of the space.
+        run: which training of this cell, from 0.
+        recipe: all settings but the seed.
+        images: those of `small_images`.
+
+    Returns:
+        Accuracies (fractions) on the watched judging images after every epoch, and at the end on
+        all judging images, on the test images and on as many training images as are watched; the
+        processor's seconds of the steps and of all.
+    """
+    began = process_time()
+    config = TrainConfig(**(recipe.model_dump() | {"seed": seed_of(cell, run)}))
+    part = parts(images, held_out=config.held_out)
+
+    def first(whole: Part, count: int) -> Part:
+        return Part(whole.images[:count], whole.labels[:count], whole.name)
+
+    training = fast.train(
+        config,
+        cell,
+        images.batches(part.compare_train, config.batch_size, seed=config.seed, crop=CROP),
+        images.evaluation_batches(first(part.compare_valid, WATCHED)),
+        num_classes=images.num_classes,
+        in_channels=images.in_channels,
+        image_size=images.image_size,
+    )
+    stepping = process_time()
+    for _ in training:
+        pass
+    seconds = process_time() - stepping
+
+    def accuracy(of: Part) -> float:
+        return training.evaluate(images.evaluation_batches(of))[1]
+
+    return {
+        "cell": name(cell.normal),
+        "run": run,
+        "seed": config.seed,
+        "epochs": [float(value) for value in training.history["valid_accuracy"]],
+        "valid": accuracy(part.compare_valid),
+        "test": accuracy(part.test),
+        "train": accuracy(first(part.compare_train, WATCHED)),
+        "train_seconds": seconds,
+        "seconds": process_time() - began,
+    }
