@@ -137,7 +137,9 @@ def main() -> None:
         RECORD.write_text(text + "\n", encoding="utf-8")
     if not (chosen.show or chosen.record):
         left = [key for key in plan() if not path(*key).exists()]
-        Parallel(n_jobs=2)(delayed(make)(*key) for key in left)
+        from benchmarks.recipe import make as imported  # what __main__ holds cannot be sent
+
+        Parallel(n_jobs=2)(delayed(imported)(*key) for key in left)
     show()
 
 
