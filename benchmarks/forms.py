@@ -84,7 +84,7 @@ def full_pass(loop: Search) -> Callable[[], object]:
     def run() -> None:
         for tensor in (*loop.w, *alpha):
             tensor.grad = None
-        F.cross_entropy(loop.supernet(images, loop.architecture.weights()), labels).backward()
+        F.cross_entropy(loop.supernet(images, loop.architecture.mixture()), labels).backward()
 
     return run
 

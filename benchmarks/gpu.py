@@ -48,7 +48,9 @@ def cases(profiles: tuple[str, ...]) -> dict[str, Config]:
     for name in profiles:
         settings = profile(name)
         for method in ("first_order", "finite_difference"):
-            found[f"{name} search {method}"] = settings.search.model_copy(update={"method": method})
+            found[f"{name} search {method}"] = settings.search.model_copy(
+                update={"gradient": method}
+            )
         found[f"{name} final"] = settings.final
     return found
 

@@ -236,7 +236,7 @@ def main() -> None:
     if options.quick and options.record:
         parser.error("--record takes the lesson profile: leave out --quick.")
     config = profile("smoke" if options.quick else "lesson").search
-    config = config.model_copy(update={"method": "first_order"})
+    config = config.model_copy(update={"gradient": "first_order"})
     begin = time.perf_counter()
     probes, xis = (QUICK_PROBES, QUICK_XIS) if options.quick else (PROBES, XIS)
     arrays = measure(config, options.data, probes, xis)

@@ -36,7 +36,7 @@ class OriginalSearch(Search):
         train, valid = self._batch(self.train), self._batch(self.valid)
         self.supernet.train()
         self.alpha_optimizer.zero_grad()
-        if config.method == "first_order":
+        if config.gradient == "first_order":
             self.loss(*valid).backward()
         else:
             self.look_ahead(train, valid)
@@ -50,7 +50,7 @@ class OriginalSearch(Search):
 
     def loss(self, images: Tensor, labels: Tensor, supernet: nn.Module | None = None) -> Tensor:
         """The mean cross-entropy; the supernet's own unless another is given."""
-        scores = (supernet or self.supernet)(images, self.architecture.weights())
+        scores = (supernet or self.supernet)(images, self.architecture.mixture())
         return F.cross_entropy(scores, labels)
 
     def look_ahead(self, train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor]) -> None:

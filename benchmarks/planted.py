@@ -31,9 +31,9 @@ RECORD = records.RECORDED / "planted"
 SEEDS = range(10)
 OTHERS = tuple(name for name in SEARCH.operations if name != NEEDED)
 KINDS = {  # name -> what differs from SEARCH
-    "first_order": {"method": "first_order"},
-    "finite_difference": {"method": "finite_difference"},
-    "control": {"method": "first_order", "operations": OTHERS},
+    "first_order": {"gradient": "first_order"},
+    "finite_difference": {"gradient": "finite_difference"},
+    "control": {"gradient": "first_order", "operations": OTHERS},
 }
 
 

@@ -68,19 +68,19 @@ class Case:
     make: Callable[[Any], forms.Forms]
 
 
-def _method(config: SearchConfig, method: str) -> SearchConfig:
-    return config.model_copy(update={"method": method})
+def _with(config: SearchConfig, gradient: str) -> SearchConfig:
+    return config.model_copy(update={"gradient": gradient})
 
 
 CASES = {
-    "first_order_step": Case(_method(PAPER, "first_order"), forms.search_steps),
-    "second_order_step": Case(_method(PAPER, "finite_difference"), forms.search_steps),
+    "first_order_step": Case(_with(PAPER, "first_order"), forms.search_steps),
+    "second_order_step": Case(_with(PAPER, "finite_difference"), forms.search_steps),
     "forward_backward": Case(PAPER, forms.full_passes),
     "alpha_only": Case(PAPER, forms.alpha_passes),
-    "report_first_order_step": Case(_method(REPORT, "first_order"), forms.search_steps),
+    "report_first_order_step": Case(_with(REPORT, "first_order"), forms.search_steps),
     "final_network_step": Case(FINAL, forms.training_steps),
-    "lesson_first_order": Case(_method(LESSON, "first_order"), forms.search_steps),
-    "lesson_second_order": Case(_method(LESSON, "finite_difference"), forms.search_steps),
+    "lesson_first_order": Case(_with(LESSON, "first_order"), forms.search_steps),
+    "lesson_second_order": Case(_with(LESSON, "finite_difference"), forms.search_steps),
 }
 # Techniques are taken out of a step of the paper's search, and of the lesson's, which is narrower.
 TAKEN_APART = {"the paper's search": "first_order_step", "the lesson's": "lesson_first_order"}
@@ -215,8 +215,8 @@ def measure_float32_errors(effort: Effort) -> dict[str, float]:
     space = SearchSpace.darts()
     for seed in range(effort.counted):
         torch.manual_seed(seed)
-        plain = Supernet(space, 16, 3, 10)
-        weights = Architecture(space, init_std=1.0).weights()
+        plain = Supernet(space, channels=16, layers=3, num_classes=10)
+        weights = Architecture(space, init_std=1.0).mixture()
         with torch.no_grad():
             exact = deepcopy(plain).double()(images.double(), weights)
             for form, scores in errors.items():

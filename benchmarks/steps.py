@@ -54,7 +54,7 @@ def step_seconds(config: SearchConfig, discarded: int, counted: int) -> dict[str
     """{method: seconds of each counted step}."""
     searches, seconds = {}, {method: [] for method in METHODS}
     for method in METHODS:
-        changed = config.model_copy(update={"method": method})
+        changed = config.model_copy(update={"gradient": method})
         halves = (RandomImages(config.batch_size, 1000, seed) for seed in (0, 1))
         searches[method] = Search(changed, *halves)
     for number in range(discarded + counted):
@@ -90,7 +90,7 @@ def main() -> None:
             "what": "seconds a step of a search by each method",
             "dataset": "noise",  # a step costs the same on any images
             "profile": name,
-            "config": config.model_dump(mode="json", exclude={"method"}),
+            "config": config.model_dump(mode="json", exclude={"gradient"}),
             "steps_discarded": discarded,
             "steps_counted": counted,
             "statistic": "median",

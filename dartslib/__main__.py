@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 # gradients.METHODS, written out: that file loads torch, and `doctor` must run without.
-Method = Literal["one_level", "first_order", "finite_difference", "exact"]
+Gradient = Literal["one_level", "first_order", "finite_difference", "exact"]
 ProfileOption = Annotated[
     Literal["smoke", "lesson", "report", "darts"], typer.Option(help="The size of the run.")
 ]
@@ -101,6 +101,13 @@ def _overrides(words: list[str], **options: Any) -> dict[str, Any]:
     return found
 
 
+def _of_relaxation(name: str | None, changes: dict[str, Any], known: Any) -> dict[str, Any]:
+    """The same settings; those that only a relaxation can have stand with its name."""
+    own = {key: value for key, value in changes.items() if name and key not in known}
+    rest = {key: value for key, value in changes.items() if key not in own}
+    return rest | ({"relaxation": {"name": name, **own}} if name else {})
+
+
 def _finish(record: Any, folder: Path, name: str | None) -> None:
     if name is not None:
         from dartslib.runs import records
@@ -119,7 +126,15 @@ def _numbers(result: dict[str, float]) -> str:
 @app.command()
 def search(
     profile: ProfileOption = "smoke",
-    method: Annotated[Method | None, typer.Option(help="How alpha's gradient is computed.")] = None,
+    gradient: Annotated[
+        Gradient | None,
+        # The second name is that of before version 0.2.
+        typer.Option("--gradient", "--method", help="How alpha's gradient is computed."),
+    ] = None,
+    relaxation: Annotated[
+        str | None,
+        typer.Option(help="darts, or one that came after it: gdas, pc_darts; --set sets it, too."),
+    ] = None,
     data: DataOption = None,
     seed: SeedOption = 0,
     out: OutOption = None,
@@ -137,11 +152,12 @@ def search(
 
         records.check_name(record)
         base = PROFILES[profile].search
-        changes = _overrides(set_, dataset=data, method=method)
+        changes = _overrides(set_, dataset=data, gradient=gradient)
+        changes = _of_relaxation(relaxation, changes, type(base).model_fields.keys())
         config = type(base)(**(base.model_dump() | {"seed": seed} | changes))
-        folder = (
-            out or Path("runs") / f"search-{profile}-{config.dataset}-{config.method}-{config.seed}"
-        )
+        found = "" if config.relaxation.name == "darts" else f"{config.relaxation.name}-"
+        words = f"search-{profile}-{config.dataset}-{found}{config.gradient}-{config.seed}"
+        folder = out or Path("runs") / words
         done = run_search(
             config,
             folder,
@@ -235,7 +251,7 @@ def transfer(
 @app.command()
 def study(
     profile: ProfileOption = "smoke",
-    seeds: Annotated[int, typer.Option(min=1, help="Searches of each method.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches with each gradient.")] = 3,
     out: Annotated[
         Path | None, typer.Option(help="Folder of all runs; runs/study-PROFILE if not given.")
     ] = None,
@@ -276,7 +292,7 @@ def study(
             done = plan.make(run, data, device, progress=True)
             _finish(done, plan.folder / run.name, None)
             return
-        for line in plan.report(workers):
+        for line in plan.overview(workers):
             typer.echo(line)
         for run in (
             ()
@@ -284,7 +300,7 @@ def study(
             else execute(plan, data=data, device=device, workers=workers, cluster=cluster)
         ):
             result = plan.record(run).meta["result"]
-            typer.echo(f"{run.name}: {_numbers(result)}; {plan.report(workers)[-1]}")
+            typer.echo(f"{run.name}: {_numbers(result)}; {plan.overview(workers)[-1]}")
 
 
 @app.command()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from dartslib.relaxation import Architecture
+from dartslib.relaxation import START, Architecture, Moment, Tables
 
 METHODS = ("one_level", "first_order", "finite_difference", "exact")
 Loss = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
@@ -210,15 +210,15 @@ class BatchLoss:
     BatchNorm runs in the mode of the supernet, on copies of its statistics.
 
     Args:
-        supernet: called as supernet(images, weights).
-        architecture: turns alpha into weights; its own logits are not read.
+        supernet: called as supernet(images, mixture, moment).
+        architecture: turns alpha into a mixture; its own logits are not read.
         images, labels: (N, C, H, W) and (N,).
-        generator: for relaxations that sample. Every call draws what a generator in its present
-            state would, so that the loss stays a function of w and alpha alone; afterwards the
-            generator has moved on by one draw.
+        moment: of the search. Every call draws what its generator, in its present state, would, so
+            that the loss stays a function of w and alpha alone; afterwards the generator has moved
+            on by what one call draws.
 
     Attributes:
-        accuracy: fraction of the batch that the last call got right, a tensor.
+        loss, accuracy: of the last call, detached scalars; the accuracy is a fraction.
     """
 
     def __init__(
@@ -227,21 +227,32 @@ class BatchLoss:
         architecture: Architecture,
         images: Tensor,
         labels: Tensor,
-        generator: torch.Generator | None = None,
+        *,
+        moment: Moment = START,
     ) -> None:
         self.supernet, self.architecture = supernet, architecture
-        self.images, self.labels, self.generator = images, labels, generator
-        self.draw = None if generator is None else generator.get_state()
+        self.images, self.labels, self.moment = images, labels, moment
+        self.draw = None if moment.generator is None else moment.generator.get_state()
+        self.loss: Tensor | None = None
         self.accuracy: Tensor | None = None
 
     def __call__(self, w: Sequence[Tensor], alpha: Sequence[Tensor]) -> Tensor:
         """The mean cross-entropy, a scalar; w in the order of supernet.parameters()."""
+        if self.draw is not None:
+            self.moment.generator.set_state(self.draw)
+        return self.at(w, self.architecture.mixture(alpha, self.moment))
+
+    def at(self, w: Sequence[Tensor], mixture: Tables) -> Tensor:
+        """The same with a mixture that is given."""
         names = (name for name, _ in self.supernet.named_parameters())
         state = dict(zip(names, w, strict=True))
         state |= {name: buffer.clone() for name, buffer in self.supernet.named_buffers()}
-        if self.generator is not None:
-            self.generator.set_state(self.draw)
-        weights = self.architecture.weights(alpha, self.generator)
-        scores = functional_call(self.supernet, state, (self.images, weights))
-        self.accuracy = (scores.detach().argmax(dim=1) == self.labels).float().mean()
-        return F.cross_entropy(scores, self.labels)
+        scores = functional_call(self.supernet, state, (self.images, mixture, self.moment))
+        loss = F.cross_entropy(scores, self.labels)
+        self.loss, self.accuracy = loss.detach(), accuracy(scores, self.labels)
+        return loss
+
+
+def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
+    """The fraction of a batch whose largest score, of (N, classes), is at its label (N,)."""
+    return (scores.detach().argmax(dim=1) == labels).float().mean()

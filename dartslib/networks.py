@@ -34,6 +34,7 @@ class DerivedCell(nn.Module):
     def __init__(
         self,
         nodes: Nodes,
+        *,
         c_before: int,
         c_last: int,
         channels: int,
@@ -126,6 +127,7 @@ class FinalNetwork(nn.Module):
     def __init__(
         self,
         genotype: Genotype,
+        *,
         channels: int = 16,
         layers: int = 14,
         num_classes: int = 10,
@@ -144,7 +146,7 @@ class FinalNetwork(nn.Module):
                 check_name(name)
         self.drop_path, self.generator = drop_path, None
         reducing = reduction_cells(layers, reductions)
-        check_sizes(head, reducing, channels, layers, num_classes, in_channels, image_size)
+        check_sizes(head, reducing, image_size)
         self.stem = stem(in_channels, channels)
         self.auxiliary_cell = 2 * layers // 3
         self.auxiliary_head: nn.Module | None = None
@@ -155,7 +157,14 @@ class FinalNetwork(nn.Module):
                 channels, image_size = 2 * channels, -(-image_size // 2)
             nodes = genotype.cell("reduction" if k in reducing else "normal")
             self.cells.append(
-                DerivedCell(nodes, c_before, c_last, channels, k in reducing, k - 1 in reducing)
+                DerivedCell(
+                    nodes,
+                    c_before=c_before,
+                    c_last=c_last,
+                    channels=channels,
+                    reduction=k in reducing,
+                    after_reduction=k - 1 in reducing,
+                )
             )
             c_before, c_last = c_last, len(nodes) * channels
             if auxiliary and k == self.auxiliary_cell:
@@ -189,7 +198,7 @@ def count_multiply_adds(module: nn.Module, *image_shape: int, **inputs: Any) -> 
     Args:
         module: any module that takes a batch of images, or of maps.
         image_shape: (C, H, W) of an image, as three numbers.
-        inputs: what else the module takes: `weights` of a supernet, `last` of a cell.
+        inputs: what else the module takes: `mixture` of a supernet, `last` of a cell.
 
     Counted by torch's own FLOP counter, which counts a multiply-add as two.
     """

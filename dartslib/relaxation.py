@@ -1,68 +1,138 @@
-"""From a discrete choice to a softmax: the mixed operation and the architecture.
+"""From a discrete choice to numbers between 0 and 1: mixed operation, relaxation, architecture.
 
-Section 2.2 of the report, equation (2) of Liu et al. (2019). A relaxation says how logits become
-probabilities, what the supernet multiplies by, which operations of an edge run, and how a genotype
-is derived. `Softmax` is that of DARTS; another one is a class with the same four members, and
-nothing else in the package needs to know of it.
+Section 2.2 of the report, equation (2) of Liu et al. (2019). `Relaxation` is that of DARTS. A
+method that came after it is a subclass in `dartslib/methods/` that overrides the members it
+changes; nothing else in the package needs to know of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dartslib import genotypes
 from dartslib.operations import build
+from dartslib.settings import Config
 from dartslib.space import CELL_TYPES, SearchSpace
 
+if TYPE_CHECKING:  # it imports this file
+    from dartslib.searching import Search
+
 Tables = dict[str, Tensor]  # cell type -> (edges, operations)
+METHODS = "dartslib.methods"  # the package whose files are looked at for a name
+
+
+class Moment(NamedTuple):
+    """Where a search is: what a relaxation may depend on, besides alpha.
+
+    Attributes:
+        step, steps: steps done, and in all.
+        generator: fixed by seed and step. It is one of the CPU on every device: draw there, and
+            move what was drawn. None, outside of a search, for torch's global one.
+    """
+
+    step: int = 0
+    steps: int = 1
+    generator: torch.Generator | None = None
+
+    @property
+    def progress(self) -> float:
+        """The part of the search that is done, from 0 to below 1."""
+        return self.step / self.steps
+
+    def between(self, first: float, last: float) -> float:
+        """A number that goes in a straight line from the first step to the last one."""
+        return first + (last - first) * self.step / max(1, self.steps - 1)
+
+
+START = Moment()
 
 
 class MixedOperation(nn.Module):
-    """All operations of one edge, each times its weight, summed: o(x) = sum_k a_k o_k(x).
+    """All operations of one edge, each times its number, summed: o(x) = sum_k a_k o_k(x).
 
     Args:
-        names: the operations, in the order of the weights.
+        names: the operations, in the order of the mixture.
         channels: C of input and output.
         stride: 1, or 2 next to the inputs of a reduction cell.
+
+    Attributes:
+        open: which operations run; `Search.prune` sets it.
     """
 
     def __init__(self, names: Sequence[str], channels: int, stride: int) -> None:
         super().__init__()
         self.operations = nn.ModuleList(build(name, channels, stride) for name in names)
+        self.open = (True,) * len(names)
 
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        """x: (N, C, H, W); weights: (operations,). Returns (N, C, ceil(H/s), ceil(W/s))."""
-        terms = zip(weights, self.operations, strict=True)
-        return sum(weight * operation(x) for weight, operation in terms)
+    def forward(self, x: Tensor, mixture: Tensor, moment: Moment = START) -> Tensor:
+        """x: (N, C, H, W); mixture: (operations,). Returns (N, C, ceil(H/s), ceil(W/s))."""
+        terms = zip(mixture, self.operations, self.open, strict=True)
+        return sum(number * operation(x) for number, operation, is_open in terms if is_open)
 
 
-class Softmax:
-    """The relaxation of DARTS: one softmax an edge; every operation runs.
+class Relaxation(Config):
+    """DARTS: one softmax per edge, and every operation runs. Its fields are its settings.
 
-    Another relaxation is a subclass of it, given to `Search`. Its `mixed_operation` is the module
-    of an edge. A search sets `progress`, from 0 to 1, before each step: for what changes over a
-    search, such as a temperature.
+    A subclass adds fields, which go into configuration, record and checkpoint, and overrides what
+    it changes. `class Mine(Relaxation, name="mine")` can be asked for by that name. It has no
+    state: what a method remembers stands in `Search.notes`, and which operations still run in
+    `Architecture.open`. Below, `alpha` is a dictionary of tensors, one per name of `parameters`;
+    closed operations have the logit -inf there.
+
+    Raises:
+        ValueError: the name belongs to another class.
     """
 
-    mixed_operation: type[nn.Module] = MixedOperation
-    progress: float = 0.0
+    name: ClassVar[str] = "darts"
 
-    def probabilities(self, logits: Tables, space: SearchSpace) -> Tables:
-        """What is reported and derived from; each (edges, operations)."""
-        return {cell_type: alpha.softmax(dim=-1) for cell_type, alpha in logits.items()}
+    def __init_subclass__(cls, *, name: str | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.name = name or cls.__qualname__
+        known = RELAXATIONS.setdefault(name, cls) if name else cls
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"There is a relaxation {name!r} already: choose another name.")
+        if name:
+            RELAXATIONS[name] = cls  # a cell of a notebook that runs again replaces its own
 
-    def weights(
-        self,
-        logits: Tables,
-        space: SearchSpace,
-        generator: torch.Generator | None = None,
+    def edge(self, names: Sequence[str], channels: int, stride: int) -> nn.Module:
+        """The module of an edge; called with (x, its row of the mixture, moment)."""
+        return MixedOperation(names, channels, stride)
+
+    def parameters(self, space: SearchSpace) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of each tensor of alpha; the tables of the cell types come first."""
+        return dict.fromkeys(CELL_TYPES, (len(space.edges), len(space.operations)))
+
+    def probabilities(self, alpha: Tables, space: SearchSpace) -> Tables:
+        """What is recorded and derived from: cell type -> (edges, operations)."""
+        return {cell_type: alpha[cell_type].softmax(dim=-1) for cell_type in CELL_TYPES}
+
+    def mixture(self, alpha: Tables, space: SearchSpace, moment: Moment) -> Tables:
+        """What multiplies the operations: here the probabilities, elsewhere perhaps a sample."""
+        return self.probabilities(alpha, space)
+
+    def mixture_for_w(
+        self, mixture: Tables, loss: Callable[[Tables], Tensor], moment: Moment
     ) -> Tables:
-        """What the supernet multiplies by; here the probabilities, elsewhere perhaps a sample.
+        """What w's step sees; `loss` is that of w's batch, as a function of the mixture alone.
 
-        The generator is one of the CPU, on every device: draw there, and move what was drawn.
+        On one level alpha learns through it as well, so it must keep the mixture's gradient.
         """
-        return self.probabilities(logits, space)
+        return mixture
+
+    def alpha_loss(self, loss: Tensor, alpha: Tables, space: SearchSpace, moment: Moment) -> Tensor:
+        """What alpha descends: L_val, or more than that. On one level w descends it, too."""
+        return loss
+
+    def moves_alpha(self, moment: Moment) -> bool:
+        """Whether alpha moves in this step."""
+        return True
+
+    def after_step(self, search: "Search") -> None:
+        """Called after each step: to close operations, to take notes."""
 
     def derive(
         self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2
@@ -71,69 +141,115 @@ class Softmax:
         return genotypes.derive(probabilities, space, edges_per_node)
 
 
+RELAXATIONS: dict[str, type[Relaxation]] = {"darts": Relaxation}
+
+
+def read_relaxation(value: Any) -> Relaxation:
+    """A relaxation from its name, from {"name": …, its settings}, or as it is.
+
+    That of a file in `dartslib/methods/` is loaded when it is asked for.
+
+    Raises:
+        ValueError: there is none of that name, or it has no such setting.
+    """
+    if isinstance(value, Relaxation):
+        return value
+    settings = dict(value) if isinstance(value, dict) else {"name": value}
+    name = str(settings.pop("name", None))
+    files = {module.name for module in iter_modules(import_module(METHODS).__path__)}
+    if name not in RELAXATIONS and name in files:
+        import_module(f"{METHODS}.{name}")
+    if name not in RELAXATIONS:
+        known = ", ".join(sorted(files | RELAXATIONS.keys()))
+        raise ValueError(f"There is no relaxation {name!r:.40}: choose one of {known}.")
+    return RELAXATIONS[name](**settings)
+
+
 class Architecture:
-    """Alpha: one table of logits a cell type, apart from the weights of any network.
+    """Alpha: tables of logits, apart from the weights of any network.
 
     It is no module, so that no optimizer of a network's weights can move it.
 
     Args:
-        space: the search space; alpha has a row an edge and a column an operation.
-        relaxation: how logits become probabilities; DARTS's softmax unless said otherwise.
+        space: the search space; a table has a row per edge and a column per operation.
+        relaxation: how logits become a mixture; that of DARTS unless said otherwise.
         init_std: 0 starts every operation equal (the report), 1e-3 with a little noise (the paper).
         generator: draws that noise, a CPU generator; torch's global one if None.
         device, dtype: of the logits.
 
     Attributes:
-        logits: cell type -> leaf tensor (edges, operations) that requires a gradient.
+        logits: name -> leaf tensor that requires a gradient; (edges, operations) per cell type,
+            and whatever else the relaxation has.
+        open: cell type -> bool (edges, operations), the operations that still run.
     """
 
     def __init__(
         self,
         space: SearchSpace,
-        relaxation: Softmax | None = None,
+        relaxation: Relaxation | None = None,
+        *,
         init_std: float = 0.0,
         generator: torch.Generator | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.space = space
-        self.relaxation = relaxation or Softmax()
-        shape = len(space.edges), len(space.operations)
+        self.relaxation = relaxation or Relaxation()
         self.logits: Tables = {}
-        for cell_type in CELL_TYPES:
+        for name, shape in self.relaxation.parameters(space).items():
             noise = torch.randn(shape, generator=generator) if init_std else torch.zeros(shape)
-            self.logits[cell_type] = (init_std * noise).to(device, dtype).requires_grad_()
+            self.logits[name] = (init_std * noise).to(device, dtype).requires_grad_()
+        shape = len(space.edges), len(space.operations)
+        ones = torch.ones(shape, dtype=torch.bool, device=device)
+        self.open: Tables = {cell_type: ones.clone() for cell_type in CELL_TYPES}
+        self.pruned = False  # whether anything is closed, known without a look at the device
 
     @property
     def alpha(self) -> list[Tensor]:
-        """The logits as a list, in the order of `CELL_TYPES`: what an optimizer is given."""
-        return [self.logits[cell_type] for cell_type in CELL_TYPES]
+        """The logits as a list: what an optimizer is given."""
+        return list(self.logits.values())
 
-    def _tables(self, alpha: Sequence[Tensor] | None) -> Tables:
-        return self.logits if alpha is None else dict(zip(CELL_TYPES, alpha, strict=True))
+    def tables(self, alpha: Sequence[Tensor] | None = None) -> Tables:
+        """These logits, or others of the same shapes, by name; closed operations at -inf."""
+        tables = dict(zip(self.logits, self.alpha if alpha is None else alpha, strict=True))
+        if self.pruned:
+            for cell_type, is_open in self.open.items():
+                # The softmax of an edge that is closed as a whole must stay a number.
+                closed = ~is_open & is_open.any(dim=1, keepdim=True)
+                tables[cell_type] = tables[cell_type].masked_fill(closed, -torch.inf)
+        return tables
 
     def probabilities(self, alpha: Sequence[Tensor] | None = None) -> Tables:
-        """Cell type -> (edges, operations), of these logits or of others of the same shape."""
-        return self.relaxation.probabilities(self._tables(alpha), self.space)
+        """Cell type -> (edges, operations), of these logits or of others of the same shapes."""
+        found = self.relaxation.probabilities(self.tables(alpha), self.space)
+        if self.pruned:
+            found = {k: table.masked_fill(~self.open[k], 0.0) for k, table in found.items()}
+        return found
 
-    def weights(
-        self,
-        alpha: Sequence[Tensor] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tables:
+    def mixture(self, alpha: Sequence[Tensor] | None = None, moment: Moment = START) -> Tables:
         """What the supernet is given: cell type -> (edges, operations)."""
-        return self.relaxation.weights(self._tables(alpha), self.space, generator)
+        return self.relaxation.mixture(self.tables(alpha), self.space, moment)
+
+    def undecided(self) -> Tables:
+        """Name -> which logits an optimizer may move: none that is closed, or alone on its edge."""
+        several = {k: row & (row.sum(1, keepdim=True) > 1) for k, row in self.open.items()}
+        free = {name: torch.ones_like(a, dtype=torch.bool) for name, a in self.logits.items()}
+        return free | several
 
     def derive(self, edges_per_node: int = 2) -> genotypes.Genotype:
         """The genotype of the present probabilities."""
         return self.relaxation.derive(self.probabilities(), self.space, edges_per_node)
 
+    def _state(self) -> Tables:
+        return self.logits | {f"open_{cell_type}": table for cell_type, table in self.open.items()}
+
     def state_dict(self) -> Tables:
-        """A copy of the logits."""
-        return {cell_type: alpha.detach().clone() for cell_type, alpha in self.logits.items()}
+        """A copy of the logits, and of what is open."""
+        return {name: tensor.detach().clone() for name, tensor in self._state().items()}
 
     def load_state_dict(self, state: Tables) -> None:
-        """Copies logits of the same shapes into these."""
+        """Copies a state of the same shapes into this one; `Search.prune` then applies `open`."""
         with torch.no_grad():
-            for cell_type, alpha in self.logits.items():
-                alpha.copy_(state[cell_type])
+            for name, tensor in self._state().items():
+                tensor.copy_(state[name])
+        self.pruned = not all(bool(is_open.all()) for is_open in self.open.values())

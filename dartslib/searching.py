@@ -14,22 +14,23 @@ What differs from the paper's code, on purpose:
    a step is fixed by the seed and the number of the step alone.
 """
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from dartslib.genotypes import as_array, choices, entropy
-from dartslib.gradients import METHODS, BatchLoss, hypergradient
+from dartslib.gradients import METHODS, BatchLoss, accuracy, hypergradient
 from dartslib.loops import BatchSource, Loop, cosine, seeded, set_lr, step_generator
 from dartslib.operations import check_name
-from dartslib.relaxation import Architecture, Softmax
+from dartslib.relaxation import Architecture, Moment, Relaxation, read_relaxation
 from dartslib.settings import Config, Fraction
 from dartslib.space import CELL_TYPES, MOST_NODES, REPORT_OPERATIONS, SearchSpace
-from dartslib.supernet import LIMITS, Supernet, reduction_cells
+from dartslib.supernet import Supernet, reduction_cells
 
 # 40 epochs of 390 steps at 3e-4: how far Adam can carry alpha in the report's search.
 REPORT_ALPHA_TRAVEL = 40 * 390 * 3e-4
@@ -49,22 +50,28 @@ class SearchConfig(Config):
     """Intermediate nodes of a cell."""
     operations: tuple[str, ...] = REPORT_OPERATIONS
     """Operations that compete on each edge."""
-    layers: int = Field(8, ge=1, le=LIMITS["layers"][1])
+    layers: int = Field(8, ge=1, le=1000)
     """Cells of the supernet."""
     reductions: tuple[int, ...] | None = None
     """Which cells reduce; None for those at one and two thirds of the depth."""
-    channels: int = Field(16, ge=1, le=LIMITS["channels"][1])
+    channels: int = Field(16, ge=1, le=4096)
     """Channels of the first cells."""
     head: Literal["linear", "mlp"] = "mlp"
     """Classifier: linear on the mean, or the report's MLP on the flattened map."""
-    method: Literal[METHODS] = "first_order"
+    gradient: Literal[METHODS] = "first_order"
     """How alpha's gradient is computed, see `hypergradient`."""
     xi: float | None = Field(None, ge=0)
-    """Rate of the step ahead, for the methods that make one; None for w's rate at that step."""
+    """Rate of the step ahead, for gradients that make one; None for w's rate at that step."""
+    relaxation: Annotated[
+        Relaxation,
+        BeforeValidator(read_relaxation),
+        PlainSerializer(lambda relaxation: {"name": relaxation.name, **relaxation.model_dump()}),
+    ] = Relaxation()
+    """How a choice becomes numbers: a name such as "gdas", or {"name": "gdas", its settings}."""
     epochs: int = Field(40, ge=1)
     """Passes over a half."""
     batch_size: int = Field(64, ge=1)
-    """Images a batch, for w and for alpha alike."""
+    """Images per batch, for w and for alpha alike."""
     w_lr: float = Field(0.025, gt=0)
     """First learning rate of w (SGD), falling along a cosine."""
     w_lr_min: float = Field(0.0, ge=0)
@@ -96,10 +103,10 @@ class SearchConfig(Config):
     def _can_be_built(self) -> "SearchConfig":
         for name in self.space().operations:
             check_name(name)
-        if self.xi and self.method in NO_STEP_AHEAD:
+        if self.xi and self.gradient in NO_STEP_AHEAD:
             raise ValueError(
-                f"xi is the rate of a step ahead, and {self.method} makes none: leave xi out, or "
-                "choose method=finite_difference."
+                f"xi is the rate of a step ahead, and {self.gradient} makes none: leave xi out, or "
+                "choose gradient=finite_difference."
             )
         reduction_cells(self.layers, self.reductions)
         return self
@@ -117,10 +124,10 @@ class Search(Loop):
         train, valid: batches of the two halves, as `dartslib.data.Batches`.
         num_classes, in_channels, image_size: of the data set.
         device: where it runs; the batches must come from there.
-        relaxation: DARTS's softmax unless another is given.
 
     Attributes:
         supernet, architecture: w and alpha.
+        notes: what a relaxation remembers, name -> tensor; part of the state.
         step, steps, seconds, history: as in `Loop`.
     """
 
@@ -137,25 +144,25 @@ class Search(Loop):
         in_channels: int = 3,
         image_size: int = 32,
         device: torch.device | str = "cpu",
-        relaxation: Softmax | None = None,
     ) -> None:
         super().__init__(config, config.epochs * min(len(train), len(valid)), device)
         self.train, self.valid = train, valid
-        space, relaxation = config.space(), relaxation or Softmax()
+        self.notes: dict[str, Tensor] = {}
+        space, relaxation = config.space(), config.relaxation
         with seeded(config.seed):
             supernet = Supernet(
                 space,
-                config.channels,
-                config.layers,
-                num_classes,
-                config.head,
-                in_channels,
-                image_size,
-                config.reductions,
-                relaxation.mixed_operation,
+                channels=config.channels,
+                layers=config.layers,
+                num_classes=num_classes,
+                head=config.head,
+                in_channels=in_channels,
+                image_size=image_size,
+                reductions=config.reductions,
+                edge=relaxation.edge,
             )
             self.architecture = Architecture(
-                space, relaxation, config.alpha_init_std, device=device
+                space, relaxation, init_std=config.alpha_init_std, device=device
             )
         self.supernet = supernet.to(device, memory_format=self.memory_format)
         self.w = list(self.supernet.parameters())
@@ -169,56 +176,62 @@ class Search(Loop):
             weight_decay=config.alpha_weight_decay,
         )
 
+    @property
+    def moment(self) -> Moment:
+        """Where the search is, with the random numbers of its next step."""
+        return Moment(self.step, self.steps, step_generator(self.config.seed, self.step))
+
     def advance(self) -> None:
         """One step: alpha by its hypergradient, then w by its gradient at the new alpha.
 
         With one level both by the gradients of one pass.
         """
-        config, generator = self.config, step_generator(self.config.seed, self.step)
-        progress = self.step / self.steps
-        set_lr(self.w_optimizer, cosine(config.w_lr, config.w_lr_min, progress))
-        self.architecture.relaxation.progress = progress
+        config, moment, relaxation = self.config, self.moment, self.config.relaxation
+        set_lr(self.w_optimizer, cosine(config.w_lr, config.w_lr_min, moment.progress))
         train, valid = self._batch(self.train), self._batch(self.valid)
+        one_level, moves = config.gradient == "one_level", relaxation.moves_alpha(moment)
         self.supernet.train()
-        if config.method == "one_level":
+        if one_level:
             # One level: the batch of w and the batch of alpha are one, from both halves together.
             train = [torch.cat(pair) for pair in zip(train, valid, strict=True)]
-        else:
-            self._alpha_step(train, valid, generator)
+        elif moves:
+            self._alpha_step(train, valid, moment)
 
+        # The mixture that w sees, a draw of its own. Only on one level it has a way back to alpha.
+        mixture = self.architecture.mixture(moment=moment)
+        if not one_level:
+            mixture = {cell_type: table.detach() for cell_type, table in mixture.items()}
+        of_batch = BatchLoss(self.supernet, self.architecture, *train, moment=moment)
+        fixed_w = [p.detach() for p in self.w]
+        mixture = relaxation.mixture_for_w(mixture, partial(of_batch.at, fixed_w), moment)
         images, labels = train
-        weights = self.architecture.weights(generator=generator)
-        if config.method != "one_level":
-            weights = {cell_type: table.detach() for cell_type, table in weights.items()}
-        scores = self.supernet(images, weights)
-        loss = F.cross_entropy(scores, labels)
+        scores = self.supernet(images, mixture, moment)
+        loss = descended = F.cross_entropy(scores, labels)
+        if one_level:
+            descended = self._alpha_loss(loss, self.architecture.alpha, moment)
         self.w_optimizer.zero_grad()
         self.alpha_optimizer.zero_grad()
-        loss.backward()
-        if config.method == "one_level":
-            self.alpha_optimizer.step()
+        descended.backward()
+        if one_level and moves:
+            self._move_alpha()
         torch.nn.utils.clip_grad_norm_(self.w, config.clip)
         self.w_optimizer.step()
-        self.means.add(
-            train_loss=loss, train_accuracy=(scores.detach().argmax(1) == labels).float().mean()
-        )
+        self.means.add(train_loss=loss, train_accuracy=accuracy(scores, labels))
         self.step += 1
+        relaxation.after_step(self)
 
     def _alpha_step(
-        self,
-        train: tuple[Tensor, Tensor],
-        valid: tuple[Tensor, Tensor],
-        generator: torch.Generator,
+        self, train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], moment: Moment
     ) -> None:
         config, alpha = self.config, self.architecture.alpha
-        train_loss = BatchLoss(self.supernet, self.architecture, *train, generator)
-        valid_loss = BatchLoss(self.supernet, self.architecture, *valid, generator)
+        train_loss = BatchLoss(self.supernet, self.architecture, *train, moment=moment)
+        valid_loss = BatchLoss(self.supernet, self.architecture, *valid, moment=moment)
         result = hypergradient(
             train_loss,
-            valid_loss,
+            lambda w, alpha: self._alpha_loss(valid_loss(w, alpha), alpha, moment),
             self.w,
             alpha,
-            method=config.method,
+            method=config.gradient,
             xi=self.xi,
             momentum=config.momentum,
             buffers=[self.w_optimizer.state[p].get("momentum_buffer") for p in self.w],
@@ -227,13 +240,48 @@ class Search(Loop):
         )
         for logits, gradient in zip(alpha, result.gradient, strict=True):
             logits.grad = gradient
+        self._move_alpha()
+        self.means.add(valid_loss=valid_loss.loss, valid_accuracy=valid_loss.accuracy)
+
+    def _alpha_loss(self, loss: Tensor, alpha: Sequence[Tensor], moment: Moment) -> Tensor:
+        architecture = self.architecture
+        tables = architecture.tables(alpha)
+        return architecture.relaxation.alpha_loss(loss, tables, architecture.space, moment)
+
+    def _move_alpha(self) -> None:
+        """A step of Adam, after which closed and decided logits are where they were."""
+        architecture = self.architecture
+        before = [alpha.detach().clone() for alpha in architecture.alpha]
         self.alpha_optimizer.step()
-        self.means.add(valid_loss=result.loss, valid_accuracy=valid_loss.accuracy)
+        if architecture.pruned:
+            free = architecture.undecided().values()
+            for alpha, kept, moved in zip(architecture.alpha, before, free, strict=True):
+                alpha.data.copy_(torch.where(moved, alpha, kept))
+
+    def prune(self) -> None:
+        """Lets the operations run that `architecture.open` says, and no other."""
+        architecture = self.architecture
+        rows = {name: table.tolist() for name, table in architecture.open.items()}
+        architecture.pruned = not all(all(map(all, table)) for table in rows.values())
+        for cell in self.supernet.cells:
+            for edge, row in zip(cell.edges, rows[cell.cell_type], strict=True):
+                edge.open = tuple(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of any `Loop`, and the notes."""
+        notes = {name: tensor.clone() for name, tensor in self.notes.items()}
+        return {"notes": notes} | super().state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state_dict` of a search with the same configuration."""
+        super().load_state_dict(state)
+        self.notes = {name: tensor.clone() for name, tensor in state["notes"].items()}
+        self.prune()
 
     @property
     def xi(self) -> float:
-        """The rate of the step ahead now; 0 where the method looks at no step ahead."""
-        if self.config.method in NO_STEP_AHEAD:
+        """The rate of the step ahead now; 0 where the gradient looks at no step ahead."""
+        if self.config.gradient in NO_STEP_AHEAD:
             return 0.0
         rate = self.w_optimizer.param_groups[0]["lr"]
         return rate if self.config.xi is None else self.config.xi
@@ -254,9 +302,10 @@ class Search(Loop):
         record |= nothing | self.means.take()
         probabilities = self.architecture.probabilities()
         found = choices(probabilities, self.architecture.space)
+        for name, logits in self.architecture.logits.items():
+            record[f"logits_{name}"] = as_array(logits)
         for cell_type in CELL_TYPES:
             table = as_array(probabilities[cell_type])
-            record[f"logits_{cell_type}"] = as_array(self.architecture.logits[cell_type])
             record[f"probabilities_{cell_type}"] = table
             record[f"entropy_{cell_type}"] = entropy(table)
             margins = {c.edge: c.operation_margin for c in found if c.cell_type == cell_type}

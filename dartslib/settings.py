@@ -33,10 +33,12 @@ class Config(BaseModel):
         if error["type"] == "value_error":  # a sentence of our own
             return str(error["ctx"]["error"])
         if error["type"] == "extra_forbidden":
-            (nearest,) = get_close_matches(name, cls.model_fields, n=1, cutoff=0)
-            return (
-                f"There is no setting {repr(name)}: choose one of {cls.__name__}'s, such as "
-                f"{nearest}."
+            nearest = get_close_matches(name, cls.model_fields, n=1, cutoff=0)
+            choice = (
+                f"choose one of {cls.__name__}'s, such as {nearest[0]}"
+                if nearest
+                else (f"{cls.__name__} has none")
             )
+            return f"There is no setting {repr(name)}: {choice}."
         said = error["msg"][0].lower() + error["msg"][1:]
         return f"{name}: {said}, not {repr(error['input'])}."

@@ -1,50 +1,33 @@
 """The supernet: a network whose every edge is a mixed operation.
 
 Figures 3 and 4 and appendix A of the report; section 3.1.1 of Liu et al. (2019) and its code:
-stem, cells, head. It is written as the lesson reads, one module an operation and edge, weighted
+stem, cells, head. It is written as the lesson reads, one module per operation and edge, weighted
 and summed, and stays the reference for any faster way to run it.
 """
 
-from collections.abc import Collection, Sequence
-from numbers import Integral
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from dartslib.operations import FactorizedReduce, conv_bn
-from dartslib.relaxation import MixedOperation, Tables
+from dartslib.relaxation import START, MixedOperation, Moment, Tables
 from dartslib.space import SearchSpace
 
-# From and to: a larger size is a slip, which would fill the memory before anything is said.
-LIMITS = {
-    "channels": (1, 4096),
-    "layers": (1, 1000),
-    "num_classes": (1, 100_000),
-    "in_channels": (1, 4096),
-    "image_size": (2, 4096),
-}
 LARGEST_FOR_MLP = 64  # pixels: the first layer of the report's head grows with the image's area
 
 
-def check_sizes(head: str, reducing: Collection[int], *sizes: int) -> None:
-    """Refuses sizes that no network can have, before memory is taken for one.
-
-    Every reduction halves the map, and two pixels a side must be left.
+def check_sizes(head: str, reducing: Collection[int], size: int) -> None:
+    """Refuses images that a network has no use for.
 
     Args:
         head: of the network.
-        reducing: the cells that reduce.
-        sizes: those that `LIMITS` names, in its order.
+        reducing: the cells that reduce; each halves the map, and two pixels a side must be left.
+        size: of the images, pixels per side.
 
     Raises:
-        ValueError: a size outside of its limits, or images too small or too large.
+        ValueError: they are too small, or too large for the MLP head.
     """
-    for (name, (low, high)), size in zip(LIMITS.items(), sizes, strict=True):
-        if not isinstance(size, Integral) or not low <= size <= high:
-            raise ValueError(
-                f"{name} must be a whole number from {low} to {high}, not {size!r:.40}."
-            )
-    size = int(sizes[-1])  # of an image
     most = (size - 1).bit_length() - 1
     if len(reducing) > most:
         raise ValueError(
@@ -96,17 +79,12 @@ def classifier(kind: str, channels: int, size: int, num_classes: int, width: int
     raise ValueError(f'A head is "linear" or "mlp", not {kind!r}.')
 
 
-def reduction_cells(layers: int, reductions: Sequence[int] | None = None) -> frozenset[int]:
+def reduction_cells(layers: int, reductions: Collection[int] | None = None) -> frozenset[int]:
     """Which cells reduce: those at one and two thirds of the depth, unless they are named."""
-    low, high = LIMITS["layers"]
-    if not isinstance(layers, Integral) or not low <= layers <= high:
-        raise ValueError(f"layers must be a whole number from {low} to {high}, not {layers!r:.40}.")
-    found = (layers // 3, 2 * layers // 3) if reductions is None else reductions
-    if isinstance(found, Sequence) and all(
-        isinstance(cell, Integral) and 0 <= cell < layers for cell in found
-    ):
-        return frozenset(found)
-    raise ValueError(f"reductions must name cells from 0 to {layers - 1}, not {found!r:.40}.")
+    reducing = (layers // 3, 2 * layers // 3) if reductions is None else reductions
+    if not frozenset(reducing) <= set(range(layers)):
+        raise ValueError(f"reductions must name cells from 0 to {layers - 1}, not {reducing}.")
+    return frozenset(reducing)
 
 
 class Cell(nn.Module):
@@ -118,18 +96,19 @@ class Cell(nn.Module):
         channels: C inside the cell; the output has space.nodes * C.
         reduction: operations next to the inputs have stride 2.
         after_reduction: the cell before reduced, so that c_{k-2} is twice as large as c_{k-1}.
-        mixed_operation: the module of an edge.
+        edge: (operations, channels, stride) -> the module of an edge.
     """
 
     def __init__(
         self,
         space: SearchSpace,
+        *,
         c_before: int,
         c_last: int,
         channels: int,
         reduction: bool,
         after_reduction: bool,
-        mixed_operation: type[nn.Module] = MixedOperation,
+        edge: Callable[..., nn.Module] = MixedOperation,
     ) -> None:
         super().__init__()
         self.space = space
@@ -137,22 +116,24 @@ class Cell(nn.Module):
         self.adjust_before = adjust(c_before, channels, after_reduction, searching=True)
         self.adjust_last = adjust(c_last, channels, False, searching=True)
         self.edges = nn.ModuleList(
-            mixed_operation(space.operations, channels, 2 if reduction and source < 2 else 1)
+            edge(space.operations, channels, 2 if reduction and source < 2 else 1)
             for source, _ in space.edges
         )
 
-    def forward(self, before: Tensor, last: Tensor, weights: Tables) -> Tensor:
+    def forward(
+        self, before: Tensor, last: Tensor, mixture: Tables, moment: Moment = START
+    ) -> Tensor:
         """before: (N, c_before, H, W), last: (N, c_last, H, W). Returns (N, nodes * C, H', W')."""
-        states = [self.adjust_before(before), self.adjust_last(last)]
-        rows = weights[self.cell_type]  # (edges, operations)
+        states = [self.adjust_before(before), self.adjust_last(last)]  # (N, C, H, W) each
+        rows = mixture[self.cell_type]  # (edges, operations)
         for target in range(2, 2 + self.space.nodes):
             states.append(
                 sum(
-                    self.edges[edge](states[self.space.edges[edge][0]], rows[edge])
+                    self.edges[edge](states[self.space.edges[edge][0]], rows[edge], moment)
                     for edge in self.space.edges_into(target)
                 )
             )
-        return torch.cat(states[2:], dim=1)
+        return torch.cat(states[2:], dim=1)  # (N, nodes * C, H', W')
 
 
 class Supernet(nn.Module):
@@ -160,24 +141,24 @@ class Supernet(nn.Module):
 
     Args:
         space: the search space.
-        channels: C of the first cells, 1 to 4096; a reduction cell doubles it. 16 in report and
-            paper.
-        layers: number of cells, 1 to 1000; 8 in report and paper.
-        num_classes: class scores, 1 to 100,000.
+        channels: C of the first cells; a reduction cell doubles it. 16 in report and paper.
+        layers: number of cells; 8 in report and paper.
+        num_classes: class scores.
         head: "linear" or "mlp", see `classifier`.
-        in_channels: 3 for color, 1 for grey; 1 to 4096.
-        image_size: height and width in pixels, 2 to 4096, odd ones included; more than
-            2 ** reductions, and at most 64 with the MLP head.
+        in_channels: 3 for color, 1 for grey.
+        image_size: height and width in pixels, odd ones included; more than 2 ** reductions, and
+            at most 64 with the MLP head.
         reductions: which cells reduce; None means layers // 3 and 2 * layers // 3, () none.
-        mixed_operation: the module of an edge; that of the relaxation in use.
+        edge: (operations, channels, stride) -> the module of an edge; the relaxation's `edge`.
 
     Raises:
-        ValueError: a size outside of these limits, an unknown operation or head.
+        ValueError: images that do not fit, an unknown operation or head.
     """
 
     def __init__(
         self,
         space: SearchSpace,
+        *,
         channels: int = 16,
         layers: int = 8,
         num_classes: int = 10,
@@ -185,12 +166,12 @@ class Supernet(nn.Module):
         in_channels: int = 3,
         image_size: int = 32,
         reductions: Sequence[int] | None = None,
-        mixed_operation: type[nn.Module] = MixedOperation,
+        edge: Callable[..., nn.Module] = MixedOperation,
     ) -> None:
         super().__init__()
         self.space = space
         reducing = reduction_cells(layers, reductions)
-        check_sizes(head, reducing, channels, layers, num_classes, in_channels, image_size)
+        check_sizes(head, reducing, image_size)
         self.stem = stem(in_channels, channels)
         c_before = c_last = 3 * channels
         self.cells = nn.ModuleList()
@@ -200,29 +181,30 @@ class Supernet(nn.Module):
             self.cells.append(
                 Cell(
                     space,
-                    c_before,
-                    c_last,
-                    channels,
+                    c_before=c_before,
+                    c_last=c_last,
+                    channels=channels,
                     reduction=k in reducing,
                     after_reduction=k - 1 in reducing,
-                    mixed_operation=mixed_operation,
+                    edge=edge,
                 )
             )
             c_before, c_last = c_last, space.nodes * channels
         self.head = classifier(head, c_last, image_size, num_classes, width=2048)
 
-    def forward(self, images: Tensor, weights: Tables) -> Tensor:
+    def forward(self, images: Tensor, mixture: Tables, moment: Moment = START) -> Tensor:
         """Class scores.
 
         Args:
             images: (N, in_channels, H, W).
-            weights: cell type -> (edges, operations): the architecture's probabilities, or any
-                other weights of the same shape.
+            mixture: cell type -> (edges, operations), what multiplies the operations: that of the
+                architecture, or any other of the same shape.
+            moment: where a search is, for edges that change with it.
 
         Returns:
             (N, num_classes).
         """
-        before = last = self.stem(images)
+        before = last = self.stem(images)  # (N, 3 * channels, H, W)
         for cell in self.cells:
-            before, last = last, cell(before, last, weights)
+            before, last = last, cell(before, last, mixture, moment)
         return self.head(last)

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dartslib.genotypes import Genotype
+from dartslib.gradients import accuracy
 from dartslib.loops import BatchSource, Loop, cosine, seeded, set_lr, step_generator
 from dartslib.networks import FinalNetwork
 from dartslib.settings import Config
-from dartslib.supernet import LIMITS, reduction_cells
+from dartslib.supernet import reduction_cells
 
 
 class TrainConfig(Config):
@@ -32,11 +33,11 @@ class TrainConfig(Config):
     are held out), which accuracy is watched on. "final": on all, tested once at the end."""
     held_out: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training images that cells are compared on."""
-    layers: int = Field(14, ge=1, le=LIMITS["layers"][1])
+    layers: int = Field(14, ge=1, le=1000)
     """Cells of the network."""
     reductions: tuple[int, ...] | None = None
     """Which cells reduce; None for those at one and two thirds of the depth."""
-    channels: int = Field(16, ge=1, le=LIMITS["channels"][1])
+    channels: int = Field(16, ge=1, le=4096)
     """Channels of the first cells."""
     head: Literal["linear", "mlp"] = "mlp"
     """Classifier: linear on the mean, or the report's MLP on the flattened map."""
@@ -88,15 +89,15 @@ class TrainConfig(Config):
         with seeded(self.seed):
             return FinalNetwork(
                 genotype,
-                self.channels,
-                self.layers,
-                num_classes,
-                self.head,
-                self.auxiliary > 0,
-                0.0,
-                in_channels,
-                image_size,
-                self.reductions,
+                channels=self.channels,
+                layers=self.layers,
+                num_classes=num_classes,
+                head=self.head,
+                auxiliary=self.auxiliary > 0,
+                drop_path=0.0,
+                in_channels=in_channels,
+                image_size=image_size,
+                reductions=self.reductions,
             )
 
 
@@ -190,9 +191,7 @@ class Training(Loop):
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.clip)
         self.optimizer.step()
-        self.means.add(
-            train_loss=loss, train_accuracy=(scores.detach().argmax(1) == labels).float().mean()
-        )
+        self.means.add(train_loss=loss, train_accuracy=accuracy(scores, labels))
         self.step += 1
 
     def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:

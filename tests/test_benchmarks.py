@@ -36,7 +36,7 @@ def after(loop, steps=2):
 
 @pytest.mark.parametrize("method", ["first_order", "finite_difference"])
 def test_all_forms_make_the_same_steps(method):
-    config = TINY.model_copy(update={"method": method})
+    config = TINY.model_copy(update={"gradient": method})
     begin = [*forms.search(config, "plain").architecture.alpha]
     plain, last, ours = (after(double(forms.search(config, form))) for form in forms.FORMS)
     assert (plain[0] - begin[0]).abs().max() > 1e-3

@@ -70,20 +70,20 @@ def test_search_train_transfer(run, tmp_path):
     assert f"{folder}: 2 steps" in found.output and "valid_accuracy" in found.output
     for kept in (folder, tmp_path / "recorded" / "mine"):
         record = records.load(kept)
-        assert record.meta["method"] == "finite_difference"
+        assert record.meta["gradient"] == "finite_difference"
         assert record.meta["overridden"] == {
             "half": 16,
             "batch_size": 8,
             "nodes": 1,
             "channels": 2,
-            "method": "finite_difference",
+            "gradient": "finite_difference",
         }
         assert len(record.genotype.normal) == 1
 
     found = run("train", "--genotype", "mine", "--part", "compare", SMALL_TRAIN)
     assert found.exit_code == 0, found.output
     record = records.load("runs/compare-smoke-shapes10-mine-0")
-    assert record.meta["method"] == "mine" and record.meta["config"]["part"] == "compare"
+    assert record.meta["cell"] == "mine" and record.meta["config"]["part"] == "compare"
     assert set(record.meta["result"]) == {"train_accuracy", "valid_accuracy"}
 
     genotype = folder / "genotype.json"
@@ -91,7 +91,7 @@ def test_search_train_transfer(run, tmp_path):
     assert found.exit_code == 0, found.output
     record = records.load("hundred")
     assert record.meta["dataset"] == "shapes100"
-    assert record.meta["method"] == folder.name  # not "genotype.json"
+    assert record.meta["cell"] == folder.name  # not "genotype.json"
     assert "test_accuracy" in record.meta["result"]
     assert record.genotype == records.load(folder).genotype
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import torch
 from plain import Noise
 
+import dartslib
 from dartslib import toy
 from dartslib.course.texts import load
-from dartslib.searching import Search, SearchConfig
+from dartslib.searching import SearchConfig
 from tools import write_instructor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -190,17 +190,23 @@ def test_the_site_builds_without_a_warning(tmp_path):
 def test_the_relaxation_on_the_page_runs():
     text = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    names = {}
-    exec(code, names)  # our own page
+    exec(code, {"__name__": "page"})  # our own page
     config = SearchConfig(
-        nodes=2, layers=2, reductions=(1,), channels=2, head="linear", epochs=2, batch_size=4
-    )
-    search = Search(config, Noise(2), Noise(2, seed=1), image_size=8, relaxation=names["Sampled"]())
+        nodes=2, layers=2, reductions=(1,), channels=2, head="linear", epochs=6, alpha_lr=0.3,
+        relaxation={"name": "annealed", "last": 0.1, "least": 0.05},
+    )  # fmt: skip
+    search = dartslib.search(config, Noise(2), Noise(2, seed=1), image_size=8)
     for _ in search.each_step():
-        tables = search.architecture.weights(generator=torch.Generator().manual_seed(search.step))
-        for table in tables.values():  # one operation an edge, and a slope for all
-            assert ((table - 1).abs() < 1e-6).sum(dim=-1).eq(1).all() and table.requires_grad
+        for k, p in search.architecture.probabilities().items():
+            is_open = search.architecture.open[k]
+            assert (p[~is_open] == 0).all() and (p[is_open] > 0).all()
+    closed = [not is_open for edge in search.supernet.cells[0].edges for is_open in edge.open]
+    assert any(closed) and not all(closed)
+    assert closed == (~search.architecture.open["normal"]).flatten().tolist()
+    assert all("forward" in vars(cell) for cell in search.supernet.cells)  # the fast form
     assert all(alpha.abs().max() > 0 for alpha in search.architecture.alpha)
+    lines = [line for line in code.splitlines() if line.strip()]
+    assert len(lines) <= 15
 
 
 def test_the_wheel_has_the_exercises():

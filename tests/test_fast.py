@@ -25,7 +25,7 @@ from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
 from dartslib.gradients import METHODS, BatchLoss, hypergradient
 from dartslib.networks import FinalNetwork
 from dartslib.operations import OPERATIONS, FactorizedReduce, conv_bn
-from dartslib.relaxation import Architecture, MixedOperation, Softmax
+from dartslib.relaxation import Architecture, MixedOperation, Relaxation
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import REPORT_OPERATIONS, SearchSpace
 from dartslib.supernet import Supernet
@@ -48,7 +48,16 @@ SUPERNETS = {
 
 def _supernet(space, channels, layers, size, head, reductions, dtype=torch.float64, seed=0):
     torch.manual_seed(seed)
-    net = Supernet(space, channels, layers, 5, head, 3, size, reductions)
+    net = Supernet(
+        space,
+        channels=channels,
+        layers=layers,
+        num_classes=5,
+        head=head,
+        in_channels=3,
+        image_size=size,
+        reductions=reductions,
+    )
     return net.to(dtype)
 
 
@@ -116,7 +125,9 @@ def _one_sided(genotype):
 )
 def test_a_final_network_runs_the_same(genotype, size, auxiliary, training):
     torch.manual_seed(1)
-    plain = FinalNetwork(genotype, 3, 3, 5, auxiliary=auxiliary, image_size=size).double()
+    plain = FinalNetwork(
+        genotype, channels=3, layers=3, num_classes=5, auxiliary=auxiliary, image_size=size
+    ).double()
     with torch.no_grad():  # BatchNorms with a scale and a shift that are seen
         for parameter in plain.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -131,7 +142,9 @@ def test_a_final_network_runs_the_same(genotype, size, auxiliary, training):
 def test_a_node_without_any_connection():
     """Its sum is empty: zeros, of a shape that only the plain form knows."""
     nodes = ((("none", 0), ("none", 1)), (("sep_conv_3x3", 0), ("skip_connect", 2)))
-    plain = FinalNetwork(Genotype(nodes, nodes), 4, 3, 5, image_size=8).double()
+    plain = FinalNetwork(
+        Genotype(nodes, nodes), channels=4, layers=3, num_classes=5, image_size=8
+    ).double()
     with pytest.warns(UserWarning, match="run plain"):
         fast = accelerate(copy.deepcopy(plain))
     ours, theirs = (_pass(net, *_batch(8)) for net in (fast, plain))
@@ -288,7 +301,7 @@ def test_tables_of_another_precision_or_space():
 
 def test_options_by_name():
     torch.manual_seed(0)
-    plain = FinalNetwork(DARTS_V2, 4, 3, 5, image_size=8).double()
+    plain = FinalNetwork(DARTS_V2, channels=4, layers=3, num_classes=5, image_size=8).double()
     fast = accelerate(copy.deepcopy(plain))
     maps = torch.randn(2, 12, 8, 8, dtype=torch.float64)
     found = [net.cells[0](maps, last=maps, drop_path=0.0) for net in (fast, plain)]
@@ -313,7 +326,9 @@ def test_an_operation_whose_parts_share_a_weight(monkeypatch):
 @runs_plain
 def test_drop_path_drops_the_same():
     torch.manual_seed(1)
-    plain = FinalNetwork(DARTS_V2, 2, 3, 5, drop_path=0.5, image_size=8).double()
+    plain = FinalNetwork(
+        DARTS_V2, channels=2, layers=3, num_classes=5, drop_path=0.5, image_size=8
+    ).double()
     fast, batch = accelerate(copy.deepcopy(plain)), _batch(8)
     for net in (plain, fast):
         net.generator = torch.Generator().manual_seed(7)
@@ -359,7 +374,7 @@ def test_what_it_cannot_run_stays_plain_and_it_says_so_once():
     class Own(MixedOperation):
         pass
 
-    net = Supernet(SearchSpace(2), 2, 2, 5, image_size=8, mixed_operation=Own)
+    net = Supernet(SearchSpace(2), channels=2, layers=2, num_classes=5, image_size=8, edge=Own)
     with pytest.warns(UserWarning, match="run plain") as told:
         accelerate(net)
     assert len(told) == 1
@@ -437,7 +452,7 @@ def test_exact_is_refused_in_the_fast_form_and_runs_plain_in_a_search():
         hypergradient(*losses, list(net.parameters()), architecture.alpha, method="exact", xi=0.1)
     assert is_one_sentence(str(refused.value))
     config = SearchConfig(
-        nodes=1, layers=1, reductions=(), channels=2, epochs=1, head="linear", method="exact"
+        nodes=1, layers=1, reductions=(), channels=2, epochs=1, head="linear", gradient="exact"
     )
     search = dartslib.search(config, Noise(1), Noise(1, seed=1), image_size=8)
     list(search)
@@ -463,7 +478,7 @@ def _double(search):
 def test_fifty_steps_end_at_the_same_alpha(method, nodes):
     config = SearchConfig(
         nodes=nodes, layers=2, reductions=(1,), channels=3, epochs=50, head="linear",
-        method=method, alpha_lr=0.02, radius=1e-4,
+        gradient=method, alpha_lr=0.02, radius=1e-4,
     )  # fmt: skip
 
     ends = []
@@ -497,7 +512,7 @@ class _Reads(TorchDispatchMode):
 
 @pytest.mark.parametrize("method", ["first_order", "finite_difference"])
 def test_a_fast_step_reads_no_value(method):
-    config = SearchConfig(nodes=1, layers=2, channels=2, epochs=9, head="linear", method=method)
+    config = SearchConfig(nodes=1, layers=2, channels=2, epochs=9, head="linear", gradient=method)
     search = dartslib.search(config, Noise(1), Noise(1, seed=1), image_size=8)
     search.advance()
     with _Reads() as seen:
@@ -532,20 +547,59 @@ def test_a_plain_search_goes_on_fast():
 
 
 def test_a_sampling_relaxation_with_plain_mixed_operations_is_run_fast():
-    class Shifted(Softmax):
-        def weights(self, logits, space, generator=None):
-            shift = torch.rand(1, generator=generator)
-            return {name: (alpha + shift).sigmoid() for name, alpha in logits.items()}
+    class Shifted(Relaxation):
+        def mixture(self, alpha, space, moment):
+            shift = torch.rand(1, generator=moment.generator)
+            return {name: (logits + shift).sigmoid() for name, logits in alpha.items()}
 
-    config = SearchConfig(nodes=1, layers=1, channels=2, epochs=1, head="linear")
+    config = SearchConfig(
+        nodes=1, layers=1, channels=2, epochs=1, head="linear", relaxation=Shifted()
+    )
     ends = []
     for fast in (True, False):
-        search = dartslib.search(
-            config, Noise(1), Noise(1, seed=1), image_size=8, relaxation=Shifted(), fast=fast
-        )
+        search = dartslib.search(config, Noise(1), Noise(1, seed=1), image_size=8, fast=fast)
         search.advance()
         ends.append(search.architecture.alpha)
     torch.testing.assert_close(*ends)
+
+
+@pytest.mark.parametrize("gradient", ["one_level", "first_order", "finite_difference"])
+def test_closed_operations_are_left_out_and_the_rest_is_the_same(gradient):
+    config = SearchConfig(
+        nodes=2, layers=3, channels=2, epochs=1, head="linear", alpha_lr=0.1, gradient=gradient,
+        radius=1e-5, alpha_init_std=0.5,
+    )  # fmt: skip
+    data = Doubles(4), Doubles(4, seed=1)
+    plain = _double(Search(config, *data, image_size=8))
+    fast = _double(dartslib.search(config, *data, image_size=8))
+    closed = [("normal", 0, [0, 5]), ("reduction", 2, [1, 2, 3, 4, 5, 6, 7]), ("normal", 3, [6])]
+    again = [("normal", 0, [0])]
+    for moment, (rows, is_open) in enumerate(((closed, False), (again, True), (closed, False))):
+        for search in (plain, fast):
+            for cell_type, edge, operations in rows:
+                search.architecture.open[cell_type][edge, operations] = is_open
+            search.prune()
+            search.advance()
+        torch.testing.assert_close(plain.architecture.alpha, fast.architecture.alpha, **CLOSE)
+        torch.testing.assert_close(plain.w, fast.w, **CLOSE)
+        for cell in fast.supernet.cells:
+            running = sum(map(sum, (edge.open for edge in cell.edges)))
+            zeros = sum(edge.open[7] for edge in cell.edges)  # no connection is no term
+            assert len(cell.forward._open_terms()) == 2 + running - zeros, moment
+
+
+def test_a_node_without_an_open_operation_runs_plain_and_says_so():
+    config = SearchConfig(nodes=1, layers=1, channels=2, epochs=1, head="linear", reductions=())
+    data = Doubles(1), Doubles(1, seed=1)
+    plain = _double(Search(config, *data, image_size=8))
+    fast = _double(dartslib.search(config, *data, image_size=8))
+    for search in (plain, fast):
+        search.architecture.open["normal"][:, :7] = False  # zeros alone
+        search.prune()
+    plain.advance()
+    with pytest.warns(UserWarning, match="run plain"):
+        fast.advance()
+    torch.testing.assert_close(plain.w, fast.w, **CLOSE)
 
 
 # Single precision

@@ -91,7 +91,7 @@ def test_the_finite_difference_needs_whole_float32(monkeypatch):
         pytest.skip("this GPU has no TensorFloat-32")
     space = SearchSpace(2, ("sep_conv_3x3", "avg_pool_3x3", "skip_connect", "none"))
     torch.manual_seed(0)
-    net = Supernet(space, 32, 2, reductions=(1,), image_size=16)
+    net = Supernet(space, channels=32, layers=2, reductions=(1,), image_size=16)
     _swap(net)
     generator = torch.Generator().manual_seed(1)
     architecture = Architecture(space, init_std=0.5, generator=generator)
@@ -128,7 +128,7 @@ def test_the_finite_difference_needs_whole_float32(monkeypatch):
 def test_fifty_steps_end_at_the_alpha_of_the_cpu(method):
     ends = []
     for device in ("cpu", "cuda"):
-        search = _search(device, method=method, radius=1e-4)
+        search = _search(device, gradient=method, radius=1e-4)
         list(search)
         assert search.step == 50
         ends.append(torch.cat(search.architecture.alpha).detach().cpu())
@@ -144,7 +144,7 @@ def test_a_run_goes_on_on_another_device(tmp_path, way):
     def stop(step):
         raise Stops
 
-    method = {"method": "finite_difference", "radius": 1e-4}  # looks ahead with its momentum
+    method = {"gradient": "finite_difference", "radius": 1e-4}  # looks ahead with its momentum
     first, second, whole = (_search(device, **method) for device in (*way, "cpu"))
     at = first.train.at
     first.train.at = lambda step: at(step) if step < 20 else stop(step)
@@ -186,7 +186,7 @@ def _noise_set(count):
 
 
 def _real_search(method):
-    config = SearchConfig(nodes=2, layers=3, channels=4, batch_size=8, method=method)
+    config = SearchConfig(nodes=2, layers=3, channels=4, batch_size=8, gradient=method)
     part = dartslib.data.parts(_noise_set(80), None, 0.0)
     halves = [
         _noise_set(80).batches(half, 8, device="cuda")

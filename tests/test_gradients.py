@@ -182,7 +182,9 @@ XI, MOMENTUM, DECAY = 0.025, 0.9, 3e-4
 def smooth():
     """Supernet, alpha, both losses and a filled momentum buffer: float64, SiLU for ReLU."""
     torch.manual_seed(5)
-    net = Supernet(SMOOTH, 2, 2, num_classes=3, reductions=(1,), image_size=8).double()
+    net = Supernet(
+        SMOOTH, channels=2, layers=2, num_classes=3, reductions=(1,), image_size=8
+    ).double()
     _swap(net)
     generator = torch.Generator().manual_seed(6)
 
@@ -413,7 +415,7 @@ def test_everything_is_afterwards_as_before(smooth, method, training):
 @pytest.mark.parametrize("method", METHODS)
 def test_alpha_of_a_cell_type_the_network_lacks(method):
     torch.manual_seed(0)
-    net = Supernet(SMOOTH, 2, 1, num_classes=3, reductions=()).double()
+    net = Supernet(SMOOTH, channels=2, layers=1, num_classes=3, reductions=()).double()
     architecture = Architecture(SMOOTH, dtype=torch.float64)
     batch = torch.randn(4, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
     loss = BatchLoss(net, architecture, *batch)
@@ -477,7 +479,7 @@ def test_exact_refuses_what_cannot_be_differentiated_twice(monkeypatch, module, 
     monkeypatch.setattr(operations, "OPERATIONS", dict(operations.OPERATIONS))
     operations.register("once")(lambda channels, stride, searching: module())
     space = SearchSpace(1, ("sep_conv_3x3", "once"))
-    net = Supernet(space, 2, 1, num_classes=3, reductions=())
+    net = Supernet(space, channels=2, layers=1, num_classes=3, reductions=())
     architecture = Architecture(space)
     loss = BatchLoss(net, architecture, torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))
     arguments = loss, loss, list(net.parameters()), architecture.alpha
@@ -492,6 +494,6 @@ def test_accuracy_of_the_last_call(smooth):
     loss = smooth.losses[0]
     loss(smooth.w, smooth.alpha)
     images, labels = smooth.batches[0]
-    scores = smooth.net(images, smooth.architecture.weights())
+    scores = smooth.net(images, smooth.architecture.mixture())
     right = sum(int(row.argmax()) == int(label) for row, label in zip(scores, labels, strict=True))
     assert loss.accuracy.item() == pytest.approx(right / len(labels))

@@ -163,11 +163,11 @@ def test_imports_run_along_the_way_of_the_data():
     assert not wrong
 
 
-def test_the_command_line_offers_every_method():
-    from dartslib.__main__ import Method
+def test_the_command_line_offers_every_gradient():
+    from dartslib.__main__ import Gradient
     from dartslib.gradients import METHODS
 
-    assert get_args(Method) == METHODS
+    assert get_args(Gradient) == METHODS
 
 
 # Sizes and names

@@ -65,8 +65,8 @@ def test_outputs_and_gradients(case, training):
     torch.manual_seed(0)
     network = FinalNetwork(
         genotype,
-        channels,
-        layers,
+        channels=channels,
+        layers=layers,
         num_classes=5,
         head=head,
         auxiliary=auxiliary,
@@ -113,9 +113,9 @@ def _count(*arguments, **options):
 
 
 def test_published_sizes():
-    assert _count(DARTS_V2, 36, 20) == 3_349_342
-    assert _count(DARTS_V2, 16, 14) == 478_394
-    assert _count(DARTS_V2, 36, 20, auxiliary=True) - 3_349_342 == 476_426
+    assert _count(DARTS_V2, channels=36, layers=20) == 3_349_342
+    assert _count(DARTS_V2, channels=16, layers=14) == 478_394
+    assert _count(DARTS_V2, channels=36, layers=20, auxiliary=True) - 3_349_342 == 476_426
 
 
 def test_size_of_the_auxiliary_head():
@@ -132,7 +132,8 @@ def test_size_of_the_reports_head():
     head = sum(a * b + b for a, b in zip(sizes, sizes[1:], strict=False))
     assert head == 54_796_042
     linear = 3 * 64 * 10 + 10
-    assert _count(genotype, 16, 14, head="mlp") - _count(genotype, 16, 14) == head - linear
+    by_head = [_count(genotype, channels=16, layers=14, head=kind) for kind in ("mlp", "linear")]
+    assert by_head[0] - by_head[1] == head - linear
 
 
 def test_the_report_alternates_four_normal_cells_and_a_reduction():
@@ -142,7 +143,9 @@ def test_the_report_alternates_four_normal_cells_and_a_reduction():
 def test_multiply_adds_of_a_cell():
     """A normal cell of 4 channels on 6 x 6 pixels, by hand."""
     nodes = ((("sep_conv_5x5", 0), ("dil_conv_3x3", 1)), (("max_pool_3x3", 2), ("skip_connect", 0)))
-    cell = DerivedCell(nodes, 10, 8, 4, reduction=False, after_reduction=False)
+    cell = DerivedCell(
+        nodes, c_before=10, c_last=8, channels=4, reduction=False, after_reduction=False
+    )
     adjusting = 10 * 4 + 8 * 4
     sep = 2 * (25 * 4 + 4 * 4)  # depthwise and pointwise, twice
     dil = 9 * 4 + 4 * 4
@@ -154,7 +157,9 @@ def test_multiply_adds_of_a_cell():
 def test_multiply_adds_of_a_reduction_cell_after_a_reduction():
     """c_{k-2} on 12 x 12, c_{k-1} on 6 x 6, result on 3 x 3."""
     nodes = ((("sep_conv_3x3", 0), ("skip_connect", 1)),)
-    cell = DerivedCell(nodes, 10, 8, 4, reduction=True, after_reduction=True)
+    cell = DerivedCell(
+        nodes, c_before=10, c_last=8, channels=4, reduction=True, after_reduction=True
+    )
     adjusting = 36 * (10 * 2 + 10 * 2 + 8 * 4)
     sep = 9 * 2 * (9 * 4 + 4 * 4)  # both halves after the stride
     skip = 9 * (4 * 2 + 4 * 2)
@@ -164,7 +169,9 @@ def test_multiply_adds_of_a_reduction_cell_after_a_reduction():
 
 def test_multiply_adds_of_a_network():
     genotype = Genotype(((("skip_connect", 0),),), ((("max_pool_3x3", 1),),))
-    network = FinalNetwork(genotype, 4, 3, 10, reductions=(1,), image_size=8)
+    network = FinalNetwork(
+        genotype, channels=4, layers=3, num_classes=10, reductions=(1,), image_size=8
+    )
     stem = 64 * 3 * 12 * 9
     # adjusted inputs: both from 12 on 8 x 8; then 12 and 4 on 8 x 8; then, halved, 4 and 8 on 4 x 4
     cells = 64 * 2 * 12 * 4 + 64 * (12 * 8 + 4 * 8) + 16 * (4 * 8 + 8 * 8)
@@ -176,7 +183,10 @@ def test_multiply_adds_of_a_network():
 
 def test_the_auxiliary_head_costs_nothing_at_the_end():
     with_, without = (
-        FinalNetwork(DARTS_V1, 2, 3, 10, auxiliary=value, reductions=(2,)) for value in (1, 0)
+        FinalNetwork(
+            DARTS_V1, channels=2, layers=3, num_classes=10, auxiliary=value, reductions=(2,)
+        )
+        for value in (1, 0)
     )
     assert count_multiply_adds(with_, 3, 16, 16) == count_multiply_adds(without, 3, 16, 16)
 
@@ -207,7 +217,9 @@ class _Mark(nn.Module):
 def test_identities_are_never_dropped():
     # A node of an identity (of ones) and of another operation (of tens).
     nodes = ((("skip_connect", 0), ("max_pool_3x3", 1)),)
-    cell = DerivedCell(nodes, 2, 2, 2, reduction=False, after_reduction=False)
+    cell = DerivedCell(
+        nodes, c_before=2, c_last=2, channels=2, reduction=False, after_reduction=False
+    )
     cell.adjust_before, cell.adjust_last = _Mark(1.0), nn.Identity()
     cell.nodes[0][1] = _Mark(10.0)
     x = torch.zeros(500, 2, 2, 2)
@@ -219,14 +231,18 @@ def test_identities_are_never_dropped():
 def test_a_skip_connection_with_stride_is_dropped():
     # It has weights, so it is no identity; the paper's code drops it, too.
     nodes = ((("skip_connect", 0),),)
-    cell = DerivedCell(nodes, 2, 2, 2, reduction=True, after_reduction=False)
+    cell = DerivedCell(
+        nodes, c_before=2, c_last=2, channels=2, reduction=True, after_reduction=False
+    )
     x = torch.randn(100, 2, 4, 4)
     out = cell(x, x, 0.5, torch.Generator().manual_seed(0))
     assert 20 < (out.flatten(1).abs().sum(1) == 0).sum() < 80
 
 
 def test_drop_path_is_for_training_only():
-    network = FinalNetwork(DARTS_V1, 2, 3, 10, drop_path=0.5, reductions=(1,)).eval()
+    network = FinalNetwork(
+        DARTS_V1, channels=2, layers=3, num_classes=10, drop_path=0.5, reductions=(1,)
+    ).eval()
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(network(x), network(x))
     network.train()
@@ -250,7 +266,7 @@ def test_the_auxiliary_head_on_larger_maps(size):
 
 def test_the_auxiliary_head_on_smaller_maps():
     with pytest.raises(ValueError, match="auxiliary=0") as error:
-        FinalNetwork(DARTS_V1, 2, 3, 10, auxiliary=True, image_size=28)
+        FinalNetwork(DARTS_V1, channels=2, layers=3, num_classes=10, auxiliary=True, image_size=28)
     assert is_one_sentence(error.value)
 
 
@@ -259,7 +275,10 @@ def test_the_auxiliary_head_on_smaller_maps():
 
 def test_another_number_of_classes():
     # Transfer: the same cells, another head.
-    ten, hundred = (FinalNetwork(DARTS_V2, 2, 3, classes, reductions=(1,)) for classes in (10, 100))
+    ten, hundred = (
+        FinalNetwork(DARTS_V2, channels=2, layers=3, num_classes=classes, reductions=(1,))
+        for classes in (10, 100)
+    )
     assert hundred(torch.zeros(2, 3, 8, 8)).shape == (2, 100)
     shapes = [
         {n: p.shape for n, p in net.named_parameters() if not n.startswith("head")}
@@ -270,12 +289,17 @@ def test_another_number_of_classes():
 
 def test_a_genotype_with_an_unknown_operation():
     with pytest.raises(ValueError, match="sep_conv_7x7") as error:
-        FinalNetwork(Genotype([[("sep_conv_7x7", 0)]], DARTS_V1.reduction), 2, 2, reductions=())
+        FinalNetwork(
+            Genotype([[("sep_conv_7x7", 0)]], DARTS_V1.reduction),
+            channels=2,
+            layers=2,
+            reductions=(),
+        )
     assert is_one_sentence(error.value)
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.0, float("nan")])
 def test_a_drop_path_that_is_no_probability(probability):
     with pytest.raises(ValueError) as error:
-        FinalNetwork(DARTS_V1, 2, 2, drop_path=probability)
+        FinalNetwork(DARTS_V1, channels=2, layers=2, drop_path=probability)
     assert is_one_sentence(error.value)

@@ -186,7 +186,9 @@ def test_an_operation_of_ones_own(registry):
     assert genotype.normal == ((("conv_1x1", 0), ("conv_1x1", 1)),) or genotype.normal == (
         (("conv_1x1", 1), ("conv_1x1", 0)),
     )
-    network = FinalNetwork(Genotype.from_json(genotype.to_json()), 2, 2, 10)
+    network = FinalNetwork(
+        Genotype.from_json(genotype.to_json()), channels=2, layers=2, num_classes=10
+    )
     assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
 
 

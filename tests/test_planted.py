@@ -48,10 +48,15 @@ def record():
 def test_the_record_is_of_the_present_settings(record):
     settings = SEARCH.model_dump(mode="json")
     assert record.meta["config"].items() <= settings.items()
-    assert settings.keys() - record.meta["config"].keys() == {"method", "operations", "seed"}
+    assert settings.keys() - record.meta["config"].keys() == {
+        "gradient",
+        "operations",
+        "relaxation",
+        "seed",
+    }
     assert record.meta["seeds"] == list(range(10)) and record.meta["needed"] == NEEDED
     searches = record.meta["searches"]
-    assert {kind: search["method"] for kind, search in searches.items()} == {
+    assert {kind: search["gradient"] for kind, search in searches.items()} == {
         "first_order": "first_order",
         "finite_difference": "finite_difference",
         "control": "first_order",

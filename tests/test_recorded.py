@@ -34,6 +34,7 @@ def plan(tmp_path_factory):
 def _read(name):
     folder = STUDY / name
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    meta.setdefault("cell", meta.get("method"))  # as it was called before version 0.2
     with np.load(folder / "history.npz", allow_pickle=False) as file:
         history = {key: file[key] for key in file.files}
     cell = Genotype.from_json((folder / "genotype.json").read_text(encoding="utf-8"))
@@ -66,12 +67,14 @@ def test_the_cell_of_a_search_follows_from_its_alpha(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("search")])
 def test_what_a_training_says_follows_from_its_cell(name):
     meta, history, cell = _read(name)
-    if meta["method"].startswith("random-"):
-        assert cell == draw(SPACE, int(meta["method"].removeprefix("random-")))
+    if meta["cell"].startswith("random-"):
+        assert cell == draw(SPACE, int(meta["cell"].removeprefix("random-")))
     else:
-        assert cell == _read(meta["method"])[2]
+        assert cell == _read(meta["cell"])[2]
     size = meta["config"]
-    network = FinalNetwork(cell, size["channels"], size["layers"], CLASSES[meta["dataset"]])
+    network = FinalNetwork(
+        cell, channels=size["channels"], layers=size["layers"], num_classes=CLASSES[meta["dataset"]]
+    )
     assert meta["weights"] == count_weights(network)
     assert meta["multiply_adds"] == count_multiply_adds(network, 3, 32, 32)
     if "valid_accuracy" in meta["result"]:
@@ -114,7 +117,7 @@ def test_a_final_network_is_of_the_best_cell_of_its_group(name, tmp_path):
     ]
     assert len(compared) == seeds * {"long": 6, "random": 3}.get(group, 1)
     best = max(compared, key=lambda meta: meta["result"]["valid_accuracy"])
-    assert meta["method"] == best["method"]
+    assert meta["cell"] == best["cell"]
     # What was trained on is all that there is: no image was held out to be watched.
     assert meta["config"]["part"] == "final" and "valid_accuracy" not in history
     assert 0 < meta["result"]["test_accuracy"] < 1

@@ -1,14 +1,24 @@
 """Alpha, apart from the weights; the mixed operation; and a relaxation that is not DARTS's."""
 
+import json
 import math
+import re
 
 import pytest
 import torch
-from plain import Noise, random_tables
+from plain import Noise, is_one_sentence, random_tables
 from torch import nn
+from torch.nn import functional as F
 
 from dartslib import genotypes
-from dartslib.relaxation import Architecture, MixedOperation, Softmax
+from dartslib.methods.gdas import GDAS
+from dartslib.relaxation import (
+    START,
+    Architecture,
+    MixedOperation,
+    Relaxation,
+    read_relaxation,
+)
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import CELL_TYPES, DARTS_OPERATIONS, SearchSpace
 from dartslib.supernet import Supernet
@@ -74,13 +84,13 @@ def test_probabilities_are_a_softmax_of_every_edge():
         for row, found in zip(table, architecture.probabilities()[cell_type].tolist(), strict=True):
             total = sum(math.exp(value) for value in row)
             assert found == pytest.approx([math.exp(value) / total for value in row])
-    assert architecture.weights().keys() == architecture.logits.keys()
+    assert architecture.mixture().keys() == architecture.logits.keys()
 
 
 def test_no_optimizer_of_the_weights_can_move_alpha():
     space = SearchSpace(1)
     architecture = Architecture(space)
-    net = Supernet(space, 2, 2, reductions=(1,))
+    net = Supernet(space, channels=2, layers=2, reductions=(1,))
     held = {id(p) for p in net.parameters()} | {id(b) for b in net.buffers()}
     assert not held & {id(logits) for logits in architecture.alpha}
     assert not isinstance(architecture, nn.Module)
@@ -88,7 +98,7 @@ def test_no_optimizer_of_the_weights_can_move_alpha():
     before = architecture.state_dict()
     optimizer = torch.optim.SGD(net.parameters(), 1.0, weight_decay=0.1)
     for _ in range(2):
-        net(torch.randn(2, 3, 8, 8), architecture.weights()).sum().backward()
+        net(torch.randn(2, 3, 8, 8), architecture.mixture()).sum().backward()
         assert architecture.logits["normal"].grad is not None
         optimizer.step()
     for cell_type, logits in architecture.logits.items():
@@ -125,36 +135,18 @@ def test_mixed_operation_wants_a_weight_for_each():
         MixedOperation(("none", "skip_connect"), 2, 1)(torch.zeros(1, 2, 4, 4), torch.ones(3))
 
 
-# Another relaxation: one operation an edge runs, drawn by Gumbel noise, straight through
+# Another relaxation
 
 
-class OneOperation(MixedOperation):
-    """Runs the one operation whose weight is 1; the weight carries the gradient."""
-
-    def forward(self, x, weights):
-        chosen = int(weights.argmax())
-        return weights[chosen] * self.operations[chosen](x)
-
-
-class Sampled(Softmax):
-    """A hard sample of every edge forward, the gradient of the softmax backward."""
-
-    mixed_operation = OneOperation
-
-    def weights(self, logits, space, generator=None):
-        found = {}
-        for cell_type, p in self.probabilities(logits, space).items():
-            noise = torch.empty_like(p).exponential_(generator=generator).log().neg()
-            best = (p.detach().log() + noise).argmax(dim=-1, keepdim=True)
-            one = torch.zeros_like(p).scatter(-1, best, 1.0)
-            found[cell_type] = one - p.detach() + p
-        return found
+def _search(**settings):
+    config = SearchConfig(**TINY | settings)
+    return Search(config, Noise(batches=3), Noise(batches=3, seed=1), image_size=8)
 
 
 def test_derive_asks_the_relaxation():
     """Another relaxation may mean another cell by the same probabilities."""
 
-    class Weakest(Softmax):
+    class Weakest(Relaxation):
         def derive(self, probabilities, space, edges_per_node=2):
             turned = {cell_type: 1 - table for cell_type, table in probabilities.items()}
             return super().derive(turned, space, edges_per_node)
@@ -170,18 +162,23 @@ def test_derive_asks_the_relaxation():
 
 def test_a_relaxation_knows_how_far_the_search_is():
     """A temperature falls with it; it is no more to be kept than the step is."""
-    seen = []
+    seen, between = [], []
 
-    class Cooling(Softmax):
-        def probabilities(self, logits, space):
-            seen.append(self.progress)
-            return {k: (a / (1.1 - self.progress)).softmax(dim=-1) for k, a in logits.items()}
+    class Cooling(Relaxation):
+        def mixture(self, alpha, space, moment):
+            seen.append((moment.step, moment.progress))
+            between.append(moment.between(10.0, 1.0))
+            return {k: (alpha[k] / (1.1 - moment.progress)).softmax(dim=-1) for k in CELL_TYPES}
 
-    config = SearchConfig(nodes=1, layers=1, channels=2, head="linear", epochs=2, records=1)
-    search = Search(config, Noise(2), Noise(2, seed=1), image_size=8, relaxation=Cooling())
+    config = SearchConfig(
+        nodes=1, layers=1, channels=2, head="linear", epochs=2, records=1, relaxation=Cooling()
+    )
+    search = Search(config, Noise(2), Noise(2, seed=1), image_size=8)
     for _ in search.each_step():
         pass
-    assert search.steps == 4 and sorted(set(seen)) == [0, 0.25, 0.5, 0.75]
+    assert search.steps == 4
+    assert sorted(set(seen)) == [(0, 0), (1, 0.25), (2, 0.5), (3, 0.75)]
+    assert sorted(set(between)) == [1.0, 4.0, 7.0, 10.0]  # both ends are reached
 
 
 def _count_calls(supernet):
@@ -193,15 +190,13 @@ def _count_calls(supernet):
     return calls
 
 
-# Forward passes a step: the method's passes for alpha, and one for w.
+# Forward passes per step: the passes for alpha, and one for w.
 @pytest.mark.parametrize(
-    ("method", "passes"),
+    ("gradient", "passes"),
     [("one_level", 1), ("first_order", 2), ("finite_difference", 5), ("exact", 3)],
 )
-def test_a_relaxation_that_runs_one_operation_an_edge(method, passes):
-    config = SearchConfig(**TINY, method=method, alpha_lr=0.1)
-    train, valid = Noise(batches=3), Noise(batches=3, seed=1)
-    search = Search(config, train, valid, image_size=8, relaxation=Sampled())
+def test_a_relaxation_that_runs_one_operation_an_edge(gradient, passes):
+    search = _search(gradient=gradient, alpha_lr=0.1, relaxation="gdas")
     calls = _count_calls(search.supernet)
     edges = 2 * 5  # two cells of two nodes
     for record in search:
@@ -209,7 +204,7 @@ def test_a_relaxation_that_runs_one_operation_an_edge(method, passes):
     assert all(logits.any() for logits in search.architecture.alpha)
     assert isinstance(search.architecture.derive(), genotypes.Genotype)
 
-    softmax = Search(config, train, valid, image_size=8)
+    softmax = _search(gradient=gradient)
     calls = _count_calls(softmax.supernet)
     softmax.advance()
     assert len(calls) == passes * edges * 8
@@ -219,14 +214,13 @@ def test_a_sample_is_the_same_in_all_passes_of_one_alpha_step():
     # Else the finite difference would be that of two architectures, divided by almost nothing.
     drawn = []
 
-    class Watched(Sampled):
-        def weights(self, logits, space, generator=None):
-            found = super().weights(logits, space, generator)
+    class Watched(GDAS):
+        def mixture(self, alpha, space, moment):
+            found = super().mixture(alpha, space, moment)
             drawn.append({name: table.detach().argmax(-1) for name, table in found.items()})
             return found
 
-    config = SearchConfig(**TINY, method="finite_difference")
-    search = Search(config, Noise(), Noise(seed=1), image_size=8, relaxation=Watched())
+    search = _search(gradient="finite_difference", relaxation=Watched())
     for _ in range(3):
         search.advance()
 
@@ -238,6 +232,236 @@ def test_a_sample_is_the_same_in_all_passes_of_one_alpha_step():
         assert all(same(first, other) for other in others)
         assert not same(first, of_w)  # w meets a draw of its own
     assert not same(drawn[0], drawn[5])
+
+
+def test_edges_that_draw_see_one_draw_in_all_passes_of_an_alpha_step():
+    drawn = []
+
+    class Dropped(MixedOperation):
+        def forward(self, x, mixture, moment=START):
+            drawn.append(float(torch.rand(1, generator=moment.generator)))
+            return drawn[-1] * super().forward(x, mixture, moment)
+
+    class Dropping(Relaxation):
+        def edge(self, names, channels, stride):
+            return Dropped(names, channels, stride)
+
+    search = _search(gradient="finite_difference", relaxation=Dropping())
+    search.advance()
+    edges = 2 * 5
+    passes = [drawn[start : start + edges] for start in range(0, len(drawn), edges)]
+    assert len(passes) == 5 and passes[0] == passes[1] == passes[2] == passes[3] != passes[4]
+
+
+def test_what_w_sees_and_what_alpha_descends():
+    """w's pass gets what mixture_for_w gives, detached, and its batch's loss; alpha's does not."""
+    seen = []
+
+    class Odd(Relaxation):
+        def mixture_for_w(self, mixture, loss, moment):
+            assert not any(table.requires_grad for table in mixture.values())
+            seen.append((loss(mixture), moment.step))
+            return {k: torch.zeros_like(table) for k, table in mixture.items()}
+
+        def alpha_loss(self, loss, alpha, space, moment):
+            return loss + 7 * alpha["normal"].sum()
+
+    usual, odd = _search(), _search(relaxation=Odd())
+    for search in (usual, odd):
+        search.supernet.train()
+    train, valid = odd._batch(odd.train), odd._batch(odd.valid)
+    odd.advance()
+    usual.advance()
+    (loss, step), *_ = seen
+    assert step == 0 and loss.requires_grad is False
+    # L_train at the mixture after alpha's step, by the weights before w's.
+    fresh = _search()
+    fresh.supernet.train()
+    torch.testing.assert_close(
+        loss, F.cross_entropy(fresh.supernet(train[0], odd.architecture.mixture()), train[1])
+    )
+    # Adam's first step goes by the sign: 7 outweighs the slope of any batch.
+    assert (odd.architecture.logits["normal"] < 0).all()
+    assert not (usual.architecture.logits["normal"] < 0).all()
+    # No operation had a share in w's pass, so that the cells' convolutions were not moved by it.
+    depthwise = next(p for p in odd.supernet.cells[0].edges.parameters())
+    assert (
+        not odd.w_optimizer.state[depthwise]["momentum_buffer"]
+        .sub(odd.config.w_weight_decay * next(fresh.supernet.cells[0].edges.parameters()))
+        .abs()
+        .max()
+        > 1e-6
+    )
+    assert valid is not None and odd.means.sums["valid_loss"] == usual.means.sums["valid_loss"]
+
+
+def test_alpha_that_rests():
+    class Resting(Relaxation):
+        def moves_alpha(self, moment):
+            return moment.step > 0
+
+    for gradient in ("one_level", "first_order"):
+        search = _search(gradient=gradient, relaxation=Resting(), alpha_lr=0.1)
+        calls = _count_calls(search.supernet)
+        search.advance()
+        assert not any(alpha.any() for alpha in search.architecture.alpha)
+        assert len(calls) == 10 * 8  # w's pass alone
+        search.advance()
+        assert all(alpha.any() for alpha in search.architecture.alpha)
+
+
+# Operations that are closed
+
+
+def copies(search):
+    return {name: alpha.detach().clone() for name, alpha in search.architecture.logits.items()}
+
+
+def _closed(search, cell_type="normal", edge=0, operations=(0, 5)):
+    search.architecture.open[cell_type][edge, list(operations)] = False
+    search.prune()
+
+
+def test_a_closed_operation_costs_nothing_and_has_no_share():
+    search = _search(alpha_lr=0.1)
+    _closed(search)
+    calls = _count_calls(search.supernet)
+    search.advance()
+    assert len(calls) == 2 * (10 * 8 - 2)
+    table = search.architecture.probabilities()["normal"][0]
+    assert table[[0, 5]].tolist() == [0, 0]
+    assert float(table.sum().detach()) == pytest.approx(1)
+    kept = {name for name, _ in search.architecture.derive().normal[0]}
+    assert kept <= set(search.architecture.space.operations)
+
+
+def test_closed_and_decided_logits_are_not_moved():
+    """Neither by a gradient, nor by weight decay or by what Adam remembers."""
+    search = _search(alpha_lr=0.1, alpha_weight_decay=0.5, alpha_init_std=1.0, epochs=2)
+    for _ in range(2):
+        search.advance()
+    _closed(search)
+    _closed(search, "reduction", 3, range(1, 8))  # one is left: decided
+    before = copies(search)
+    for _ in range(3):
+        search.advance()
+    after = copies(search)
+    rest = {k: torch.ones_like(table, dtype=torch.bool) for k, table in after.items()}
+    rest["normal"][0, [0, 5]] = False
+    rest["reduction"][3] = False
+    for cell_type, table in after.items():
+        assert ((table != before[cell_type]) == rest[cell_type]).all()
+    assert search.architecture.probabilities()["reduction"][3].tolist() == [1] + [0] * 7
+
+
+def test_an_edge_that_is_closed_as_a_whole():
+    search = _search(alpha_lr=0.1)
+    _closed(search, "normal", 4, range(8))
+    for _ in search:
+        pass
+    assert all(alpha.isfinite().all() for alpha in search.architecture.alpha)
+    assert not search.architecture.probabilities()["normal"][4].any()
+    assert {source for _, source in search.architecture.derive().normal[1]} == {0, 1}
+
+
+def test_what_was_closed_can_be_opened_again():
+    search, usual = _search(alpha_lr=0.1), _search(alpha_lr=0.1)
+    _closed(search)
+    search.architecture.open["normal"][:] = True
+    search.prune()
+    for one in (search, usual):
+        for _ in one:
+            pass
+    for one, other in zip(search.architecture.alpha, usual.architecture.alpha, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_is_closed_and_noted_is_part_of_the_state():
+    class Noting(Relaxation):
+        def after_step(self, search):
+            before = search.notes.get("steps", torch.zeros(()))
+            search.notes["steps"] = before + 1
+            if search.step == 1:
+                _closed(search)
+
+    whole = _search(alpha_lr=0.1, epochs=2, relaxation=Noting())
+    for _ in whole:
+        pass
+    first = _search(alpha_lr=0.1, epochs=2, relaxation=Noting())
+    for _ in range(2):
+        first.advance()
+    state = first.state_dict()
+    second = _search(alpha_lr=0.1, epochs=2, relaxation=Noting())
+    second.load_state_dict(state)
+    calls = _count_calls(second.supernet)
+    second.advance()
+    assert len(calls) == 2 * (10 * 8 - 2)
+    for _ in second:
+        pass
+    assert second.notes["steps"] == whole.notes["steps"] == 6
+    for one, other in zip(second.architecture.alpha, whole.architecture.alpha, strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(second.w, whole.w, strict=True):
+        assert torch.equal(one, other)
+
+
+# Names and settings
+
+
+def test_a_name_belongs_to_one_class():
+    assert find("gdas") is GDAS and GDAS.name == "gdas" and Relaxation.name == "darts"
+
+    with pytest.raises(ValueError, match="already") as error:
+
+        class Other(Relaxation, name="gdas"):
+            pass
+
+    assert is_one_sentence(error.value) and find("gdas") is GDAS
+
+    class Unnamed(GDAS):
+        pass
+
+    assert Unnamed.name != "gdas"  # or a run could go on with it that was begun without
+
+
+def find(name):
+    return type(read_relaxation(name))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("gdas", GDAS()),
+        ({"name": "gdas", "tau_to": 0.5}, GDAS(tau_to=0.5)),
+        (GDAS(tau_to=0.5), GDAS(tau_to=0.5)),
+        ("darts", Relaxation()),
+    ],
+)
+def test_settings_of_a_relaxation_go_to_json_and_back(given, expected):
+    config = SearchConfig(relaxation=given)
+    assert config.relaxation == expected and type(config.relaxation) is type(expected)
+    again = SearchConfig(**json.loads(config.model_dump_json()))
+    assert again == config and again.model_dump_json() == config.model_dump_json()
+    assert config.model_dump()["relaxation"]["name"] == expected.name
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("gdsa", "no relaxation 'gdsa'"),
+        ("os.path", "no relaxation"),
+        (5, "no relaxation '5'"),
+        ({"tau_to": 1}, "no relaxation 'None'"),
+        ({"name": ["gdas"]}, "no relaxation"),
+        ({"name": "gdas", "tau": 1}, "no setting 'tau'"),
+        ({"name": "gdas", "tau_to": 0}, "greater than 0"),
+        ({"name": "darts", "tau_to": 1}, "no setting 'tau_to'"),
+    ],
+)
+def test_a_relaxation_that_cannot_be(given, words):
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        SearchConfig(relaxation=given)
+    assert is_one_sentence(error.value)
 
 
 def test_random_tables_of_these_tests_are_probabilities():

@@ -150,7 +150,7 @@ def test_an_unknown_profile():
 
 def _one_step_of_search(name, method, batch, device="cpu"):
     config = profile(name).search.model_copy(
-        update={"method": method, "batch_size": batch, "epochs": 1}
+        update={"gradient": method, "batch_size": batch, "epochs": 1}
     )
     dataset = _noise_set("cifar10", 2 * batch, 32, 10, 1)
     part = parts(dataset, config.half, config.held_out)
@@ -489,14 +489,14 @@ def test_no_pickled_objects_in_a_history(tmp_path):
 # Whole runs
 
 OF_EVERY_RECORD = set(
-    "kind dataset profile method seed config overridden commits machines versions seconds "
+    "kind dataset profile seed config overridden commits machines versions seconds "
     "seconds_per_iteration weights multiply_adds result".split()
 )
 
 
 @pytest.mark.parametrize("method", ["one_level", "first_order"])
 def test_a_search_and_its_record(tmp_path, noise, method):
-    config = SearchConfig(**TINY_SEARCH, dataset="noise", method=method, held_out=0.2)
+    config = SearchConfig(**TINY_SEARCH, dataset="noise", gradient=method, held_out=0.2)
     overridden = {"epochs": 3}
     done = run_search(
         config, tmp_path / "run", profile="smoke", overridden=overridden, device="cpu"
@@ -509,7 +509,7 @@ def test_a_search_and_its_record(tmp_path, noise, method):
     meta = found.meta
     assert OF_EVERY_RECORD <= set(meta)
     assert (meta["kind"], meta["dataset"], meta["profile"]) == ("search", "noise", "smoke")
-    assert (meta["method"], meta["seed"], meta["overridden"]) == (method, 0, overridden)
+    assert (meta["gradient"], meta["seed"], meta["overridden"]) == (method, 0, overridden)
     assert SearchConfig(**meta["config"]) == config
     assert len(meta["commits"]) == len(meta["machines"]) == len(meta["versions"]) == 1
     assert meta["steps"] == 3 * 4 and meta["from_steps"] == [0]
@@ -579,7 +579,7 @@ def test_a_training_and_its_record(tmp_path, noise, monkeypatch):
     final, compare = (records.load(tmp_path / kind) for kind in ("final", "compare"))
     for found in (final, compare):
         assert OF_EVERY_RECORD <= set(found.meta)
-        assert found.meta["kind"] == "train" and found.meta["method"] == "CELL"
+        assert found.meta["kind"] == "train" and found.meta["cell"] == "CELL"
         assert found.genotype == CELL
         assert TrainConfig(**found.meta["config"]).dataset == "noise"
     assert set(final.meta["result"]) == {"train_accuracy", "test_loss", "test_accuracy"}

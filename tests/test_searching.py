@@ -82,22 +82,22 @@ class _SecondLoop:
         self.sgd.param_groups[0]["lr"] = rate
         w = list(self.net.parameters())
         self.adam.zero_grad()
-        if c.method == "one_level":
+        if c.gradient == "one_level":
             train = [torch.cat(pair) for pair in zip(train, valid, strict=True)]
-        elif c.method == "first_order":
+        elif c.gradient == "first_order":
             self.loss(valid, w).backward()
             self.adam.step()
         else:
             self.second_order(rate if c.xi is None else c.xi, train, valid)
             self.adam.step()
         self.sgd.zero_grad()
-        if c.method != "one_level":
+        if c.gradient != "one_level":
             self.adam.zero_grad()
         self.loss(train, w).backward()
         total = torch.cat([p.grad.flatten() for p in w]).norm()
         for p in w:
             p.grad *= min(1.0, c.clip / (total.item() + 1e-6))
-        if c.method == "one_level":
+        if c.gradient == "one_level":
             self.adam.step()
         self.sgd.step()
         return rate
@@ -120,7 +120,7 @@ class _SecondLoop:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_search_by_a_second_loop(method):
     # Few images and a low clip, so that clipping takes part; a small radius, so that both agree.
-    found = _in_float64(_search(method=method, nodes=2, clip=0.5, radius=1e-5, w_lr=0.1))
+    found = _in_float64(_search(gradient=method, nodes=2, clip=0.5, radius=1e-5, w_lr=0.1))
     second = _SecondLoop(found)
     for step in range(4):
         rate = second.step(step, found.train.at(step), found.valid.at(step))
@@ -144,7 +144,7 @@ def test_clipping_took_part_in_that_comparison():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_alpha_moves_first_and_w_sees_the_new_alpha(method, monkeypatch):
-    found = _search(method=method)
+    found = _search(gradient=method)
     order = []
     for name in ("alpha_optimizer", "w_optimizer"):
         optimizer = getattr(found, name)
@@ -195,7 +195,7 @@ def test_both_halves_are_shuffled_anew_each_epoch():
 @pytest.mark.parametrize("method", METHODS)
 def test_batch_norm_counts_one_batch_a_step(method):
     # Other codes run BatchNorm four times a step, three of them at weights that are thrown away.
-    found = _in_float64(_search(method=method))
+    found = _in_float64(_search(gradient=method))
     norm = found.supernet.stem[1]
     mean, variance = torch.zeros(6).double(), torch.ones(6).double()
     for step in range(3):
@@ -215,7 +215,7 @@ def test_batch_norm_counts_one_batch_a_step(method):
 
 
 def test_w_lr_falls_along_a_cosine_with_every_step_and_xi_is_that_rate():
-    found = _search(batches=5, method="finite_difference", w_lr=0.1, w_lr_min=0.02)
+    found = _search(batches=5, gradient="finite_difference", w_lr=0.1, w_lr_min=0.02)
     records = list(found)
     assert [record["step"] for record in records] == list(range(11))
     for record in records[1:]:
@@ -226,8 +226,8 @@ def test_w_lr_falls_along_a_cosine_with_every_step_and_xi_is_that_rate():
 
 @pytest.mark.parametrize(
     ("changes", "xi"),
-    [({"method": "one_level"}, 0), ({"method": "first_order"}, 0)]
-    + [({"method": "exact", "xi": 0.3}, 0.3), ({"method": "finite_difference", "xi": 0.0}, 0)],
+    [({"gradient": "one_level"}, 0), ({"gradient": "first_order"}, 0)]
+    + [({"gradient": "exact", "xi": 0.3}, 0.3), ({"gradient": "finite_difference", "xi": 0.0}, 0)],
 )
 def test_other_values_of_xi(changes, xi):
     found = _search(**changes)
@@ -240,7 +240,7 @@ def test_other_values_of_xi(changes, xi):
 
 @pytest.mark.parametrize("method", ["one_level", "finite_difference"])
 def test_history(method):
-    config = SearchConfig(**TINY | {"operations": REPORT_OPERATIONS}, method=method)
+    config = SearchConfig(**TINY | {"operations": REPORT_OPERATIONS}, gradient=method)
     found = search(config, Noise(3), Noise(3, seed=1), image_size=8)
     records = list(found)
     history = {name: stack(values) for name, values in found.history.items()}
@@ -293,7 +293,7 @@ def test_validation_figures_are_of_the_validation_batch():
     first, again = (Search(config, *sources, image_size=8) for _ in range(2))
     _, record = first
     images, labels = sources[1].at(0)
-    scores = again.supernet(images, again.architecture.weights())  # as at the first step
+    scores = again.supernet(images, again.architecture.mixture())  # as at the first step
     assert record["valid_accuracy"] == pytest.approx((scores.argmax(1) == labels).float().mean())
     assert record["valid_loss"] == pytest.approx(F.cross_entropy(scores, labels).item())
     assert record["valid_accuracy"] != record["train_accuracy"]
@@ -344,15 +344,15 @@ def _same(a, b):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("stop", [2, 3])  # after a record, and between two
 def test_a_stopped_search_goes_on_to_the_bit(method, stop):
-    whole = _search(batches=3, method=method, records=3)
+    whole = _search(batches=3, gradient=method, records=3)
     list(whole)
 
-    stopped = _search(batches=3, method=method, records=3)
+    stopped = _search(batches=3, gradient=method, records=3)
     for _ in stopped.each_step():
         if stopped.step == stop:
             break
     state = _saved(stopped.state_dict())
-    resumed = _search(batches=3, method=method, records=3)
+    resumed = _search(batches=3, gradient=method, records=3)
     resumed.load_state_dict(state)
     assert resumed.step == stop and resumed.seconds == stopped.seconds
     list(resumed)
@@ -386,7 +386,7 @@ def test_same_seed_same_search_other_seed_another():
 def test_global_generators_are_left_alone(method):
     torch.manual_seed(7)
     states = torch.get_rng_state(), random.getstate(), repr(np.random.get_state())  # noqa: NPY002
-    list(_search(batches=1, method=method))
+    list(_search(batches=1, gradient=method))
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (random.getstate(), repr(np.random.get_state())) == states[1:]  # noqa: NPY002
 
@@ -441,7 +441,7 @@ def test_alpha_rate_that_keeps_steps_times_rate():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"method": "second_order"},
+        {"gradient": "second_order"},
         {"epochs": 0},
         {"w_lr": float("nan")},
         {"xi": -1},
@@ -458,7 +458,7 @@ def test_bad_settings(wrong):
 
 
 def test_settings_go_to_json_and_back():
-    config = SearchConfig(reductions=(1, 3), method="exact", xi=0.1, seed=2**32 - 1)
+    config = SearchConfig(reductions=(1, 3), gradient="exact", xi=0.1, seed=2**32 - 1)
     assert SearchConfig.model_validate_json(config.model_dump_json()) == config
     with pytest.raises(ValidationError):
         config.epochs = 3

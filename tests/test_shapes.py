@@ -177,7 +177,9 @@ def _trained(dataset, operation, seed, steps=150):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         genotype = Genotype(normal=nodes, reduction=nodes)
-        network = FinalNetwork(genotype, 8, 2, dataset.num_classes, reductions=(0, 1))
+        network = FinalNetwork(
+            genotype, channels=8, layers=2, num_classes=dataset.num_classes, reductions=(0, 1)
+        )
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=3e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, steps)
     batches = dataset.batches(p.compare_train, 32, seed=seed)

@@ -25,7 +25,7 @@ import dartslib
 from dartslib import show
 from dartslib.data import DataSet, parts
 from dartslib.genotypes import draw
-from dartslib.relaxation import Softmax
+from dartslib.relaxation import Relaxation
 from dartslib.runs import driving, gap, records, running, study
 from dartslib.runs.profiles import Profile
 from dartslib.runs.results import Noise, Results, Summary, cpu_hours, shared
@@ -103,7 +103,7 @@ def test_what_a_study_runs():
     assert kinds == {"search": 9, "compare": 24, "final": 4, "transfer": 4}
     assert len({run.name for run in plan}) == 41
     searches = [run.config for run in plan if run.kind == "search"]
-    assert Counter(c.method for c in searches) == dict.fromkeys(METHODS, 3)
+    assert Counter(c.gradient for c in searches) == dict.fromkeys(METHODS, 3)
     assert {c.epochs for c in searches} == {8} and {c.seed for c in searches} == {0, 1, 2}
     compared = [run for run in plan if run.kind == "compare"]
     alike = [run.config for run in compared if "again" not in run.name]
@@ -140,7 +140,7 @@ def test_seed_by_seed(seeds):
 def test_settings_that_differ_are_named():
     plan = Study("lesson", 2, Path("nowhere"))
     run = plan.find("search-cifar10-finite_difference-1")
-    assert run.changed == {"method": "finite_difference", "seed": 1}
+    assert run.changed == {"gradient": "finite_difference", "seed": 1}
     assert plan.find("final-cifar10-random").changed == {"epochs": 3}
     with pytest.raises(ValueError, match="search-cifar10-one_level-0") as error:
         plan.find("search-cifar10-onelevel-0")
@@ -210,7 +210,7 @@ def test_one_hot_weights_are_those_of_the_derived_cell(searched):
 def test_the_gap_is_that_of_the_cell_that_the_relaxation_derives(searched):
     loop, _, _ = searched
 
-    class Weakest(Softmax):
+    class Weakest(Relaxation):
         def derive(self, probabilities, space, edges_per_node=2):
             turned = {cell_type: 1 - table for cell_type, table in probabilities.items()}
             return super().derive(turned, space, edges_per_node)
@@ -229,7 +229,7 @@ def test_the_gap_by_hand(searched):
     after = loop.supernet.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert loop.supernet.training
-    mixed, chosen = loop.architecture.weights(), gap.one_hot(loop)
+    mixed, chosen = loop.architecture.mixture(), gap.one_hot(loop)
     assert found["supernet"] == _right(loop, unseen, mixed)
     assert found["one_hot"] == _right(loop, unseen, chosen)
     # Statistics anew: torch's own cumulative mean, of a copy.
@@ -261,9 +261,9 @@ def test_a_whole_study(whole, tmp_path):
         if run.kind == "search":
             assert set(record.meta["gap"]) == {"supernet", "one_hot", "one_hot_new_statistics"}
         else:
-            assert record.meta["method"] == run.cell and record.genotype == plan.genotype(run)
+            assert record.meta["cell"] == run.cell and record.genotype == plan.genotype(run)
     # Nothing is left, and nothing is made a second time.
-    assert plan.report(2)[-1] == "all finished"
+    assert plan.overview(2)[-1] == "all finished"
     assert list(execute(plan, data=tmp_path / "none", workers=1)) == []
     # On a machine that has the records alone, too.
     elsewhere = _study(tmp_path / "empty", seeds=2, recorded=plan.recorded)
@@ -312,7 +312,7 @@ def test_what_fails_is_said_and_keeps_nothing_else_from_being_made(tmp_path, dat
     ]
 
     def fail_at_first_order(trouble, config, folder, **options):
-        if config.method == "first_order":
+        if config.gradient == "first_order":
             raise trouble
         return whole(config, folder, **options)
 
@@ -348,12 +348,12 @@ def test_the_time_that_is_left(tmp_path, data, monkeypatch):
     meta.write_text(json.dumps(text), encoding="utf-8")
     assert elsewhere.seconds_left()[first.name] == pytest.approx(seconds)
     assert left["search-tiny-first_order-0"] is None
-    *_, last = plan.report(2)
+    *_, last = plan.overview(2)
     assert last.startswith("31 of 32 runs left") and "not known yet" in last
     # All steps made, but stopped before its record was written: not finished.
     (tmp_path / "runs" / first.name / "meta.json").unlink()
     assert plan.seconds_left()[first.name] == 0
-    assert plan.report(2)[-1].startswith("32 of 32 runs left")
+    assert plan.overview(2)[-1].startswith("32 of 32 runs left")
 
 
 @pytest.mark.parametrize("folders", ["kept", "runs"])
@@ -364,7 +364,7 @@ def test_a_run_of_other_settings_is_not_taken_for_one_of_these(whole, data, fold
     other = dataclasses.replace(TINY, search=SEARCH.model_copy(update={"w_lr": 0.2}))
     where = {"recorded": plan.recorded} if folders == "kept" else {}
     mixed = _study(plan.folder, settings=other, **where)
-    for use in (lambda: mixed.report(2), lambda: list(execute(mixed, data=data, workers=1))):
+    for use in (lambda: mixed.overview(2), lambda: list(execute(mixed, data=data, workers=1))):
         with pytest.raises(ValueError, match="other settings .*--out") as error:
             use()
         assert is_one_sentence(error.value)
@@ -397,9 +397,9 @@ def test_a_damaged_record_is_made_again(whole, tmp_path, file):
     path = plan.recorded / name / file
     intact = path.read_bytes()
     path.write_bytes(intact[: len(intact) // 2])
-    assert plan.report(2)[-1].startswith("1 of ")
+    assert plan.overview(2)[-1].startswith("1 of ")
     made = list(execute(plan, data=tmp_path / "none", workers=1))
-    assert [run.name for run in made] == [name] and plan.report(2)[-1] == "all finished"
+    assert [run.name for run in made] == [name] and plan.overview(2)[-1] == "all finished"
     assert records.load(plan.recorded / name).meta == records.load(plan.folder / name).meta
 
 
@@ -420,14 +420,14 @@ def test_a_final_network_of_a_cell_that_is_not_the_best_any_more(whole, tmp_path
     plan = _study(tmp_path / "runs", 2, recorded=tmp_path / "kept")
     path = tmp_path / "kept" / "final-tiny-random" / "meta.json"
     meta = json.loads(path.read_text())
-    path.write_text(json.dumps(meta | {"method": "random-99"}))
-    (line,) = (x for x in plan.report(2) if x.startswith("final-tiny-random"))
-    assert "finished, with random-99" in line and meta["method"] in line
-    assert plan.report(2)[-1] == "all finished"
+    path.write_text(json.dumps(meta | {"cell": "random-99"}))
+    (line,) = (x for x in plan.overview(2) if x.startswith("final-tiny-random"))
+    assert "finished, with random-99" in line and meta["cell"] in line
+    assert plan.overview(2)[-1] == "all finished"
     (compared,) = tmp_path.glob("kept/compare-tiny-random-0")
     shutil.rmtree(compared)
     plan = _study(tmp_path / "other", 2, recorded=tmp_path / "kept")
-    (line,) = (x for x in plan.report(2) if x.startswith("final-tiny-random"))
+    (line,) = (x for x in plan.overview(2) if x.startswith("final-tiny-random"))
     assert "random-99" in line and "compared yet" in line
 
 

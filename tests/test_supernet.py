@@ -25,8 +25,8 @@ def _supernet(space, channels, layers, in_channels, size, head, reductions):
     torch.manual_seed(0)
     net = Supernet(
         space,
-        channels,
-        layers,
+        channels=channels,
+        layers=layers,
         num_classes=5,
         head=head,
         in_channels=in_channels,
@@ -52,11 +52,11 @@ def test_outputs_and_gradients(case, training):
     labels = torch.tensor([1, 4])
     if not training:  # running statistics of their own before they are used
         for _ in range(2):
-            net(images + 0.1, architecture.weights())
+            net(images + 0.1, architecture.mixture())
     net.train(training)
     buffers = [buffer.clone() for buffer in net.buffers()]
 
-    scores = net(images, architecture.weights())
+    scores = net(images, architecture.mixture())
     plain = Plain(net.parameters(), buffers, searching=True, training=training)
     tables = {name: alpha.softmax(-1) for name, alpha in architecture.logits.items()}
     cells = reducing(layers, reductions)
@@ -104,8 +104,16 @@ def test_every_image_size(size, in_channels):
     space = SearchSpace(1, ("skip_connect", "max_pool_3x3"))
     with torch.device("meta"):
         for head in ("linear", "mlp"):
-            net = Supernet(space, 2, 3, 10, head, in_channels, size)
-            tables = Architecture(space, device="meta").weights()
+            net = Supernet(
+                space,
+                channels=2,
+                layers=3,
+                num_classes=10,
+                head=head,
+                in_channels=in_channels,
+                image_size=size,
+            )
+            tables = Architecture(space, device="meta").mixture()
             assert net(torch.zeros(2, in_channels, size, size), tables).shape == (2, 10)
 
 
@@ -116,13 +124,15 @@ def test_every_image_size(size, in_channels):
 )
 def test_which_cells_reduce(layers, reductions, expected):
     assert reduction_cells(layers, reductions) == expected
-    net = Supernet(SearchSpace(1, ("skip_connect",)), 2, layers, reductions=reductions)
+    net = Supernet(
+        SearchSpace(1, ("skip_connect",)), channels=2, layers=layers, reductions=reductions
+    )
     assert {k for k, cell in enumerate(net.cells) if cell.cell_type == "reduction"} == expected
 
 
 def test_only_edges_from_the_inputs_stride():
     space = SearchSpace(2, ("max_pool_3x3",))
-    net = Supernet(space, 2, 1, reductions=(0,))
+    net = Supernet(space, channels=2, layers=1, reductions=(0,))
     strides = [edge.operations[0][0].stride for edge in net.cells[0].edges]
     assert space.edges == ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
     assert strides == [2, 2, 2, 2, 1]
@@ -139,7 +149,7 @@ def test_only_edges_from_the_inputs_stride():
 )
 def test_bad_input(wrong):
     with pytest.raises(ValueError) as error, torch.device("meta"):
-        Supernet(SearchSpace(1, ("skip_connect",)), 2, **wrong)
+        Supernet(SearchSpace(1, ("skip_connect",)), channels=2, **wrong)
     assert is_one_sentence(error.value)
 
 
@@ -152,8 +162,8 @@ def test_the_mean_of_the_linear_head_takes_any_map():
 def test_multiply_adds_of_a_supernet():
     # Stem 3 x 3 from 3 to 6 channels, two 1 x 1 from 6 to 2, two edges of a dil_conv, linear.
     space = SearchSpace(1, ("dil_conv_3x3",))
-    net = Supernet(space, 2, 1, reductions=(), image_size=8)
+    net = Supernet(space, channels=2, layers=1, reductions=(), image_size=8)
     pixels = 64
     expected = pixels * (3 * 6 * 9 + 2 * (6 * 2) + 2 * (2 * 9 + 2 * 2)) + 2 * 10
     tables = random_tables(space, dtype=torch.float32)
-    assert count_multiply_adds(net, 3, 8, 8, weights=tables) == expected
+    assert count_multiply_adds(net, 3, 8, 8, mixture=tables) == expected

@@ -267,7 +267,9 @@ def same_size(channels_for: Callable) -> str | None:
 
     def size(genotype: Genotype, channels: int) -> int:
         with torch.device("meta"):
-            return count_weights(FinalNetwork(genotype, channels, 14, 10))
+            return count_weights(
+                FinalNetwork(genotype, channels=channels, layers=14, num_classes=10)
+            )
 
     places = [(DARTS_V1, 478_394), (DARTS_V2, 100_000), (DARTS_V2, 2_000_000)]
     found = [_call(channels_for, *place) for place in places]

@@ -29,7 +29,7 @@ def accelerate(network: nn.Module) -> nn.Module:
     Weights, names and `state_dict` stay as they are, the memory format becomes channels_last. The
     fast form goes back once, so leave a network plain whose gradient is to be differentiated again,
     or that `torch.utils.checkpoint` runs twice. Cells that it cannot run stay plain, with one
-    warning: those of a relaxation with a mixed operation of its own. A cell runs plain, too, and a
+    warning: those of a relaxation whose edges are modules of its own. A cell runs plain, too, and a
     warning says so once, while a module in it bears a hook, once one has been replaced, in half
     precision, and where paths are dropped. (The settings of a convolution or pool, such as its
     stride, are read here and never again.)
@@ -70,7 +70,7 @@ def search(
     runs the plain form; on a GPU, and where double backward is needed, it always does.
     """
     loop = Search(config, train, valid, **options)
-    if fast and config.method != "exact" and _suits(loop.supernet, config.channels_last):
+    if fast and config.gradient != "exact" and _suits(loop.supernet, config.channels_last):
         accelerate(loop.supernet)
     return loop
 

@@ -37,8 +37,9 @@ from dartslib.relaxation import MixedOperation
 from dartslib.supernet import Cell
 
 RUNS_PLAIN = (
-    "Some cells run plain, which is slower: their paths are dropped, they are in half precision, "
-    "or a module in them bears a hook, is frozen or is not the one that was accelerated."
+    "Some cells run plain, which is slower: their paths are dropped, a node has no open "
+    "operation, they are in half precision, or a module in them bears a hook, is frozen or is not "
+    "the one that was accelerated."
 )
 HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 
@@ -120,6 +121,7 @@ class FastCell:
             self.terms = [term for term in terms if term is not None]
         self.norms = [part for part in cell.modules() if isinstance(part, nn.BatchNorm2d)]
         self.parts = Parts(cell)
+        self.opened, self.open_terms = None, self.terms
 
     @property
     def _is_known(self) -> bool:
@@ -139,22 +141,34 @@ class FastCell:
         # A table of another space is refused by the plain form; options by name are rare.
         rare = bool(named) or (self.searching and options[0][cell.cell_type].shape != self._shape)
         dropping = not self.searching and bool(options) and options[0] > 0
-        if rare or dropping or not (self._suits(last) and self._is_as_it_was):
+        terms = self._open_terms()
+        if rare or dropping or not (terms and self._suits(last) and self._is_as_it_was):
             if cell.training and not rare and len(last) > 1:
                 warnings.warn(RUNS_PLAIN, stacklevel=2)  # which Python shows once
             return type(cell).forward(cell, before, last, *options, **named)
         inputs = [
             _activated(x, getattr(term.branch, "kind", None)).permute(0, 2, 3, 1).contiguous()
-            for x, term in zip((before, last), self.terms, strict=False)
+            for x, term in zip((before, last), terms, strict=False)
         ]
-        weights = before.new_ones(len(self.terms))
+        weights = before.new_ones(len(terms))
         if self.searching:
             table = options[0][cell.cell_type]
-            chosen = table.flatten()[[term.position for term in self.terms[2:]]]
+            chosen = table.flatten()[[term.position for term in terms[2:]]]
             weights = torch.cat([weights[:2], chosen.to(weights.dtype)])
         # Looked up at each call: unrolled weights stand there while a functional call lasts.
-        parameters = [part._parameters[name] for term in self.terms for part, name in term.homes]
-        return _Nodes.apply(self.terms, weights, *inputs, *parameters).permute(0, 3, 1, 2)
+        parameters = [part._parameters[name] for term in terms for part, name in term.homes]
+        return _Nodes.apply(terms, weights, *inputs, *parameters).permute(0, 3, 1, 2)
+
+    def _open_terms(self) -> list[Term]:
+        """The terms whose operations are open now; none where a node would have no term left."""
+        if self.searching:
+            opened = [is_open for edge in self.cell.edges for is_open in edge.open]
+            if opened != self.opened:  # rarely: `Search.prune` has been called
+                inputs, mixed = self.terms[:2], self.terms[2:]
+                terms = inputs + [term for term in mixed if opened[term.position]]
+                whole = {term.target for term in terms} == {term.target for term in self.terms}
+                self.opened, self.open_terms = opened, terms if whole else []
+        return self.open_terms
 
     def _suits(self, x: Tensor) -> bool:
         """Whether sums over such a map can be taken, and as exactly as torch takes them."""

@@ -15,19 +15,19 @@ from dartslib.training import evaluate
 STEPS = 50  # batches for statistics anew: more than a BatchNorm's own memory of some ten
 
 
-class _Weighted(nn.Module):
-    """A supernet with fixed weights of its operations."""
+class _Mixed(nn.Module):
+    """A supernet with a fixed mixture."""
 
-    def __init__(self, supernet: nn.Module, weights: Tables) -> None:
+    def __init__(self, supernet: nn.Module, mixture: Tables) -> None:
         super().__init__()
-        self.supernet, self.weights = supernet, weights
+        self.supernet, self.mixture = supernet, mixture
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.supernet(images, self.weights)
+        return self.supernet(images, self.mixture)
 
 
 def one_hot(search: Search) -> Tables:
-    """Weight 1 for the operations that would be derived now, on the edges that are kept; else 0.
+    """A mixture: 1 for the operations that would be derived now, on edges that are kept; else 0.
 
     Returns:
         Cell type -> (edges, operations), on the device of alpha.
@@ -54,20 +54,20 @@ def measure(search: Search, unseen: BatchSource) -> dict[str, float]:
         unseen: batches to evaluate on; in neither half.
 
     Returns:
-        "supernet": with all operations, weighted as in the search. "one_hot": the same weights w,
-        with `one_hot` in place of alpha's weights. "one_hot_new_statistics": the same, after
+        "supernet": with all operations, mixed as in the search. "one_hot": the same weights w,
+        with `one_hot` for the mixture. "one_hot_new_statistics": the same, after
         BatchNorm's means and variances have been taken anew over `STEPS` batches of w's half.
     """
     supernet, chosen = search.supernet, one_hot(search)
     was_training = supernet.training
-    mixed = search.architecture.weights(generator=torch.Generator().manual_seed(0))
+    mixed = search.architecture.mixture(moment=search.moment)
     found = {
-        name: evaluate(_Weighted(supernet, weights), unseen, search.memory_format)[1]
-        for name, weights in (("supernet", mixed), ("one_hot", chosen))
+        name: evaluate(_Mixed(supernet, mixture), unseen, search.memory_format)[1]
+        for name, mixture in (("supernet", mixed), ("one_hot", chosen))
     }
     buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
-    _new_statistics(_Weighted(supernet, chosen), search.train, search.memory_format)
-    network = _Weighted(supernet, chosen)
+    _new_statistics(_Mixed(supernet, chosen), search.train, search.memory_format)
+    network = _Mixed(supernet, chosen)
     found["one_hot_new_statistics"] = evaluate(network, unseen, search.memory_format)[1]
     for name, buffer in supernet.named_buffers():
         buffer.copy_(buffers[name])

@@ -34,6 +34,13 @@ _DAMAGED = (
 )
 MOST_BYTES = 1_000_000  # of meta.json, which has kilobytes
 
+# Names of before version 0.2, by the kind of record: old name -> today's, at any depth of its meta.
+OLD_NAMES = {
+    "search": {"method": "gradient"},
+    "measurement": {"method": "gradient"},
+    "train": {"method": "cell"},
+}
+
 RECORDED = Path(__file__).resolve().parents[2] / "data" / "recorded"
 
 
@@ -101,6 +108,7 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
         meta = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(meta, dict):
             raise ValueError
+        meta = _renamed(meta, OLD_NAMES.get(meta.get("kind"), {}))
         file = path / "history.npz"
         if file.is_file():
             # From memory: of a damaged archive numpy would leave the file open.
@@ -118,6 +126,13 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
             f"{file} is damaged, or not what a run has written: make the record again."
         ) from error
     return Record(path.name, meta, history, genotype)
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    """A part of a meta.json with today's names."""
+    if not isinstance(value, dict):
+        return value
+    return {names.get(key, key): _renamed(part, names) for key, part in value.items()}
 
 
 def save(record: Record, path: Path) -> None:

@@ -141,9 +141,9 @@ class Results:
         """All records."""
         return iter(self._all.values())
 
-    def searches(self, method: str) -> list[Record]:
-        """The searches of a method, by seed."""
-        return self._by_number("search", method)
+    def searches(self, gradient: str) -> list[Record]:
+        """The searches with a gradient, by seed."""
+        return self._by_number("search", gradient)
 
     def compared(self, group: str) -> list[Record]:
         """The comparison trainings of a group's cells, all with one seed; by number."""
@@ -189,21 +189,21 @@ class Results:
         return {group: found[group] for group in order if group in found}
 
     def gaps(self) -> dict[str, dict[str, list[float]]]:
-        """Method -> stage -> accuracy on held-out images, of each seed that has them all.
+        """Gradient -> stage -> accuracy on held-out images, of each seed that has them all.
 
         The stages: the supernet; its weights with one-hot choices; the same with BatchNorm's
         statistics taken anew; the derived cell trained from scratch.
         """
         found = {}
-        for method in GROUPS:
+        for gradient in GROUPS:
             rows = [
                 search.meta["gap"] | {"scratch": trained.meta["result"]["valid_accuracy"]}
-                for search in self.searches(method)
-                for trained in self.compared(method)
-                if trained.meta["method"] == search.name and "gap" in search.meta
+                for search in self.searches(gradient)
+                for trained in self.compared(gradient)
+                if trained.meta["cell"] == search.name and "gap" in search.meta
             ]
             if rows:
-                found[method] = {name: [row[name] for row in rows] for name in rows[0]}
+                found[gradient] = {name: [row[name] for row in rows] for name in rows[0]}
         return found
 
     def agreement(self) -> dict[tuple[str, str], float]:

@@ -129,19 +129,19 @@ def run_search(
         stretches = drive(search, folder, resume=resume, progress=progress, device=device)
         history = _arrays(search.history)
         # Batch means, in train mode, as the halves go by; one_level has no half for alpha alone.
-        names = ["train_accuracy"] + ["valid_accuracy"] * (config.method != "one_level")
+        names = ["train_accuracy"] + ["valid_accuracy"] * (config.gradient != "one_level")
         result = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
         with torch.no_grad():  # the counter of multiply-adds trips over a graph
-            weights = search.architecture.weights(generator=torch.Generator())
+            mixture = search.architecture.mixture(moment=search.moment)
         meta = _meta("search", config, profile, overridden, stretches, search, result, command)
         if config.held_out > 0:  # without held-out images there are none that alpha has not seen
             unseen = dataset.evaluation_batches(part.compare_valid, device=device)
             meta["gap"] = gap.measure(search, unseen)
         meta |= {
-            "method": config.method,
+            "gradient": config.gradient,
             "weights": count_weights(search.supernet),
             "multiply_adds": count_multiply_adds(
-                search.supernet, *_shape(dataset), weights=weights
+                search.supernet, *_shape(dataset), mixture=mixture
             ),
         }
         record = records.Record(folder.name, meta, history, search.architecture.derive())
@@ -183,7 +183,7 @@ def run_training(
             result["test_loss"], result["test_accuracy"] = training.evaluate(test)
         meta = _meta("train", config, profile, overridden, stretches, training, result, command)
         meta |= {
-            "method": genotype_name,
+            "cell": genotype_name,
             "weights": _weights_in_use(training.network),
             "multiply_adds": count_multiply_adds(training.network, *_shape(dataset)),
         }

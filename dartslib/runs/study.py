@@ -44,7 +44,7 @@ from dartslib.runs.running import run_search, run_training
 from dartslib.searching import SearchConfig
 from dartslib.settings import Config
 
-SEARCHED = tuple(method for method in METHODS if method != "exact")
+SEARCHED = tuple(gradient for gradient in METHODS if gradient != "exact")
 FINALISTS = ("first_order", "finite_difference", "random")
 AGAIN = (1, 2)  # seeds with which three cells are trained again
 KINDS = ("final", "transfer")
@@ -88,7 +88,7 @@ class Study:
 
     Args:
         name: of the profile.
-        seeds: searches of each method.
+        seeds: searches with each gradient.
         folder: receives a folder for each run.
         recorded: keeps a copy of each record, and says what is finished; None: `folder` does.
         known: other folders of records, from which cells may be taken.
@@ -139,13 +139,13 @@ class Study:
 
     @cached_property
     def searches(self) -> dict[str, list[Run]]:
-        """Method -> its searches, by seed."""
+        """Gradient -> its searches, by seed."""
         return {
-            method: [
-                self._run(f"{method}-{seed}", "search", method=method, seed=seed)
+            gradient: [
+                self._run(f"{gradient}-{seed}", "search", gradient=gradient, seed=seed)
                 for seed in range(self.seeds)
             ]
-            for method in SEARCHED
+            for gradient in SEARCHED
         }
 
     @cached_property
@@ -179,8 +179,8 @@ class Study:
             each = len(SEARCHED)
             drawn = self.compared["random"][each * seed : each * (seed + 1)]
             # The longest search first, so that no core waits for it at the end.
-            yield [*(self.searches[method][seed] for method in reversed(SEARCHED)), *drawn]
-            found = [self.compared[method][seed] for method in SEARCHED]
+            yield [*(self.searches[gradient][seed] for gradient in reversed(SEARCHED)), *drawn]
+            found = [self.compared[gradient][seed] for gradient in SEARCHED]
             # A second training with each of the first seeds; what is left over with the last.
             to = None if seed == self.seeds - 1 else seed + 1
             yield found + [run for runs in self.again.values() for run in runs[seed:to]]
@@ -234,7 +234,7 @@ class Study:
     def finished(self, run: Run) -> bool:
         """Whether there is nothing left to do of a run.
 
-        A final network is made once, of the cell that was best then; `report` says if another one
+        A final network is made once, of the cell that was best then; `overview` says if another one
         is best now.
         """
         return self.record(run, self.kept) is not None
@@ -327,8 +327,8 @@ class Study:
         except ValueError:
             return None
 
-    def report(self, workers: int) -> list[str]:
-        """What is finished and what is left, a line each, and the sum."""
+    def overview(self, workers: int) -> list[str]:
+        """What is finished and what is left, one line per run, and the sum."""
         lines, left = [], self.seconds_left()
         for run in self:
             seconds = left.get(run.name)
@@ -343,7 +343,7 @@ class Study:
 
     def _of_which(self, run: Run) -> str:
         """What is said of a finished run: the cell, too, if it is not the best one any more."""
-        trained = self.record(run, self.kept).meta["method"]
+        trained = self.record(run, self.kept).meta.get("cell")  # a search has none
         if run.kind not in KINDS or trained == run.cell:
             return "finished"
         now = f"now it is {run.cell}" if run.cell else "others are to be compared yet"

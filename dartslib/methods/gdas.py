@@ -1,0 +1,95 @@
+"""GDAS: one operation per edge runs, drawn by Gumbel noise; the gradient is that of its softmax.
+
+Dong and Yang, "Searching for a robust neural architecture in four GPU hours" (CVPR 2019)::
+
+    h = (log softmax(alpha) + g) / tau,  g Gumbel     p = softmax(h)     k = argmax h
+    forward: o_k(x)       backward: d/d alpha_j = <dL/dy, o_k(x)> p_k (1[k = j] - p_j) / tau
+
+What differs from the paper and its code, on purpose:
+
+1. tau falls with every step, not with every epoch; first and last value are the paper's.
+2. One step moves alpha, then w, each by a draw of its own; the code moves w first.
+3. Operations that were not drawn enter no gradient. The code's cell for NAS-Bench-201 adds their
+   numbers to the output as if these operations had returned ones (asked in AutoDL-Projects #36).
+4. The cell is derived as DARTS's is. `derivation="pairs"` is the paper's own: per node the two best
+   pairs of operation and input, which may both come from one input.
+
+Its settings in the paper: alpha by Adam at 3e-4, betas 0.5 and 0.999, weight decay 1e-3; 250 epochs
+of batches of 256; w from 0.025 to 0.001, weight decay 5e-4.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dartslib.genotypes import Genotype, as_array
+from dartslib.relaxation import START, MixedOperation, Moment, Relaxation, Tables
+from dartslib.space import CELL_TYPES, SearchSpace
+
+
+class OneOperation(MixedOperation):
+    """Runs the operation whose number in the mixture is 1; that number carries the gradient."""
+
+    def forward(self, x: Tensor, mixture: Tensor, moment: Moment = START) -> Tensor:
+        """As `MixedOperation.forward`."""
+        drawn = int(mixture.argmax())
+        return mixture[drawn] * self.operations[drawn](x)  # (N, C, H', W')
+
+
+class GDAS(Relaxation, name="gdas"):
+    """Gumbel draws, hard forward, soft backward (Dong and Yang 2019, equations 3 to 6)."""
+
+    tau_from: float = Field(10.0, gt=0)
+    """Temperature of the first step."""
+    tau_to: float = Field(0.1, gt=0)
+    """Temperature of the last step; between them it falls in a straight line."""
+    derivation: Literal["darts", "pairs"] = "darts"
+    """The cell is that of DARTS's rule, or of the paper's two best pairs per node."""
+
+    def edge(self, names: tuple[str, ...], channels: int, stride: int) -> OneOperation:
+        """One operation runs."""
+        return OneOperation(names, channels, stride)
+
+    def mixture(self, alpha: Tables, space: SearchSpace, moment: Moment) -> Tables:
+        """One 1 per edge, at the operation that is drawn, with the gradient of the softmax."""
+        tau = moment.between(self.tau_from, self.tau_to)
+        return {k: hard(gumbel_softmax(alpha[k], tau, moment)) for k in CELL_TYPES}
+
+    def derive(
+        self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2
+    ) -> Genotype:
+        """By DARTS's rule, or by the paper's."""
+        if self.derivation == "darts":
+            return super().derive(probabilities, space, edges_per_node)
+        return Genotype(*(best_pairs(probabilities[k], space, edges_per_node) for k in CELL_TYPES))
+
+
+def gumbel_softmax(logits: Tensor, tau: float, moment: Moment) -> Tensor:
+    """softmax((log softmax(logits) + g) / tau), row by row, with Gumbel noise g."""
+    # -log of an exponential number is Gumbel; drawn on the CPU, the same on every device.
+    noise = -torch.empty(logits.shape).exponential_(generator=moment.generator).log()
+    noise = noise.to(logits.device, logits.dtype, non_blocking=True)  # (edges, operations)
+    return ((logits.log_softmax(dim=-1) + noise) / tau).softmax(dim=-1)
+
+
+def hard(soft: Tensor) -> Tensor:
+    """1 at the largest of each row and exactly 0 elsewhere, with the gradient of `soft`."""
+    one = torch.zeros_like(soft).scatter(-1, soft.argmax(dim=-1, keepdim=True), 1.0)
+    return one - soft.detach() + soft
+
+
+def best_pairs(table: Tensor, space: SearchSpace, count: int) -> list[list[tuple[str, int]]]:
+    """Per node the `count` best pairs (operation, input) of a table (edges, operations)."""
+    nodes, table = [], as_array(table)
+    for target in range(2, 2 + space.nodes):
+        pairs = [
+            (float(table[edge, k]), name, space.edges[edge][0])
+            for edge in space.edges_into(target)
+            for k, name in enumerate(space.operations)
+            if name != "none"
+        ]
+        pairs.sort(key=lambda pair: -pair[0])
+        nodes.append([(name, source) for _, name, source in pairs[:count]])
+    return nodes
