@@ -1,7 +1,7 @@
 """Settings of a run: checked when they are made, fixed from then on, plain data in a file."""
 
+import reprlib
 from difflib import get_close_matches
-from reprlib import repr  # of a long or deep value, no more than a sentence can hold
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -34,9 +34,6 @@ class Config(BaseModel):
             return str(error["ctx"]["error"])
         if error["type"] == "extra_forbidden":
             (nearest,) = get_close_matches(name, cls.model_fields, n=1, cutoff=0)
-            return (
-                f"There is no setting {repr(name)}: choose one of {cls.__name__}'s, such as "
-                f"{nearest}."
-            )
+            return f"{cls.__name__} has no setting {name!r:.40}: choose another, such as {nearest}."
         said = error["msg"][0].lower() + error["msg"][1:]
-        return f"{name}: {said}, not {repr(error['input'])}."
+        return f"{name}: {said}, not {reprlib.repr(error['input'])}."
