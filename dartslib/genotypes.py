@@ -8,15 +8,17 @@ The JSON form of a genotype, the only one that is read or written:
      "normal":    [[["sep_conv_3x3", 1], ["sep_conv_3x3", 0]], …],
      "reduction": [[["max_pool_3x3", 0], ["max_pool_3x3", 1]], …]}
 
-One list a node, in it one [operation, input state] an edge, strongest first. States are numbered
+One list per node, in it one [operation, input state] per edge, strongest first. States are numbered
 as in `SearchSpace`. The cell's output is the concatenation of all its nodes. A cell has 1 to 32
-nodes, a node any number of edges from 1; a text has at most a million characters.
+nodes, a node any number of edges from 1.
 """
 
 import json
+import reprlib
+import tomllib
 from dataclasses import dataclass
 from math import nan
-from reprlib import repr  # of a long or deep value, no more than a sentence can hold
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,51 +26,27 @@ import numpy as np
 from dartslib.space import CELL_TYPES, MOST_NODES, SearchSpace
 
 FORMAT, VERSION = "dartslib-genotype", 1
-MOST_TEXT = 1_000_000  # characters: a cell of 32 nodes with seven operations an edge has a sixth
 Nodes = tuple[tuple[tuple[str, int], ...], ...]
 
 
 def _nodes(cell_type: str, value: Any) -> Nodes:
-    """Checks the nodes of one cell; any number of edges a node, at least one."""
+    """Checks the nodes of one cell: at least one edge per node, from an earlier state."""
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_NODES:
-        raise ValueError(
-            f"The genotype's {cell_type} cell must be a list of 1 to {MOST_NODES} nodes."
-        )
-    nodes = []
-    for state, edges in enumerate(value, start=2):
-        where = f"node {state - 1} of the {cell_type} cell"
+        raise ValueError(f"A genotype's {cell_type} cell is a list of 1 to {MOST_NODES} nodes.")
+    for node, edges in enumerate(value, start=1):
+        where = f"node {node} of the {cell_type} cell"
         if not isinstance(edges, list | tuple) or not edges:
             raise ValueError(f"In the genotype, {where} has no input: give it at least one edge.")
         for edge in edges:
-            if not (
-                isinstance(edge, list | tuple)
-                and len(edge) == 2
-                and isinstance(edge[0], str)
-                and type(edge[1]) is int
-            ):
-                raise ValueError(
-                    f"In the genotype, an edge of {where} must be [operation name, input state], "
-                    f"not {repr(edge)}."
-                )
-            if not 0 <= edge[1] < state:
-                raise ValueError(
-                    f"In the genotype, {where} reads state {repr(edge[1])}; "
-                    f"it can read 0 to {state - 1}."
-                )
-        nodes.append(tuple((operation, source) for operation, source in edges))
-    return tuple(nodes)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. Of two equal keys json takes the last, and a reader sees the first."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
-    return found
-
-
-def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no number of JSON")
+            match edge:
+                case [str(), source] if type(source) is int and 0 <= source <= node:
+                    pass
+                case _:
+                    raise ValueError(
+                        f"In the genotype, an edge of {where} must be [operation name, input state "
+                        f"from 0 to {node}], not {reprlib.repr(edge)}."
+                    )
+    return tuple(tuple((name, source) for name, source in edges) for edges in value)
 
 
 @dataclass(frozen=True)
@@ -76,7 +54,7 @@ class Genotype:
     """A derived architecture: for each node of both cells, its operations and their inputs.
 
     Attributes:
-        normal, reduction: one tuple a node, in it one (operation, input state) an edge.
+        normal, reduction: one tuple per node, in it one (operation, input state) per edge.
 
     Raises:
         ValueError: a node without input, or one that reads itself or a later state; not 1 to 32
@@ -97,7 +75,7 @@ class Genotype:
         return getattr(self, cell_type)
 
     def to_json(self) -> str:
-        """The documented form (see the module's head), one node a line."""
+        """The documented form (see the module's head), one node per line."""
         rows = [f'"format": "{FORMAT}"', f'"version": {VERSION}']
         for cell_type in CELL_TYPES:
             nodes = ",\n    ".join(json.dumps(node) for node in self.cell(cell_type))
@@ -111,26 +89,15 @@ class Genotype:
         Raises:
             ValueError: the text is not JSON, not a genotype, or one that cannot be built.
         """
-        if isinstance(text, str | bytes) and len(text) > MOST_TEXT:
-            raise ValueError(
-                f"This is not a genotype: it has {len(text):,} characters, and a genotype has at "
-                f"most {MOST_TEXT:,}."
-            )
         try:
-            data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+            data = json.loads(text)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"The genotype is not valid JSON ({error}).") from None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError(f'This is not a genotype: it lacks "format": "{FORMAT}".')
         if data.get("version") != VERSION:
-            raise ValueError(
-                f"This genotype has version {repr(data.get('version'))}; this dartslib reads "
-                f"version {VERSION}."
-            )
-        missing = [cell_type for cell_type in CELL_TYPES if cell_type not in data]
-        if missing:
-            raise ValueError(f"The genotype lacks the {missing[0]} cell.")
-        return cls(data["normal"], data["reduction"])
+            raise ValueError(f"This dartslib reads genotypes of version {VERSION} only.")
+        return cls(data.get("normal"), data.get("reduction"))
 
 
 @dataclass(frozen=True)
@@ -175,6 +142,7 @@ def choices(
     if edges_per_node < 1:
         raise ValueError(f"A node keeps 1 edge or more, not edges_per_node={edges_per_node}.")
     shape = len(space.edges), len(space.operations)
+    # The columns that can be chosen: none has had its share of the softmax, and is not among them.
     real = [k for k, name in enumerate(space.operations) if name != "none"]
     found = []
     for cell_type in CELL_TYPES:
@@ -184,28 +152,23 @@ def choices(
                 f"The probabilities of the {cell_type} cell must be {shape[0]} edges x {shape[1]} "
                 f"operations of finite numbers, not {table.shape}: give those of this space."
             )
-        table = table[:, real]
-        best = table.max(axis=1)
+        table = table[:, real]  # (edges, operations but none)
+        # Per edge: its strength is its best probability; the second best is for the margin.
+        best = table.max(axis=1)  # (edges,)
         second = np.sort(table, axis=1)[:, -2] if len(real) > 1 else np.full(len(table), nan)
         for node in range(space.nodes):
+            # The rows of the edges into this node, strongest first; of equal ones the first wins.
             rows = space.edges_into(node + 2)
             order = sorted(rows, key=lambda row: -best[row])
+            # The strongest few are kept; the margin is from the last of them to the next one.
             kept, dropped = order[:edges_per_node], order[edges_per_node:]
-            edge_margin = best[kept[-1]] - best[dropped[0]] if dropped else nan
+            edge_margin = float(best[kept[-1]] - best[dropped[0]]) if dropped else nan
+            # Kept or cut, each edge gets its best operation; argmax takes the first of equal ones.
             for row in order:
-                found.append(
-                    Choice(
-                        cell_type,
-                        node,
-                        row,
-                        space.edges[row][0],
-                        space.operations[real[table[row].argmax()]],
-                        float(best[row]),
-                        float(best[row] - second[row]),
-                        row in kept,
-                        float(edge_margin),
-                    )
-                )
+                where = cell_type, node, row, space.edges[row][0]
+                operation = space.operations[real[table[row].argmax()]]
+                strength, margin = float(best[row]), float(best[row] - second[row])
+                found.append(Choice(*where, operation, strength, margin, row in kept, edge_margin))
     return found
 
 
@@ -276,33 +239,11 @@ def as_array(values: Any) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
 
 
-# Published by Liu et al. (2019), found with first and with second order.
-DARTS_V1 = Genotype(
-    normal=(
-        (("sep_conv_3x3", 1), ("sep_conv_3x3", 0)),
-        (("skip_connect", 0), ("sep_conv_3x3", 1)),
-        (("skip_connect", 0), ("sep_conv_3x3", 1)),
-        (("sep_conv_3x3", 0), ("skip_connect", 2)),
-    ),
-    reduction=(
-        (("max_pool_3x3", 0), ("max_pool_3x3", 1)),
-        (("skip_connect", 2), ("max_pool_3x3", 0)),
-        (("max_pool_3x3", 0), ("skip_connect", 2)),
-        (("skip_connect", 2), ("avg_pool_3x3", 0)),
-    ),
-)
-DARTS_V2 = Genotype(
-    normal=(
-        (("sep_conv_3x3", 0), ("sep_conv_3x3", 1)),
-        (("sep_conv_3x3", 0), ("sep_conv_3x3", 1)),
-        (("sep_conv_3x3", 1), ("skip_connect", 0)),
-        (("skip_connect", 0), ("dil_conv_3x3", 2)),
-    ),
-    reduction=(
-        (("max_pool_3x3", 0), ("max_pool_3x3", 1)),
-        (("skip_connect", 2), ("max_pool_3x3", 1)),
-        (("max_pool_3x3", 0), ("skip_connect", 2)),
-        (("skip_connect", 2), ("max_pool_3x3", 1)),
-    ),
-)
-PUBLISHED = {"DARTS_V1": DARTS_V1, "DARTS_V2": DARTS_V2}
+def _published() -> dict[str, Genotype]:
+    """The cells in published.toml, which names the source of each."""
+    cells = tomllib.loads(Path(__file__).with_name("published.toml").read_text("utf-8"))
+    return {name: Genotype(cell["normal"], cell["reduction"]) for name, cell in cells.items()}
+
+
+PUBLISHED = _published()
+DARTS_V1, DARTS_V2 = PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]

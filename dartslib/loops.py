@@ -1,14 +1,14 @@
 """A loop with a state: what a search and a training have in common.
 
-Iterate a loop and it yields a record about a hundred times a run; stop, save its `state_dict`, load
-it elsewhere, and go on as if nothing had happened. Saving, progress bars and the like stand around
-it, in `dartslib.runs`.
+Iterate a loop and it yields a record about a hundred times per run; stop, save its `state_dict`,
+load it elsewhere, and go on as if nothing had happened. Saving, progress bars and the like are
+around it, in `dartslib.runs`.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import cos, pi
+from math import cos, isfinite, pi
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -58,33 +58,12 @@ class Means:
     def __init__(self) -> None:
         self.sums: dict[str, Tensor | float] = {}
         self.counts: dict[str, int] = defaultdict(int)
-        self.finite: dict[str, Tensor | int] = {}  # how many came before the first nan or inf
 
     def add(self, **values: Tensor) -> None:
-        """Adds one value a name."""
+        """Adds one value per name."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
             self.counts[name] += 1
-            # A sum that is not finite stays so.
-            self.finite[name] = self.finite.get(name, 0) + self.sums[name].isfinite()
-
-    def check(self, step: int, advice: str) -> None:
-        """Looks whether all values were finite, which waits for the device.
-
-        Args:
-            step: steps done.
-            advice: end of the message.
-
-        Raises:
-            FloatingPointError: one was not; names the step.
-        """
-        missing = {name: self.counts[name] - int(count) for name, count in self.finite.items()}
-        first = max(missing, key=missing.get, default=None)
-        if first is not None and missing[first]:
-            raise FloatingPointError(
-                f"The {first.replace('_', ' ')} of step {step - missing[first] + 1} is not finite: "
-                f"{advice}."
-            )
 
     def take(self) -> dict[str, float]:
         """The means, and start anew."""
@@ -94,15 +73,12 @@ class Means:
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Sums and counts since the last record, plain numbers; only after a `check`."""
-        return {
-            "sums": {name: float(total) for name, total in self.sums.items()},
-            "counts": dict(self.counts),
-        }
+        sums = {name: float(total) for name, total in self.sums.items()}
+        return {"sums": sums, "counts": dict(self.counts)}
 
     def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
         """Goes on from there."""
         self.sums, self.counts = dict(state["sums"]), defaultdict(int, state["counts"])
-        self.finite = dict(self.counts)
 
 
 class Loop:
@@ -163,8 +139,15 @@ class Loop:
         """What a kind does between two steps, its seconds not counted."""
 
     def check(self) -> None:
-        """Raises a FloatingPointError if a loss since the last record was not finite."""
-        self.means.check(self.step, self.advice)
+        """Looks whether all losses since the last record were finite, which waits for the device.
+
+        Raises:
+            FloatingPointError: one was not, at this step or at one since the last look.
+        """
+        for name, total in self.means.sums.items():
+            if not isfinite(total):  # a sum that is not finite stays so
+                what = f"{name.replace('_', ' ')} is not finite by step {self.step}"
+                raise FloatingPointError(f"The {what}: {self.advice}.")
 
     def _keep(self, record: dict[str, Any]) -> dict[str, Any]:
         for name, value in record.items():

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dartslib.genotypes import Genotype, Nodes
-from dartslib.operations import build, check_name
+from dartslib.operations import build
 from dartslib.supernet import adjust, check_sizes, classifier, reduction_cells, stem
 
 
 def drop_paths(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
     """Sets whole samples of x, (N, C, H, W), to 0 with a probability, and scales the others up."""
-    keep = torch.rand(len(x), 1, 1, 1, generator=generator)
+    keep = torch.rand(len(x), 1, 1, 1, generator=generator)  # (N, 1, 1, 1)
     keep = keep.to(x.device, non_blocking=True) >= probability  # no step waits for a GPU here
     return x * keep / (1 - probability)
 
@@ -60,17 +60,21 @@ class DerivedCell(nn.Module):
         drop_path: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """(N, c_before, H, W), (N, c_last, H, W) -> (N, nodes * channels, H', W')."""
-        states = [self.adjust_before(before), self.adjust_last(last)]
+        """(N, c_before, H, W), (N, c_last, H, W) -> (N, nodes * channels, H', W').
+
+        After a reduction, `before` is twice as high and wide as `last`. H' is H of `last`, halved
+        in a reduction cell.
+        """
+        states = [self.adjust_before(before), self.adjust_last(last)]  # each (N, channels, H, W)
         for operations, sources in zip(self.nodes, self.sources, strict=True):
             terms = []
             for operation, source in zip(operations, sources, strict=True):
-                term = operation(states[source])
+                term = operation(states[source])  # (N, channels, H', W')
                 if drop_path > 0 and not isinstance(operation, nn.Identity):
                     term = drop_paths(term, drop_path, generator)
                 terms.append(term)
             states.append(sum(terms))
-        return torch.cat(states[2:], dim=1)
+        return torch.cat(states[2:], dim=1)  # (N, nodes * channels, H', W')
 
 
 class AuxiliaryHead(nn.Sequential):
@@ -85,10 +89,7 @@ class AuxiliaryHead(nn.Sequential):
 
     def __init__(self, channels: int, size: int, num_classes: int) -> None:
         if size < 8:
-            raise ValueError(
-                f"The auxiliary head needs a map of at least 8 x 8 pixels, and it would stand on "
-                f"{size} x {size}: leave it out (auxiliary=0) or use larger images."
-            )
+            raise ValueError(f"The auxiliary head needs 8 x 8 pixels, not {size}: set auxiliary=0.")
         super().__init__(
             nn.ReLU(),
             nn.AvgPool2d(5, stride=3, count_include_pad=False),
@@ -141,9 +142,6 @@ class FinalNetwork(nn.Module):
         super().__init__()
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path is a probability from 0 to below 1, not {drop_path}.")
-        for edges in genotype.normal + genotype.reduction:  # few cells may use only one of the two
-            for name, _ in edges:
-                check_name(name)
         self.drop_path, self.generator = drop_path, None
         reducing = reduction_cells(layers, reductions)
         check_sizes(head, reducing, image_size)
@@ -176,14 +174,15 @@ class FinalNetwork(nn.Module):
 
         While training with an auxiliary head, a pair: the scores and the auxiliary scores.
         """
-        before = last = self.stem(images)
+        before = last = self.stem(images)  # (N, 3 * channels, H, W)
         drop_path = self.drop_path if self.training else 0.0
         auxiliary = None
         for k, cell in enumerate(self.cells):
+            # Channels double and height and width halve in each reduction cell.
             before, last = last, cell(before, last, drop_path, self.generator)
             if k == self.auxiliary_cell and self.auxiliary_head is not None and self.training:
-                auxiliary = self.auxiliary_head(last)
-        scores = self.head(last)
+                auxiliary = self.auxiliary_head(last)  # (N, num_classes)
+        scores = self.head(last)  # (N, num_classes)
         return scores if auxiliary is None else (scores, auxiliary)
 
 

@@ -1,7 +1,7 @@
 """Settings of a run: checked when they are made, fixed from then on, plain data in a file."""
 
+import reprlib
 from difflib import get_close_matches
-from reprlib import repr  # of a long or deep value, no more than a sentence can hold
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -34,11 +34,7 @@ class Config(BaseModel):
             return str(error["ctx"]["error"])
         if error["type"] == "extra_forbidden":
             nearest = get_close_matches(name, cls.model_fields, n=1, cutoff=0)
-            choice = (
-                f"choose one of {cls.__name__}'s, such as {nearest[0]}"
-                if nearest
-                else (f"{cls.__name__} has none")
-            )
-            return f"There is no setting {repr(name)}: {choice}."
+            choice = f": choose another, such as {nearest[0]}" if nearest else " at all"
+            return f"{cls.__name__} has no setting {name!r:.40}{choice}."
         said = error["msg"][0].lower() + error["msg"][1:]
-        return f"{name}: {said}, not {repr(error['input'])}."
+        return f"{name}: {said}, not {reprlib.repr(error['input'])}."

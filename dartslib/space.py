@@ -5,35 +5,19 @@ Section 2.1 of the report, section 2.1 of Liu et al. (2019). Pure data, no torch
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from reprlib import repr  # of a long or deep value, no more than a sentence can hold
 
 CELL_TYPES = ("normal", "reduction")
 MOST_NODES = 32  # of a cell: its edges grow with the square, 560 at 32
 
+CONVOLUTIONS = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+POOLS = ("max_pool_3x3", "avg_pool_3x3")
+
 # In the report's order (section 4.2); sep_conv and dil_conv are its separable and dilated
 # separable convolutions, skip_connect its identity, none its zero.
-REPORT_OPERATIONS = (
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "none",
-)
+REPORT_OPERATIONS = (*CONVOLUTIONS, *POOLS, "skip_connect", "none")
 
 # The same eight in the order of the paper's code.
-DARTS_OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
+DARTS_OPERATIONS = ("none", *POOLS, "skip_connect", *CONVOLUTIONS)
 
 
 @dataclass(frozen=True)
@@ -59,17 +43,15 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if not isinstance(self.nodes, int) or not 1 <= self.nodes <= MOST_NODES:
             raise ValueError(
-                f"nodes must be a whole number from 1 to {MOST_NODES}, not {repr(self.nodes)}."
+                f"nodes must be a whole number from 1 to {MOST_NODES}, not {self.nodes!r:.40}."
             )
-        names = self.operations
-        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
-            raise ValueError(f"operations must be a list of operation names, not {repr(names)}.")
+        names = tuple(self.operations)
         if not set(names) - {"none"}:
             raise ValueError("operations must name at least one operation other than none.")
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise ValueError(f"operations names {repr(twice[0])} twice: name each once.")
-        object.__setattr__(self, "operations", tuple(self.operations))
+            raise ValueError(f"operations names {twice[0]!r:.40} twice: name each once.")
+        object.__setattr__(self, "operations", names)
         states = range(2, 2 + self.nodes)
         edges = tuple((source, target) for target in states for source in range(target))
         object.__setattr__(self, "edges", edges)

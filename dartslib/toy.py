@@ -1,4 +1,6 @@
-"""The toy bilevel problem, in closed form: two numbers, two losses, one step ahead. It is to ::
+"""The toy bilevel problem, in closed form: two numbers, two losses, one step ahead.
+
+The problem is to ::
 
     minimize over alpha   L_val(w*, alpha) = alpha w* - 2 alpha + 1     report, equation (2)
     where w* minimizes    L_train(w, alpha) = c/2 (w - alpha)^2         report, equation (1): c = 2
@@ -17,7 +19,6 @@ Sources: section 4.1 of the report this project implements; Liu et al. (2019), F
 import cmath
 import math
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -139,12 +140,12 @@ def descend(
     error or a warning.
 
     Raises ValueError for a negative xi, a learning rate, tolerance or curvature that is not
-    positive, anything that is not finite, a start that is not a pair, or fewer than one step.
+    positive, anything that is not finite, or a start that is not a pair.
     """
     xi, curvature, lr, tol = _check(xi=xi, curvature=curvature, lr=lr, tol=tol)
-    alpha, w = _check_start(start)
-    if not isinstance(max_steps, Integral) or max_steps < 1:
-        raise ValueError(f"max_steps must be a whole number, 1 or more, not {max_steps!r}.")
+    if np.shape(start) != (2,) or not np.isfinite(start).all():
+        raise ValueError(f"start must be a pair of finite numbers (alpha, w), not {start!r:.40}.")
+    alpha, w = map(float, start)
     far = DIVERGED * max(1.0, abs(alpha), abs(w))
     alphas, ws = [alpha], [w]
     reason: Literal["settled", "limit", "diverged"] = "limit"
@@ -165,30 +166,10 @@ def descend(
 
 
 def _check(**numbers: float) -> list[float]:
-    """The numbers as plain floats, or one sentence about the first that cannot be meant."""
-    checked = []
-    for name, number in numbers.items():
-        value = _number(name, number)
-        if value < 0 or (value == 0 and name != "xi"):
-            bound = "0 or more" if name == "xi" else "greater than 0"
-            raise ValueError(f"{name} must be {bound}, not {number!r}.")
-        checked.append(value)
-    return checked
-
-
-def _check_start(start: tuple[float, float]) -> tuple[float, float]:
-    try:
-        alpha, w = start
-    except (TypeError, ValueError):
-        raise ValueError(f"start must be a pair (alpha, w), not {start!r}.") from None
-    return _number("alpha of the start", alpha), _number("w of the start", w)
-
-
-def _number(name: str, number: float) -> float:
-    try:
-        value = float(number)  # numpy's own scalars are slower, and warn where they overflow
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} must be a number, not {number!r}.") from None
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, not {number!r}.")
-    return value
+    """The numbers as plain floats: numpy's own are slower, and warn where they overflow."""
+    values = [float(number) for number in numbers.values()]
+    for name, value in zip(numbers, values, strict=True):
+        if not 0 <= value < math.inf or (value == 0 and name != "xi"):
+            least = "0 or more" if name == "xi" else "greater than 0"
+            raise ValueError(f"{name} must be finite and {least}, not {value}.")
+    return values

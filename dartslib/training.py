@@ -44,7 +44,7 @@ class TrainConfig(Config):
     epochs: int = Field(600, ge=1)
     """Passes over the images."""
     batch_size: int = Field(128, ge=1)
-    """Images a batch."""
+    """Images per batch."""
     lr: float = Field(0.025, gt=0)
     """Largest learning rate (SGD)."""
     lr_min: float = Field(0.0, ge=0)
@@ -76,10 +76,8 @@ class TrainConfig(Config):
     def _can_be_built(self) -> "TrainConfig":
         reduction_cells(self.layers, self.reductions)
         if self.auxiliary and self.batch_size < 2:
-            raise ValueError(
-                "The auxiliary head needs batches of at least two images, since its BatchNorm "
-                "sees one pixel of each: set batch_size=2 or more, or auxiliary=0."
-            )
+            # Its last BatchNorm sees one pixel per image.
+            raise ValueError("The auxiliary head needs batch_size=2 or more: else set auxiliary=0.")
         return self
 
     def network(
@@ -89,15 +87,11 @@ class TrainConfig(Config):
         with seeded(self.seed):
             return FinalNetwork(
                 genotype,
-                channels=self.channels,
-                layers=self.layers,
                 num_classes=num_classes,
-                head=self.head,
                 auxiliary=self.auxiliary > 0,
-                drop_path=0.0,
                 in_channels=in_channels,
                 image_size=image_size,
-                reductions=self.reductions,
+                **self.model_dump(include={"channels", "layers", "head", "reductions"}),
             )
 
 
@@ -122,7 +116,7 @@ def evaluate(
         images, labels = batches.at(step)
         if memory_format is not None:
             images = images.contiguous(memory_format=memory_format)
-        scores = network(images)
+        scores = network(images)  # (N, num_classes)
         loss = loss + F.cross_entropy(scores, labels, reduction="sum").double()
         correct = correct + (scores.argmax(dim=1) == labels).sum()
         count += len(labels)
@@ -166,10 +160,7 @@ class Training(Loop):
         network = config.network(genotype, num_classes, in_channels, image_size)
         self.network = network.to(device, memory_format=self.memory_format)
         self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            config.lr,
-            config.momentum,
-            weight_decay=config.weight_decay,
+            self.network.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
         )
 
     def advance(self) -> None:
@@ -200,9 +191,8 @@ class Training(Loop):
     def _after_step(self) -> None:
         if self.watched is not None and self.step % len(self.batches) == 0:
             loss, accuracy = self.evaluate(self.watched)
-            self.history["evaluation_step"].append(self.step)
-            self.history["valid_loss"].append(loss)
-            self.history["valid_accuracy"].append(accuracy)
+            found = {"evaluation_step": self.step, "valid_loss": loss, "valid_accuracy": accuracy}
+            self._keep(found)
 
     def evaluate(self, batches: BatchSource) -> tuple[float, float]:
         """Mean loss and accuracy of the network now."""
@@ -230,7 +220,5 @@ class Training(Loop):
             ValueError: the state is of another genotype.
         """
         if state["genotype"] != self.genotype.to_json():
-            raise ValueError(
-                "This training is of another genotype: go on with the one it began with."
-            )
+            raise ValueError("This training is of another genotype: go on with its own.")
         super().load_state_dict(state)

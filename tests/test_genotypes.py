@@ -3,6 +3,9 @@
 import itertools
 import json
 import math
+import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,22 +155,100 @@ def test_entropy():
 # The published cells
 
 
+def _short(cell):
+    """A cell as the facts write it: sep3 1, sep3 0 | skip 0, sep3 1."""
+    names = {"sep_conv_3x3": "sep3", "sep_conv_5x5": "sep5", "dil_conv_3x3": "dil3"}
+    names |= {"dil_conv_5x5": "dil5", "max_pool_3x3": "max", "avg_pool_3x3": "avg"}
+    names |= {"skip_connect": "skip"}
+    return " | ".join(", ".join(f"{names[name]} {k}" for name, k in edges) for edges in cell)
+
+
+# As the authors' code has them: operation and input, two per node; weights in test_networks.py.
+PUBLISHED = {
+    "DARTS_V1": (
+        "sep3 1, sep3 0 | skip 0, sep3 1 | skip 0, sep3 1 | sep3 0, skip 2",
+        "max 0, max 1 | skip 2, max 0 | max 0, skip 2 | skip 2, avg 0",
+    ),
+    "DARTS_V2": (
+        "sep3 0, sep3 1 | sep3 0, sep3 1 | sep3 1, skip 0 | skip 0, dil3 2",
+        "max 0, max 1 | skip 2, max 1 | max 0, skip 2 | skip 2, max 1",
+    ),
+    "REPORT_FIRST": (
+        "sep3 1, dil5 0 | sep3 1, dil5 2 | sep5 1, sep5 2",
+        "sep3 0, skip 1 | dil3 1, sep3 2 | skip 1, sep3 3",
+    ),
+    "REPORT_SECOND": (
+        "sep5 0, dil3 1 | sep3 2, sep5 1 | sep3 2, max 3",
+        "max 1, sep5 0 | sep5 0, skip 1 | sep5 2, sep3 1",
+    ),
+    "P_DARTS": (
+        "skip 0, dil3 1 | skip 0, sep3 1 | sep3 1, sep3 3 | sep3 0, dil5 4",
+        "avg 0, sep5 1 | sep3 0, dil5 2 | max 0, dil3 1 | dil3 1, dil5 3",
+    ),
+    "PC_DARTS": (
+        "sep3 1, skip 0 | sep3 0, dil3 1 | sep5 0, sep3 1 | avg 0, dil3 1",
+        "sep5 1, max 0 | sep5 1, sep5 2 | sep3 0, sep3 3 | sep3 1, sep3 2",
+    ),
+    "GDAS_V1": (
+        "skip 0, skip 1 | skip 0, sep5 2 | sep3 3, skip 0 | sep5 4, sep3 3",
+        "sep5 0, sep3 1 | sep5 2, sep5 1 | dil5 2, sep3 1 | sep5 0, sep5 1",
+    ),
+    "SGAS_1": (
+        "sep3 0, dil3 1 | sep3 0, sep3 1 | sep5 1, sep5 3 | skip 0, dil5 2",
+        "max 0, dil5 1 | sep3 0, skip 2 | sep3 1, skip 2 | max 0, max 1",
+    ),
+    "SGAS_2": (
+        "sep3 0, sep3 1 | sep3 0, sep3 2 | max 0, sep3 3 | sep3 2, sep3 3",
+        "sep3 0, max 1 | dil3 0, max 1 | max 0, sep3 2 | max 0, sep5 2",
+    ),
+    "SDARTS_RS": (
+        "sep3 1, sep3 0 | sep5 1, skip 0 | sep3 3, skip 1 | sep3 1, dil3 2",
+        "max 0, sep3 1 | skip 2, max 0 | dil5 3, max 0 | sep3 2, sep5 3",
+    ),
+    "SDARTS_ADV": (
+        "sep3 0, sep3 1 | sep3 1, skip 0 | sep5 0, dil3 3 | dil3 4, skip 0",
+        "max 0, sep5 1 | skip 2, max 0 | skip 3, skip 2 | skip 2, sep5 4",
+    ),
+    "DRNAS": (
+        "sep3 0, sep5 1 | sep3 1, sep3 2 | skip 0, sep3 1 | sep3 2, dil5 3",
+        "max 0, sep5 1 | dil5 2, sep5 1 | sep5 1, dil5 3 | skip 4, sep5 1",
+    ),
+    "OLES": (
+        "sep3 1, sep3 0 | sep5 0, sep3 1 | sep3 0, sep5 1 | sep3 0, dil3 1",
+        "max 0, sep3 1 | avg 0, skip 2 | skip 2, avg 0 | skip 2, skip 3",
+    ),
+}
+
+
 def test_published_cells():
-    """As the paper's code has them (facts): operation and input, two a node."""
-    short = {"sep3": "sep_conv_3x3", "dil3": "dil_conv_3x3", "skip": "skip_connect"}
-    short |= {"max": "max_pool_3x3", "avg": "avg_pool_3x3"}
+    found = {
+        name: (_short(g.normal), _short(g.reduction)) for name, g in genotypes.PUBLISHED.items()
+    }
+    assert found == PUBLISHED
+    assert genotypes.PUBLISHED["DARTS_V1"] is DARTS_V1
+    assert genotypes.PUBLISHED["DARTS_V2"] is DARTS_V2
 
-    def nodes(text):
-        return tuple(
-            tuple((short[word.split()[0]], int(word.split()[1])) for word in node.split(","))
-            for node in text.split("|")
-        )
 
-    assert DARTS_V1.normal == nodes("sep3 1,sep3 0|skip 0,sep3 1|skip 0,sep3 1|sep3 0,skip 2")
-    assert DARTS_V1.reduction == nodes("max 0,max 1|skip 2,max 0|max 0,skip 2|skip 2,avg 0")
-    assert DARTS_V2.normal == nodes("sep3 0,sep3 1|sep3 0,sep3 1|sep3 1,skip 0|skip 0,dil3 2")
-    assert DARTS_V2.reduction == nodes("max 0,max 1|skip 2,max 1|max 0,skip 2|skip 2,max 1")
-    assert genotypes.PUBLISHED == {"DARTS_V1": DARTS_V1, "DARTS_V2": DARTS_V2}
+def test_every_published_cell_has_a_source():
+    text = Path(genotypes.__file__).with_name("published.toml").read_text(encoding="utf-8")
+    cells = tomllib.loads(text)
+    assert all(set(cell) == {"source", "normal", "reduction"} for cell in cells.values())
+    assert all(re.search(r"(19|20)\d\d|the report", cell["source"]) for cell in cells.values())
+
+
+@pytest.mark.parametrize(
+    ("table", "name"), [("figure_5", "REPORT_FIRST"), ("figure_6", "REPORT_SECOND")]
+)
+def test_the_reports_tables_give_the_reports_cells(table, name):
+    """Figures 5 and 6 derived are Figures 7 and 8."""
+    printed = tomllib.loads((Path(__file__).parent / "report_tables.toml").read_text("utf-8"))
+    space = SearchSpace.report()
+    assert tuple(printed["operations"]) == space.operations
+    # The report sorts its edges by source, the space by target.
+    order = [printed["edges"].index(list(edge)) for edge in space.edges]
+    tables = {kind: np.array(printed[table][kind]).T[order] for kind in CELL_TYPES}
+    assert all(np.allclose(found.sum(axis=1), 1, atol=0.021) for found in tables.values())
+    assert derive(tables, space) == genotypes.PUBLISHED[name]
 
 
 # JSON

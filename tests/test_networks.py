@@ -5,7 +5,7 @@ import torch
 from plain import Plain, is_one_sentence, reducing
 from torch import nn
 
-from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
+from dartslib.genotypes import DARTS_V1, DARTS_V2, PUBLISHED, Genotype
 from dartslib.networks import (
     AuxiliaryHead,
     DerivedCell,
@@ -116,6 +116,29 @@ def test_published_sizes():
     assert _count(DARTS_V2, channels=36, layers=20) == 3_349_342
     assert _count(DARTS_V2, channels=16, layers=14) == 478_394
     assert _count(DARTS_V2, channels=36, layers=20, auxiliary=True) - 3_349_342 == 476_426
+
+
+# With 36 channels and 20 cells, as in the papers, which give it in millions; with 16 and 14.
+PUBLISHED_WEIGHTS = {
+    "DARTS_V1": (3_169_414, 451_962),
+    "DARTS_V2": (3_349_342, 478_394),
+    "P_DARTS": (3_433_798, 514_682),
+    "PC_DARTS": (3_634_678, 561_978),
+    "GDAS_V1": (3_368_782, 537_306),
+    "SGAS_1": (3_795_166, 573_082),
+    "SGAS_2": (4_094_110, 603_994),
+    "SDARTS_RS": (3_606_166, 540_570),
+    "SDARTS_ADV": (3_344_806, 497_146),
+    "DRNAS": (4_099_294, 629_882),
+    "OLES": (4_222_414, 625_146),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_WEIGHTS)
+def test_published_weights(name):
+    with torch.device("meta"):
+        found = _count(PUBLISHED[name], 36, 20), _count(PUBLISHED[name], 16, 14)
+    assert found == PUBLISHED_WEIGHTS[name]
 
 
 def test_size_of_the_auxiliary_head():

@@ -285,7 +285,8 @@ def test_an_unknown_operation_is_refused_wherever_it_stands(examples):
         edges = data.draw(st.sampled_from(nodes))
         edges.insert(data.draw(st.integers(0, len(edges))), (name, 0))
         cells = {kind: genotype.cell(kind) for kind in CELL_TYPES} | {cell_type: nodes}
-        _refused(lambda: FinalNetwork(Genotype(**cells), **sizes))
+        both = sizes | {"layers": 2, "reductions": (1,), "image_size": 8}  # cells of both types
+        _refused(lambda: FinalNetwork(Genotype(**cells), **both))
         _refused(lambda: Supernet(SearchSpace(1, ("none", "skip_connect", name)), **sizes))
         _refused(lambda: SearchConfig(operations=("skip_connect", name)))
 

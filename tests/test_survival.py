@@ -509,7 +509,9 @@ def _finite_checkpoint(folder):
 @pytest.mark.parametrize("make", [_search, _training], ids=["search", "training"])
 def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path, make, every):
     loop = _with_one_record(_broken_at(make(), 4))
-    with pytest.raises(FloatingPointError, match="train loss of step 4 .*learning rate") as error:
+    with pytest.raises(
+        FloatingPointError, match="train loss is not finite by step 4: .*learning rate"
+    ) as error:
         drive(loop, tmp_path, progress=False, every_seconds=every)
     assert is_one_sentence(error.value) and loop.step == 4
     kept = 0 if every else 3
@@ -519,13 +521,13 @@ def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path, make, every):
 
 def test_so_does_one_on_the_half_of_alpha(tmp_path):
     loop = _broken_at(_search(records=1), 4, "valid")
-    with pytest.raises(FloatingPointError, match="valid loss of step 4"):
+    with pytest.raises(FloatingPointError, match="valid loss is not finite by step 4"):
         drive(loop, tmp_path, progress=False, every_seconds=0)
     assert _finite_checkpoint(tmp_path) == 3
 
 
 @pytest.mark.parametrize("make", [_search, _training], ids=["search", "training"])
-def test_on_a_gpu_no_step_waits_and_the_step_is_named_all_the_same(tmp_path, make, monkeypatch):
+def test_on_a_gpu_no_step_waits_and_the_next_look_sees_it(tmp_path, make, monkeypatch):
     """A look waits for the device, so that only records and checkpoints may take one."""
     loop = make()
     loop.on_cpu, looks = False, []
@@ -538,7 +540,7 @@ def test_on_a_gpu_no_step_waits_and_the_step_is_named_all_the_same(tmp_path, mak
     loop.on_cpu = False
     # A checkpoint is due one step later, before the end.
     monkeypatch.setattr(driving, "monotonic", lambda: 1e9 * (loop.step > 4))
-    with pytest.raises(FloatingPointError, match="train loss of step 4 ") as error:
+    with pytest.raises(FloatingPointError, match="loss is not finite by step 5") as error:
         drive(loop, tmp_path, progress=False)
     assert loop.step == 5 < loop.steps and "after step 0" in str(error.value)
     assert _finite_checkpoint(tmp_path) == 0
@@ -564,11 +566,11 @@ def test_broken_weights_are_never_saved(tmp_path, make):
     assert _finite_checkpoint(tmp_path) == 3
 
 
-def test_a_resumed_run_still_names_the_step(tmp_path):
+def test_a_resumed_run_sees_it_too(tmp_path):
     with pytest.raises(_Stops):
         drive(_stop_at(_search(records=1), 2), tmp_path, progress=False, every_seconds=0)
     loop = _broken_at(_search(records=1), 5)
-    with pytest.raises(FloatingPointError, match="loss of step 5 "):
+    with pytest.raises(FloatingPointError, match="loss is not finite by step 5"):
         drive(loop, tmp_path, resume=True, progress=False)
 
 
