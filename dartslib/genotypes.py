@@ -198,37 +198,16 @@ def derive(
     return Genotype(nodes["normal"], nodes["reduction"])
 
 
-def draw(space: SearchSpace, seed: int, edges_per_node: int = 2) -> Genotype:
-    """A genotype drawn uniformly from those that `derive` can give: what a search has to beat.
-
-    For each node of both cells its predecessors, distinct, then an operation other than none for
-    each; all equally likely.
-
-    Args:
-        space: the search space.
-        seed: fixes the draw.
-        edges_per_node: as in `derive`.
-    """
-    generator = np.random.default_rng(seed)
-    real = [name for name in space.operations if name != "none"]
-
-    def node(target: int) -> list[tuple[str, int]]:
-        count = min(edges_per_node, target)
-        sources = generator.choice(target, size=count, replace=False)
-        picks = generator.integers(len(real), size=count)
-        return [(real[k], int(source)) for k, source in zip(picks, sources, strict=True)]
-
-    targets = range(2, 2 + space.nodes)
-    return Genotype(*([node(target) for target in targets] for _ in CELL_TYPES))
-
-
 def entropy(probabilities: Any) -> np.ndarray:
     """Entropy of each row in nats; ln 8 = 2.08 for eight equal operations, 0 for one.
 
     Args:
-        probabilities: (…, operations), each row summing to 1.
+        probabilities: (…, operations); a row that does not sum to 1 is divided by its sum, since
+            not every relaxation shares out 1 per edge.
     """
     p = as_array(probabilities)
+    total = p.sum(axis=-1, keepdims=True)
+    p = p / np.where((abs(total - 1) < 1e-4) | (total == 0), 1.0, total)
     return -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1)
 
 

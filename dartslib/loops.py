@@ -10,13 +10,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import cos, isfinite, pi
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dartslib.settings import Config
+
+
+class LoopConfig(Config):
+    """What the settings of a search and of a training have in common."""
+
+    dataset: str = "cifar10"
+    """Name of the data set, as `dartslib.data.load` takes it."""
+    held_out: float = Field(0.0, ge=0, lt=1)
+    """Fraction of the training images that no search sees, and that cells are compared on."""
+    channels: int = Field(16, ge=1, le=4096)
+    """Channels of the first cells."""
+    reductions: tuple[int, ...] | None = None
+    """Which cells reduce; None for those at one and two thirds of the depth."""
+    head: Literal["linear", "mlp"] = "mlp"
+    """Classifier: linear on the mean, or the report's MLP on the flattened map."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of w (SGD)."""
+    clip: float = Field(5.0, gt=0)
+    """Largest norm of w's gradient."""
+    channels_last: bool = True
+    """Memory format on a CPU, where it is faster, same mathematics; a GPU keeps torch's default."""
+    records: int = Field(100, ge=1)
+    """A run that has as many steps leaves so many records, or up to twice as many."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Fixes the first weights, the first alpha, all batches and all that is drawn in a step."""
 
 
 class BatchSource(Protocol):
@@ -100,7 +126,7 @@ class Loop:
     parts: tuple[str, ...] = ()  # attributes with a state of their own
     advice: str  # what to try if a loss is not finite
 
-    def __init__(self, config: Config, steps: int, device: torch.device | str) -> None:
+    def __init__(self, config: LoopConfig, steps: int, device: torch.device | str) -> None:
         self.config, self.steps = config, steps
         self.step, self.seconds = 0, 0.0
         self.history: dict[str, list[Any]] = defaultdict(list)

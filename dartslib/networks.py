@@ -1,19 +1,17 @@
 """The final network: cells of one genotype, stacked deep and trained from scratch.
 
-Figure 9 and section 4.3 of the report; section 3.2 of Liu et al. (2019) and its code. Also the
-cost of any network, in weights and multiply-adds.
+Figure 9 and section 4.3 of the report; section 3.2 of Liu et al. (2019) and its code.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dartslib.genotypes import Genotype, Nodes
 from dartslib.operations import build
-from dartslib.supernet import adjust, check_sizes, classifier, reduction_cells, stem
+from dartslib.space import CELL_TYPES
+from dartslib.supernet import Place, adjusted, classifier, places, stem
 
 
 def drop_paths(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
@@ -28,26 +26,16 @@ class DerivedCell(nn.Module):
 
     Args:
         nodes: one cell of a genotype.
-        c_before, c_last, channels, reduction, after_reduction: as in `dartslib.supernet.Cell`.
+        place: where it stands.
     """
 
-    def __init__(
-        self,
-        nodes: Nodes,
-        *,
-        c_before: int,
-        c_last: int,
-        channels: int,
-        reduction: bool,
-        after_reduction: bool,
-    ) -> None:
+    def __init__(self, nodes: Nodes, place: Place) -> None:
         super().__init__()
         self.sources = [[source for _, source in edges] for edges in nodes]
-        self.adjust_before = adjust(c_before, channels, after_reduction, searching=False)
-        self.adjust_last = adjust(c_last, channels, False, searching=False)
+        self.adjust_before, self.adjust_last = adjusted(place, searching=False)
         self.nodes = nn.ModuleList(
             nn.ModuleList(
-                build(name, channels, 2 if reduction and source < 2 else 1, searching=False)
+                build(name, place.channels, place.stride(source), searching=False)
                 for name, source in edges
             )
             for edges in nodes
@@ -143,31 +131,18 @@ class FinalNetwork(nn.Module):
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path is a probability from 0 to below 1, not {drop_path}.")
         self.drop_path, self.generator = drop_path, None
-        reducing = reduction_cells(layers, reductions)
-        check_sizes(head, reducing, image_size)
+        nodes = {cell_type: len(genotype.cell(cell_type)) for cell_type in CELL_TYPES}
+        found = places(layers, channels, image_size, reductions, nodes)
         self.stem = stem(in_channels, channels)
         self.auxiliary_cell = 2 * layers // 3
         self.auxiliary_head: nn.Module | None = None
-        c_before = c_last = 3 * channels
         self.cells = nn.ModuleList()
-        for k in range(layers):
-            if k in reducing:
-                channels, image_size = 2 * channels, -(-image_size // 2)
-            nodes = genotype.cell("reduction" if k in reducing else "normal")
-            self.cells.append(
-                DerivedCell(
-                    nodes,
-                    c_before=c_before,
-                    c_last=c_last,
-                    channels=channels,
-                    reduction=k in reducing,
-                    after_reduction=k - 1 in reducing,
-                )
-            )
-            c_before, c_last = c_last, len(nodes) * channels
+        for k, place in enumerate(found):
+            self.cells.append(DerivedCell(genotype.cell(place.cell_type), place))
+            width = nodes[place.cell_type] * place.channels  # of the cell's output
             if auxiliary and k == self.auxiliary_cell:
-                self.auxiliary_head = AuxiliaryHead(c_last, image_size, num_classes)
-        self.head = classifier(head, c_last, image_size, num_classes, width=4096)
+                self.auxiliary_head = AuxiliaryHead(width, place.size, num_classes)
+        self.head = classifier(head, width, found[-1].size, num_classes, width=4096)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Class scores (N, num_classes) of images (N, in_channels, H, W).
@@ -184,28 +159,3 @@ class FinalNetwork(nn.Module):
                 auxiliary = self.auxiliary_head(last)  # (N, num_classes)
         scores = self.head(last)  # (N, num_classes)
         return scores if auxiliary is None else (scores, auxiliary)
-
-
-def count_weights(module: nn.Module) -> int:
-    """How many numbers a module learns."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def count_multiply_adds(module: nn.Module, *image_shape: int, **inputs: Any) -> int:
-    """Multiply-adds of convolutions and linear layers for one image, in evaluation.
-
-    Args:
-        module: any module that takes a batch of images, or of maps.
-        image_shape: (C, H, W) of an image, as three numbers.
-        inputs: what else the module takes: `mixture` of a supernet, `last` of a cell.
-
-    Counted by torch's own FLOP counter, which counts a multiply-add as two.
-    """
-    parameter = next(module.parameters(), torch.empty(0))
-    image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
-    was_training = module.training
-    module.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(image, **inputs)
-    module.train(was_training)
-    return counter.get_total_flops() // 2

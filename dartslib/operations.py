@@ -92,16 +92,7 @@ def separable(
     padding = dilation * (kernel - 1) // 2
     return nn.Sequential(
         nn.ReLU(),
-        nn.Conv2d(
-            channels,
-            channels,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups=channels,
-            bias=False,
-        ),
+        nn.Conv2d(channels, channels, kernel, stride, padding, dilation, channels, bias=False),
         nn.Conv2d(channels, channels, 1, bias=False),
         nn.BatchNorm2d(channels, affine=not searching),
     )

@@ -7,7 +7,6 @@ changes; nothing else in the package needs to know of it.
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -22,7 +21,6 @@ if TYPE_CHECKING:  # it imports this file
     from dartslib.searching import Search
 
 Tables = dict[str, Tensor]  # cell type -> (edges, operations)
-METHODS = "dartslib.methods"  # the package whose files are looked at for a name
 
 
 class Moment(NamedTuple):
@@ -147,7 +145,7 @@ RELAXATIONS: dict[str, type[Relaxation]] = {"darts": Relaxation}
 def read_relaxation(value: Any) -> Relaxation:
     """A relaxation from its name, from {"name": …, its settings}, or as it is.
 
-    That of a file in `dartslib/methods/` is loaded when it is asked for.
+    Those of `dartslib/methods/` are loaded when one is asked for.
 
     Raises:
         ValueError: there is none of that name, or it has no such setting.
@@ -156,11 +154,9 @@ def read_relaxation(value: Any) -> Relaxation:
         return value
     settings = dict(value) if isinstance(value, dict) else {"name": value}
     name = str(settings.pop("name", None))
-    files = {module.name for module in iter_modules(import_module(METHODS).__path__)}
-    if name not in RELAXATIONS and name in files:
-        import_module(f"{METHODS}.{name}")
+    import_module("dartslib.methods")  # registers those that it has
     if name not in RELAXATIONS:
-        known = ", ".join(sorted(files | RELAXATIONS.keys()))
+        known = ", ".join(sorted(RELAXATIONS))
         raise ValueError(f"There is no relaxation {name!r:.40}: choose one of {known}.")
     return RELAXATIONS[name](**settings)
 
@@ -199,9 +195,7 @@ class Architecture:
         for name, shape in self.relaxation.parameters(space).items():
             noise = torch.randn(shape, generator=generator) if init_std else torch.zeros(shape)
             self.logits[name] = (init_std * noise).to(device, dtype).requires_grad_()
-        shape = len(space.edges), len(space.operations)
-        ones = torch.ones(shape, dtype=torch.bool, device=device)
-        self.open: Tables = {cell_type: ones.clone() for cell_type in CELL_TYPES}
+        self.open: Tables = {k: torch.ones_like(self.logits[k], dtype=bool) for k in CELL_TYPES}
         self.pruned = False  # whether anything is closed, known without a look at the device
 
     @property
@@ -240,16 +234,19 @@ class Architecture:
         """The genotype of the present probabilities."""
         return self.relaxation.derive(self.probabilities(), self.space, edges_per_node)
 
-    def _state(self) -> Tables:
-        return self.logits | {f"open_{cell_type}": table for cell_type, table in self.open.items()}
-
     def state_dict(self) -> Tables:
         """A copy of the logits, and of what is open."""
-        return {name: tensor.detach().clone() for name, tensor in self._state().items()}
+        state = self.logits | {f"open_{cell_type}": table for cell_type, table in self.open.items()}
+        return {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def load_state_dict(self, state: Tables) -> None:
-        """Copies a state of the same shapes into this one; `Search.prune` then applies `open`."""
+        """Copies logits of the same shapes into these, and what is open, if the state says it.
+
+        `Search.prune` then applies it.
+        """
         with torch.no_grad():
-            for name, tensor in self._state().items():
-                tensor.copy_(state[name])
+            for name, logits in self.logits.items():
+                logits.copy_(state[name])
+            for cell_type, is_open in self.open.items():
+                is_open.copy_(state.get(f"open_{cell_type}", is_open))
         self.pruned = not all(bool(is_open.all()) for is_open in self.open.values())

@@ -25,10 +25,10 @@ from torch.nn import functional as F
 
 from dartslib.genotypes import as_array, choices, entropy
 from dartslib.gradients import METHODS, BatchLoss, accuracy, hypergradient
-from dartslib.loops import BatchSource, Loop, cosine, seeded, set_lr, step_generator
+from dartslib.loops import BatchSource, Loop, LoopConfig, cosine, seeded, set_lr, step_generator
 from dartslib.operations import check_name
 from dartslib.relaxation import Architecture, Moment, Relaxation, read_relaxation
-from dartslib.settings import Config, Fraction
+from dartslib.settings import Fraction
 from dartslib.space import CELL_TYPES, MOST_NODES, REPORT_OPERATIONS, SearchSpace
 from dartslib.supernet import Supernet, reduction_cells
 
@@ -37,27 +37,17 @@ REPORT_ALPHA_TRAVEL = 40 * 390 * 3e-4
 NO_STEP_AHEAD = ("one_level", "first_order")
 
 
-class SearchConfig(Config):
+class SearchConfig(LoopConfig):
     """All settings of a search; the defaults are the report's."""
 
-    dataset: str = "cifar10"
-    """Name of the data set, as `dartslib.data.load` takes it."""
     half: int | None = Field(None, ge=1)
     """Images in each half; None for as many as there are."""
-    held_out: float = Field(0.0, ge=0, lt=1)
-    """Fraction of the training images that the search never sees."""
     nodes: int = Field(3, ge=1, le=MOST_NODES)
     """Intermediate nodes of a cell."""
     operations: tuple[str, ...] = REPORT_OPERATIONS
     """Operations that compete on each edge."""
     layers: int = Field(8, ge=1, le=1000)
     """Cells of the supernet."""
-    reductions: tuple[int, ...] | None = None
-    """Which cells reduce; None for those at one and two thirds of the depth."""
-    channels: int = Field(16, ge=1, le=4096)
-    """Channels of the first cells."""
-    head: Literal["linear", "mlp"] = "mlp"
-    """Classifier: linear on the mean, or the report's MLP on the flattened map."""
     gradient: Literal[METHODS] = "first_order"
     """How alpha's gradient is computed, see `hypergradient`."""
     xi: float | None = Field(None, ge=0)
@@ -76,12 +66,8 @@ class SearchConfig(Config):
     """First learning rate of w (SGD), falling along a cosine."""
     w_lr_min: float = Field(0.0, ge=0)
     """Last learning rate of w."""
-    momentum: float = Field(0.9, ge=0, lt=1)
-    """Momentum of w."""
     w_weight_decay: float = Field(3e-4, ge=0)
     """Weight decay of w."""
-    clip: float = Field(5.0, gt=0)
-    """Largest norm of w's gradient."""
     alpha_lr: float | None = Field(3e-4, gt=0)
     """Learning rate of alpha (Adam); None to keep steps x rate at the report's 4.68."""
     alpha_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
@@ -92,12 +78,6 @@ class SearchConfig(Config):
     """0 starts all operations equal; the paper starts with noise of 1e-3."""
     radius: float = Field(0.01, gt=0)
     """R = radius / ||v|| in the finite difference."""
-    channels_last: bool = True
-    """Memory format on a CPU, where it is faster, same mathematics; a GPU keeps torch's default."""
-    records: int = Field(100, ge=1)
-    """Least number of records of a run that has as many steps; at most twice as many."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Fixes the first weights, the first alpha and all batches."""
 
     @model_validator(mode="after")
     def _can_be_built(self) -> "SearchConfig":
@@ -152,14 +132,11 @@ class Search(Loop):
         with seeded(config.seed):
             supernet = Supernet(
                 space,
-                channels=config.channels,
-                layers=config.layers,
                 num_classes=num_classes,
-                head=config.head,
                 in_channels=in_channels,
                 image_size=image_size,
-                reductions=config.reductions,
                 edge=relaxation.edge,
+                **config.model_dump(include={"channels", "layers", "head", "reductions"}),
             )
             self.architecture = Architecture(
                 space, relaxation, init_std=config.alpha_init_std, device=device
@@ -297,8 +274,8 @@ class Search(Loop):
         nothing = dict.fromkeys(
             ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy"), float("nan")
         )
-        record: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "xi": self.xi}
-        record["w_lr"] = self.w_optimizer.param_groups[0]["lr"]
+        w_lr = self.w_optimizer.param_groups[0]["lr"]
+        record = {"step": self.step, "seconds": self.seconds, "xi": self.xi, "w_lr": w_lr}
         record |= nothing | self.means.take()
         probabilities = self.architecture.probabilities()
         found = choices(probabilities, self.architecture.space)

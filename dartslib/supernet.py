@@ -5,40 +5,80 @@ stem, cells, head. It is written as the lesson reads, one module per operation a
 and summed, and stays the reference for any faster way to run it.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dartslib.operations import FactorizedReduce, conv_bn
 from dartslib.relaxation import START, MixedOperation, Moment, Tables
-from dartslib.space import SearchSpace
-
-LARGEST_FOR_MLP = 64  # pixels: the first layer of the report's head grows with the image's area
+from dartslib.space import CELL_TYPES, SearchSpace
 
 
-def check_sizes(head: str, reducing: Collection[int], size: int) -> None:
-    """Refuses images that a network has no use for.
+class Place(NamedTuple):
+    """Where a cell stands in a network.
+
+    Attributes:
+        c_before, c_last: channels of its inputs, c_{k-2} and c_{k-1}.
+        channels: C inside the cell; its output has C per node.
+        size: of its output, pixels per side.
+        reduction: operations next to the inputs have stride 2.
+        after_reduction: the cell before reduced, so that c_{k-2} is twice as large as c_{k-1}.
+    """
+
+    c_before: int
+    c_last: int
+    channels: int
+    size: int
+    reduction: bool
+    after_reduction: bool
+
+    @property
+    def cell_type(self) -> str:
+        """One of `CELL_TYPES`."""
+        return "reduction" if self.reduction else "normal"
+
+    def stride(self, source: int) -> int:
+        """Of an operation that reads this state: 2 next to the inputs of a reduction cell."""
+        return 2 if self.reduction and source < 2 else 1
+
+
+def places(
+    layers: int,
+    channels: int,
+    size: int,
+    reductions: Collection[int] | None,
+    nodes: Mapping[str, int],
+) -> list[Place]:
+    """The places of all cells: each reduction doubles the channels and halves the map.
 
     Args:
-        head: of the network.
-        reducing: the cells that reduce; each halves the map, and two pixels a side must be left.
+        layers: number of cells.
+        channels: C of the first cells; the stem gives three times as many.
         size: of the images, pixels per side.
+        reductions: which cells reduce; see `reduction_cells`.
+        nodes: cell type -> nodes of such a cell.
 
     Raises:
-        ValueError: they are too small, or too large for the MLP head.
+        ValueError: a cell that is none; images too small to leave two pixels per side.
     """
+    reducing = reduction_cells(layers, reductions)
     most = (size - 1).bit_length() - 1
     if len(reducing) > most:
         raise ValueError(
             f"Images of {size} pixels a side are too small for {len(reducing)} reductions: use "
             f"{most} at most, or larger images."
         )
-    if head == "mlp" and size > LARGEST_FOR_MLP:
-        raise ValueError(
-            f"The MLP head is for images of at most {LARGEST_FOR_MLP} pixels a side, and these "
-            f'have {size}: use head="linear".'
-        )
+    found: list[Place] = []
+    c_before = c_last = 3 * channels
+    for k in range(layers):
+        if k in reducing:
+            channels, size = 2 * channels, -(-size // 2)
+        place = Place(c_before, c_last, channels, size, k in reducing, k - 1 in reducing)
+        found.append(place)
+        c_before, c_last = c_last, nodes[place.cell_type] * channels
+    return found
 
 
 def adjust(c_in: int, c_out: int, halve: bool, searching: bool) -> nn.Module:
@@ -46,6 +86,12 @@ def adjust(c_in: int, c_out: int, halve: bool, searching: bool) -> nn.Module:
     if halve:
         return FactorizedReduce(c_in, c_out, searching)
     return conv_bn(c_in, c_out, 1, 1, searching)
+
+
+def adjusted(place: Place, searching: bool) -> tuple[nn.Module, nn.Module]:
+    """What brings both inputs of a cell to its channels, and to one size."""
+    before = adjust(place.c_before, place.channels, place.after_reduction, searching)
+    return before, adjust(place.c_last, place.channels, False, searching)
 
 
 def stem(in_channels: int, channels: int) -> nn.Sequential:
@@ -92,31 +138,18 @@ class Cell(nn.Module):
 
     Args:
         space: its nodes, edges and operations.
-        c_before, c_last: channels of the two inputs, c_{k-2} and c_{k-1}.
-        channels: C inside the cell; the output has space.nodes * C.
-        reduction: operations next to the inputs have stride 2.
-        after_reduction: the cell before reduced, so that c_{k-2} is twice as large as c_{k-1}.
+        place: where it stands.
         edge: (operations, channels, stride) -> the module of an edge.
     """
 
     def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        c_before: int,
-        c_last: int,
-        channels: int,
-        reduction: bool,
-        after_reduction: bool,
-        edge: Callable[..., nn.Module] = MixedOperation,
+        self, space: SearchSpace, place: Place, edge: Callable[..., nn.Module] = MixedOperation
     ) -> None:
         super().__init__()
-        self.space = space
-        self.cell_type = "reduction" if reduction else "normal"
-        self.adjust_before = adjust(c_before, channels, after_reduction, searching=True)
-        self.adjust_last = adjust(c_last, channels, False, searching=True)
+        self.space, self.cell_type = space, place.cell_type
+        self.adjust_before, self.adjust_last = adjusted(place, searching=True)
         self.edges = nn.ModuleList(
-            edge(space.operations, channels, 2 if reduction and source < 2 else 1)
+            edge(space.operations, place.channels, place.stride(source))
             for source, _ in space.edges
         )
 
@@ -146,8 +179,7 @@ class Supernet(nn.Module):
         num_classes: class scores.
         head: "linear" or "mlp", see `classifier`.
         in_channels: 3 for color, 1 for grey.
-        image_size: height and width in pixels, odd ones included; more than 2 ** reductions, and
-            at most 64 with the MLP head.
+        image_size: height and width in pixels, odd ones included; more than 2 ** reductions.
         reductions: which cells reduce; None means layers // 3 and 2 * layers // 3, () none.
         edge: (operations, channels, stride) -> the module of an edge; the relaxation's `edge`.
 
@@ -170,27 +202,12 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.space = space
-        reducing = reduction_cells(layers, reductions)
-        check_sizes(head, reducing, image_size)
+        nodes = dict.fromkeys(CELL_TYPES, space.nodes)
+        found = places(layers, channels, image_size, reductions, nodes)
         self.stem = stem(in_channels, channels)
-        c_before = c_last = 3 * channels
-        self.cells = nn.ModuleList()
-        for k in range(layers):
-            if k in reducing:
-                channels, image_size = 2 * channels, -(-image_size // 2)
-            self.cells.append(
-                Cell(
-                    space,
-                    c_before=c_before,
-                    c_last=c_last,
-                    channels=channels,
-                    reduction=k in reducing,
-                    after_reduction=k - 1 in reducing,
-                    edge=edge,
-                )
-            )
-            c_before, c_last = c_last, space.nodes * channels
-        self.head = classifier(head, c_last, image_size, num_classes, width=2048)
+        self.cells = nn.ModuleList(Cell(space, place, edge) for place in found)
+        width = space.nodes * found[-1].channels  # of the last cell's output
+        self.head = classifier(head, width, found[-1].size, num_classes, width=2048)
 
     def forward(self, images: Tensor, mixture: Tables, moment: Moment = START) -> Tensor:
         """Class scores.

@@ -17,30 +17,19 @@ from torch.nn import functional as F
 
 from dartslib.genotypes import Genotype
 from dartslib.gradients import accuracy
-from dartslib.loops import BatchSource, Loop, cosine, seeded, set_lr, step_generator
+from dartslib.loops import BatchSource, Loop, LoopConfig, cosine, seeded, set_lr, step_generator
 from dartslib.networks import FinalNetwork
-from dartslib.settings import Config
 from dartslib.supernet import reduction_cells
 
 
-class TrainConfig(Config):
+class TrainConfig(LoopConfig):
     """All settings of a training; the defaults are those of the report's final network."""
 
-    dataset: str = "cifar10"
-    """Name of the data set, as `dartslib.data.load` takes it."""
     part: Literal["compare", "final"] = "final"
     """What is trained on. "compare": without the held-out images (or on the first half, where none
     are held out), which accuracy is watched on. "final": on all, tested once at the end."""
-    held_out: float = Field(0.0, ge=0, lt=1)
-    """Fraction of the training images that cells are compared on."""
     layers: int = Field(14, ge=1, le=1000)
     """Cells of the network."""
-    reductions: tuple[int, ...] | None = None
-    """Which cells reduce; None for those at one and two thirds of the depth."""
-    channels: int = Field(16, ge=1, le=4096)
-    """Channels of the first cells."""
-    head: Literal["linear", "mlp"] = "mlp"
-    """Classifier: linear on the mean, or the report's MLP on the flattened map."""
     epochs: int = Field(600, ge=1)
     """Passes over the images."""
     batch_size: int = Field(128, ge=1)
@@ -51,12 +40,8 @@ class TrainConfig(Config):
     """Last learning rate."""
     schedule: Literal["cosine", "one_cycle"] = "cosine"
     """How lr moves. "cosine": falls from the first step. "one_cycle": rises for a fifth first."""
-    momentum: float = Field(0.9, ge=0, lt=1)
-    """Momentum."""
     weight_decay: float = Field(3e-4, ge=0)
     """Weight decay."""
-    clip: float = Field(5.0, gt=0)
-    """Largest norm of the gradient."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target that is spread over all classes."""
     cutout: int = Field(0, ge=0)
@@ -65,12 +50,6 @@ class TrainConfig(Config):
     """Drop path probability at the end; it grows linearly from 0."""
     auxiliary: float = Field(0.0, ge=0)
     """Weight of the auxiliary loss; 0 for no auxiliary head."""
-    channels_last: bool = True
-    """Memory format on a CPU, where it is faster, same mathematics; a GPU keeps torch's default."""
-    records: int = Field(100, ge=1)
-    """Least number of records of a run that has as many steps; at most twice as many."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Fixes the first weights, the batches and the drop paths."""
 
     @model_validator(mode="after")
     def _can_be_built(self) -> "TrainConfig":

@@ -313,8 +313,6 @@ CASES = [
     ("images too small for four reductions", "8 pixels .* too small for 4 reductions: use 2",
      f"{SEARCH} --data tiny --set layers=4 --set reductions=[0,1,2,3]",
      lambda: _net(image_size=8, layers=4, reductions=(0, 1, 2, 3))),
-    ("an MLP head on large images", 'at most 64 pixels.*use head="linear"',
-     None, lambda: _net(image_size=512, head="mlp")),
     ("an auxiliary head on a small map", "needs 8 x 8 pixels, not .*auxiliary=0",
      "train --genotype DARTS_V2 --data tiny --set auxiliary=0.4",
      lambda: FinalNetwork(DARTS_V2, channels=2, layers=3, auxiliary=True, image_size=8)),

@@ -4,7 +4,6 @@ import copy
 import itertools
 import json
 import math
-from pkgutil import iter_modules
 
 import numpy as np
 import pytest
@@ -19,15 +18,15 @@ from dartslib import methods
 from dartslib.genotypes import Genotype, derive
 from dartslib.methods.gdas import GDAS, OneOperation, gumbel_softmax, hard
 from dartslib.methods.pc_darts import PCDARTS, PartialChannels
-from dartslib.networks import count_weights
 from dartslib.relaxation import RELAXATIONS, Architecture, MixedOperation, Moment, Relaxation
 from dartslib.runs import driving
+from dartslib.runs.cost import count_weights
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import CELL_TYPES, SearchSpace
 from dartslib.supernet import Supernet
 
 TINY = {"nodes": 2, "layers": 2, "reductions": (1,), "channels": 4, "head": "linear"}
-FILES = sorted(module.name for module in iter_modules(methods.__path__))
+FILES = methods.NAMES
 # Settings that show more than the defaults do.
 MORE = [{"name": "gdas", "tau_to": 1.0, "derivation": "pairs"}, {"name": "pc_darts", "k": 2}]
 REGISTRY = ["darts", *FILES, *MORE, "odd"]

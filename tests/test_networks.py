@@ -10,13 +10,12 @@ from dartslib.networks import (
     AuxiliaryHead,
     DerivedCell,
     FinalNetwork,
-    count_multiply_adds,
-    count_weights,
     drop_paths,
 )
 from dartslib.operations import build
+from dartslib.runs.cost import count_multiply_adds, count_weights
 from dartslib.space import DARTS_OPERATIONS
-from dartslib.supernet import reduction_cells
+from dartslib.supernet import Place, reduction_cells
 
 ALL = Genotype(  # every operation, one to four edges a node, an input read twice
     normal=(
@@ -137,7 +136,10 @@ PUBLISHED_WEIGHTS = {
 @pytest.mark.parametrize("name", PUBLISHED_WEIGHTS)
 def test_published_weights(name):
     with torch.device("meta"):
-        found = _count(PUBLISHED[name], 36, 20), _count(PUBLISHED[name], 16, 14)
+        found = tuple(
+            _count(PUBLISHED[name], channels=channels, layers=layers)
+            for channels, layers in ((36, 20), (16, 14))
+        )
     assert found == PUBLISHED_WEIGHTS[name]
 
 
@@ -166,9 +168,7 @@ def test_the_report_alternates_four_normal_cells_and_a_reduction():
 def test_multiply_adds_of_a_cell():
     """A normal cell of 4 channels on 6 x 6 pixels, by hand."""
     nodes = ((("sep_conv_5x5", 0), ("dil_conv_3x3", 1)), (("max_pool_3x3", 2), ("skip_connect", 0)))
-    cell = DerivedCell(
-        nodes, c_before=10, c_last=8, channels=4, reduction=False, after_reduction=False
-    )
+    cell = DerivedCell(nodes, Place(10, 8, 4, 6, False, False))
     adjusting = 10 * 4 + 8 * 4
     sep = 2 * (25 * 4 + 4 * 4)  # depthwise and pointwise, twice
     dil = 9 * 4 + 4 * 4
@@ -180,9 +180,7 @@ def test_multiply_adds_of_a_cell():
 def test_multiply_adds_of_a_reduction_cell_after_a_reduction():
     """c_{k-2} on 12 x 12, c_{k-1} on 6 x 6, result on 3 x 3."""
     nodes = ((("sep_conv_3x3", 0), ("skip_connect", 1)),)
-    cell = DerivedCell(
-        nodes, c_before=10, c_last=8, channels=4, reduction=True, after_reduction=True
-    )
+    cell = DerivedCell(nodes, Place(10, 8, 4, 3, True, True))
     adjusting = 36 * (10 * 2 + 10 * 2 + 8 * 4)
     sep = 9 * 2 * (9 * 4 + 4 * 4)  # both halves after the stride
     skip = 9 * (4 * 2 + 4 * 2)
@@ -240,9 +238,7 @@ class _Mark(nn.Module):
 def test_identities_are_never_dropped():
     # A node of an identity (of ones) and of another operation (of tens).
     nodes = ((("skip_connect", 0), ("max_pool_3x3", 1)),)
-    cell = DerivedCell(
-        nodes, c_before=2, c_last=2, channels=2, reduction=False, after_reduction=False
-    )
+    cell = DerivedCell(nodes, Place(2, 2, 2, 6, False, False))
     cell.adjust_before, cell.adjust_last = _Mark(1.0), nn.Identity()
     cell.nodes[0][1] = _Mark(10.0)
     x = torch.zeros(500, 2, 2, 2)
@@ -254,9 +250,7 @@ def test_identities_are_never_dropped():
 def test_a_skip_connection_with_stride_is_dropped():
     # It has weights, so it is no identity; the paper's code drops it, too.
     nodes = ((("skip_connect", 0),),)
-    cell = DerivedCell(
-        nodes, c_before=2, c_last=2, channels=2, reduction=True, after_reduction=False
-    )
+    cell = DerivedCell(nodes, Place(2, 2, 2, 3, True, False))
     x = torch.randn(100, 2, 4, 4)
     out = cell(x, x, 0.5, torch.Generator().manual_seed(0))
     assert 20 < (out.flatten(1).abs().sum(1) == 0).sum() < 80

@@ -20,7 +20,7 @@ from dartslib.operations import OPERATIONS
 from dartslib.relaxation import Architecture
 from dartslib.searching import SearchConfig
 from dartslib.space import CELL_TYPES, DARTS_OPERATIONS, MOST_NODES, REPORT_OPERATIONS, SearchSpace
-from dartslib.supernet import LARGEST_FOR_MLP, Supernet, reduction_cells
+from dartslib.supernet import Supernet, reduction_cells
 from dartslib.training import TrainConfig
 
 EXAMPLES = pytest.mark.parametrize("examples", [12, pytest.param(400, marks=pytest.mark.full)])
@@ -193,9 +193,6 @@ def test_the_limits_themselves():
         | {"reductions": (1,)},
         2,
     )
-    with torch.device("meta"):  # shapes and no memory
-        space = SearchSpace(1, ("skip_connect",))
-        Supernet(space, layers=1, head="mlp", image_size=LARGEST_FOR_MLP)
 
 
 # Beyond the limits
@@ -257,19 +254,6 @@ def test_more_reductions_than_the_image_can_bear_are_refused(examples):
         sizes = {"channels": 1, "layers": layers, "image_size": size, "reductions": tuple(cells)}
         _refused(lambda: Supernet(space, **sizes))
         _refused(lambda: FinalNetwork(genotype, **sizes))
-
-    check()
-
-
-@EXAMPLES
-def test_an_mlp_head_on_larger_images_is_refused(examples):
-    space, genotype = SearchSpace(1, ("skip_connect",)), Genotype([[("none", 0)]], [[("none", 0)]])
-
-    @settings(max_examples=examples)
-    @given(size=st.integers(LARGEST_FOR_MLP + 1, 4096))
-    def check(size):
-        _refused(lambda: Supernet(space, head="mlp", image_size=size))
-        _refused(lambda: FinalNetwork(genotype, head="mlp", image_size=size))
 
     check()
 

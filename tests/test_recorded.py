@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from dartslib import FinalNetwork, SearchSpace, derive
-from dartslib.genotypes import Genotype, draw
-from dartslib.networks import count_multiply_adds, count_weights
+from dartslib.genotypes import Genotype
 from dartslib.runs import records
+from dartslib.runs.cost import count_multiply_adds, count_weights
+from dartslib.runs.drawing import draw
 from dartslib.runs.results import STUDY, Results
 from dartslib.runs.study import SEARCHED, Study
 from dartslib.space import CELL_TYPES

@@ -24,9 +24,9 @@ from torch import nn
 import dartslib
 from dartslib import show
 from dartslib.data import DataSet, parts
-from dartslib.genotypes import draw
 from dartslib.relaxation import Relaxation
 from dartslib.runs import driving, gap, records, running, study
+from dartslib.runs.drawing import draw
 from dartslib.runs.profiles import Profile
 from dartslib.runs.results import Noise, Results, Summary, cpu_hours, shared
 from dartslib.runs.study import Study, execute

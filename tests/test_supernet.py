@@ -5,8 +5,8 @@ import torch
 from plain import Plain, is_one_sentence, random_tables, reducing
 from torch.nn import functional as F
 
-from dartslib.networks import count_multiply_adds, count_weights
 from dartslib.relaxation import Architecture
+from dartslib.runs.cost import count_multiply_adds, count_weights
 from dartslib.space import DARTS_OPERATIONS, SearchSpace
 from dartslib.supernet import Supernet, classifier, reduction_cells
 

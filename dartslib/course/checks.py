@@ -263,7 +263,8 @@ def same_size(channels_for: Callable) -> str | None:
     import torch
 
     from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
-    from dartslib.networks import FinalNetwork, count_weights
+    from dartslib.networks import FinalNetwork
+    from dartslib.runs.cost import count_weights
 
     def size(genotype: Genotype, channels: int) -> int:
         with torch.device("meta"):

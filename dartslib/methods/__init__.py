@@ -1,1 +1,11 @@
-"""What others changed in DARTS: one small file per method, loaded when it is asked for by name."""
+"""What others changed in DARTS: one small file per method.
+
+Importing the package registers them all by name; a `SearchConfig` does so when it is given one.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+NAMES = tuple(sorted(module.name for module in iter_modules(__path__)))
+for _name in NAMES:
+    import_module(f"{__name__}.{_name}")

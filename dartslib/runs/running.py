@@ -16,8 +16,9 @@ from dartslib import fast
 from dartslib.data import DataSet, Parts, load, parts
 from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.loops import stack
-from dartslib.networks import FinalNetwork, count_multiply_adds, count_weights
+from dartslib.networks import FinalNetwork
 from dartslib.runs import gap, records
+from dartslib.runs.cost import count_multiply_adds, count_weights
 from dartslib.runs.driving import drive
 from dartslib.runs.files import alone
 from dartslib.searching import Search, SearchConfig

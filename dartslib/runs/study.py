@@ -34,9 +34,10 @@ from typing import Any
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from dartslib.genotypes import Genotype, draw
+from dartslib.genotypes import Genotype
 from dartslib.gradients import METHODS
 from dartslib.runs import records
+from dartslib.runs.drawing import draw
 from dartslib.runs.driving import progress
 from dartslib.runs.profiles import Profile, profile
 from dartslib.runs.results import used_gpu

@@ -1,0 +1,30 @@
+"""Cells drawn at random: what every search has to beat."""
+
+import numpy as np
+
+from dartslib.genotypes import Genotype
+from dartslib.space import CELL_TYPES, SearchSpace
+
+
+def draw(space: SearchSpace, seed: int, edges_per_node: int = 2) -> Genotype:
+    """A genotype drawn uniformly from those that `derive` can give.
+
+    For each node of both cells its predecessors, distinct, then an operation other than none for
+    each; all equally likely.
+
+    Args:
+        space: the search space.
+        seed: fixes the draw.
+        edges_per_node: as in `derive`.
+    """
+    generator = np.random.default_rng(seed)
+    real = [name for name in space.operations if name != "none"]
+
+    def node(target: int) -> list[tuple[str, int]]:
+        count = min(edges_per_node, target)
+        sources = generator.choice(target, size=count, replace=False)
+        picks = generator.integers(len(real), size=count)
+        return [(real[k], int(source)) for k, source in zip(picks, sources, strict=True)]
+
+    targets = range(2, 2 + space.nodes)
+    return Genotype(*([node(target) for target in targets] for _ in CELL_TYPES))
