@@ -554,8 +554,8 @@ ANSWERS = {
         "string as an integer\n"
     ),
     "train --genotype nowhere/at/all/where/a/long/name/is/broken": (
-        "There is no genotype 'nowhere/at/a...ame/is/broken': give a file, the folder of a finished "
-        f"search, a recorded run, or one of {', '.join(PUBLISHED)}.\n"
+        "There is no genotype 'nowhere/at/a...ame/is/broken': give a file, the folder of a "
+        f"finished search, a recorded run, or one of {', '.join(PUBLISHED)}.\n"
     ),
     "doctor --help": (
         "Usage: python -m dartslib doctor [OPTIONS]\n\n"
