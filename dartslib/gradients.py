@@ -153,10 +153,9 @@ def _refusal() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ValueError(
             "method='exact' needs a network that can be differentiated twice, and this one "
-            f"cannot ({reason}): use method='finite_difference'."
+            f"cannot ({str(error).splitlines()[0]}): use method='finite_difference'."
         ) from error
 
 
