@@ -2,8 +2,10 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+BIN    := "$(VENV)/bin"
+# To make, a target ends at a space: one in the environment's name is written "\ ".
+EMPTY  :=
+READY  := $(subst $(EMPTY) ,\ ,$(VENV))/.ready
 
 .PHONY: help lab test test-browser notebooks site bench recorded clean
 
@@ -40,8 +42,9 @@ recorded: $(READY) ## make the runs of the recorded study again, in runs/: a day
 	$(BIN)/python -m dartslib study --profile lesson --seeds 2
 
 clean: ## remove caches; the environment, data and runs stay
-	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info
-	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -print | xargs rm -rf
+	rm -rf .pytest_cache .ruff_cache .hypothesis ./*.egg-info
+	find . -type d \( -path "./$(VENV)" -o -exec test -f {}/pyvenv.cfg \; \) -prune -o \
+	  -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # An environment that is there is filled, not replaced: whoever wants the CPU build of torch puts it
 # in first. The stamp makes an installed environment cost nothing, and no network.
@@ -50,6 +53,6 @@ $(READY): pyproject.toml
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	    "Python 3.11 or newer is needed, this is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2])' && \
 	  echo "creating $(VENV): some minutes, and about 6 GB with the default torch on Linux" && \
-	  $(PYTHON) -m venv $(VENV); }
+	  $(PYTHON) -m venv "$(VENV)"; }
 	$(BIN)/python -m pip install -e '.[dev]'
-	@touch $(READY)
+	@touch "$(VENV)/.ready"

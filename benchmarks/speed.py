@@ -3,6 +3,8 @@
     python -m benchmarks.speed            measure and print; an hour and a half, two cores, 11 GiB
     python -m benchmarks.speed --quick    four cases, two rounds, 4 images a batch, to see
                                           that it works; under 3 minutes
+    python -m benchmarks.speed --cases    the cases and memory alone, against results.json: before,
+                                          now and the change; some 20 minutes
     python -m benchmarks.speed --record   also write benchmarks/results.json and the tables of both
                                           READMEs; where there is AVX512, with AVX2 as well: hours
     python -m benchmarks.speed --table    write the README's tables again from results.json
@@ -248,13 +250,16 @@ def look(form: str, effort: Effort) -> dict:
     return found
 
 
-def parts(effort: Effort, isa: str) -> dict[str, Callable[[Effort], Any]]:
-    """What is measured on an instruction set, by name; each in a process of its own."""
+def parts(effort: Effort, isa: str, cases: bool = False) -> dict[str, Callable[[Effort], Any]]:
+    """What is measured on an instruction set, by name; each in a process of its own.
+
+    Of all that, the cases and memory alone, if `cases`.
+    """
     found: dict[str, Callable[[Effort], Any]] = {
         name: partial(measure_case, CASES[name]) for name in effort.cases
     }
     found["memory"] = measure_memory
-    if isa == "native":
+    if isa == "native" and not cases:
         found["loading"] = measure_loading
         if effort != QUICK:
             found |= {
@@ -266,16 +271,19 @@ def parts(effort: Effort, isa: str) -> dict[str, Callable[[Effort], Any]]:
     return found
 
 
-def measure(effort: Effort, isa: str, kept: Path | None = None) -> dict[str, Any]:
+def measure(
+    effort: Effort, isa: str, kept: Path | None = None, cases: bool = False
+) -> dict[str, Any]:
     """The parts of an instruction set: those that are kept, and the others anew.
 
     Args:
         effort: how much.
         isa: a name in `INSTRUCTIONS`.
         kept: a folder that receives each part as it is measured; None: nothing is kept.
+        cases: the cases and memory alone.
     """
     found, here = {}, ask("--about", effort=effort, isa=isa)
-    for name in parts(effort, isa):
+    for name in parts(effort, isa, cases):
         file = kept / f"{isa}-{name}.json" if kept else None
         part = json.loads(file.read_text()) if file and file.exists() else None
         if part is None or part["about"] != here or here["commit"].endswith("+changes"):
@@ -329,6 +337,29 @@ def _cases(effort: Effort, found: dict[str, Any]) -> dict[str, dict]:
     return {name: found[name][0] for name in effort.cases} | {"memory": found["memory"]}
 
 
+def before_and_now(
+    rows: dict[str, dict], results: dict[str, Any] | None, key: str = "cases"
+) -> str:
+    """The cases beside those of results.json, one a line; seconds, GiB for memory."""
+    lines = []
+    for name, now in rows.items():
+        unit = "gib" if name == "memory" else "s"
+        before = (results or {}).get(key, {}).get(name)
+        words = []
+        for form in (*forms.FORMS, "ratio"):
+            field = form if form == "ratio" else f"{form}_{unit}"
+            if before is None:
+                words.append(f"{form} {now[field]:.3g}")
+            else:
+                change = now[field] / before[field] - 1
+                words.append(f"{form} {before[field]:.3g} / {now[field]:.3g} ({change:+.0%})")
+        lines.append(f"{name}: {', '.join(words)}")
+    head = "before (results.json) / now" if results and key in results else "now"
+    return "\n".join(
+        [f"{head}; s, of memory GiB; ratio: plain / ours, of memory ours / plain", *lines]
+    )
+
+
 def say(name: str, value: Any) -> None:
     """Prints one result at once: a full run takes long. On stderr: stdout is for the result."""
     print(f"{name}: {json.dumps(value)}", file=sys.stderr, flush=True)
@@ -355,6 +386,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="some cases, few small steps")
+    parser.add_argument(
+        "--cases", action="store_true", help="the cases and memory alone, beside results.json"
+    )
     parser.add_argument("--record", action="store_true", help="write results.json and the tables")
     parser.add_argument("--table", action="store_true", help="only write the tables again")
     parser.add_argument("--kept", type=Path, default=KEPT, help="where --record keeps its parts")
@@ -370,7 +404,7 @@ def main() -> None:
     isa = options.isa or ["native"]
     if options.record and not options.isa and machine()["instructions"] == "AVX512":
         isa = [*INSTRUCTIONS]
-    if options.record and (options.quick or "native" not in isa):
+    if options.record and (options.quick or options.cases or "native" not in isa):
         parser.error("--record takes a full run on the machine's own instructions.")
     if "native" not in isa:
         parser.error("--isa takes native, and avx2 only besides.")
@@ -384,6 +418,12 @@ def main() -> None:
         print(json.dumps(look(options.look, effort)))
     elif options.part:
         print(json.dumps(parts(effort, "native")[options.part](effort)))
+    elif options.cases:
+        for name in isa:
+            rows = _cases(effort, measure(effort, name, cases=True))
+            key = "cases" if name == "native" else f"{name}_cases"
+            before = None if effort == QUICK else tables.load()  # of whole batches
+            print(f"{name}, {before_and_now(rows, before, key)}")
     else:
         kept = options.kept if options.record else None
         results = together(effort, {name: measure(effort, name, kept) for name in isa})

@@ -18,6 +18,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # The same words in every terminal and log file: no frames, no colors, lines of one width.
+    rich_markup_mode=None,
+    context_settings={"terminal_width": 80},
 )
 
 # gradients.METHODS, written out: that file loads torch, and `doctor` must run without.

@@ -9,7 +9,7 @@ to be put back: w, its gradients and the BatchNorm statistics are afterwards as 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -95,7 +95,9 @@ def hypergradient(
     exact = method == "exact"
     free_w = leaves(w)
     twice_alpha = leaves(alpha) if exact else fixed_alpha
-    train_gradient = _grad(train_loss(free_w, twice_alpha), free_w, create_graph=exact)
+    loss = train_loss(free_w, twice_alpha)
+    with _refusal() if exact else nullcontext():
+        train_gradient = _grad(loss, free_w, create_graph=exact)
     if buffers is None:
         buffers = [None] * len(fixed_w)
     with torch.no_grad():
@@ -138,9 +140,16 @@ def _exact_term(
 ) -> list[Tensor]:
     """d/d alpha of <d L_train / d w, v>, v held fixed: the mixed second derivative times v."""
     product = sum((g * d).sum() for g, d in zip(train_gradient, v, strict=True))
-    try:
+    with _refusal():
         _check_whole(product)
         return _grad(product, alpha)
+
+
+@contextmanager
+def _refusal() -> Iterator[None]:
+    """Says what method="exact" needs where a gradient that is differentiated again cannot be."""
+    try:
+        yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:

@@ -10,6 +10,7 @@ the final network BatchNorm has its scale and pools have no BatchNorm.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from reprlib import repr  # of a long value, no more than a sentence can hold
 
 import torch
@@ -28,6 +29,9 @@ def register(name: str) -> Callable[[Builder], Builder]:
         @register("conv_1x1")
         def conv_1x1(channels, stride, searching):
             return conv_bn(channels, channels, 1, stride, searching)
+
+    The module must return a map of the size that this file's head names, and leave its input, which
+    other operations read, as it is: `build` refuses what does not.
 
     Raises:
         ValueError: the name is taken.
@@ -52,10 +56,14 @@ def build(name: str, channels: int, stride: int = 1, searching: bool = True) -> 
         searching: BatchNorm as in the search (see the module's head) or as in the final network.
 
     Raises:
-        ValueError: no operation has that name.
+        ValueError: no operation has that name, or one of your own does not do what an operation
+            must: see `_check`.
     """
     check_name(name)
-    return OPERATIONS[name](channels, stride, searching)
+    module = (builder := OPERATIONS[name])(channels, stride, searching)
+    if getattr(builder, "__module__", "").split(".")[0] != __package__:
+        _check(name, module, channels, stride)
+    return module
 
 
 def check_name(name: str) -> None:
@@ -64,6 +72,34 @@ def check_name(name: str) -> None:
         raise ValueError(
             f"There is no operation {repr(name)}: choose one of {', '.join(OPERATIONS)}."
         )
+
+
+def _check(name: str, module: nn.Module, channels: int, stride: int) -> None:
+    """Raises ValueError unless a module maps tiny maps as the head of this file says.
+
+    On an edge a smaller map would be broadcast, and the operations that follow would see a changed
+    input. A copy is run, as it trains; what it draws is drawn again later.
+    """
+    here = f"The operation {name!r}, built for stride {stride},"
+    like = next(module.parameters(), torch.zeros(()))
+    for size in (8, 7):
+        shape, right = ((2, channels, side, side) for side in (size, -(-size // stride)))
+        with torch.inference_mode(False), torch.random.fork_rng([like.device] * like.is_cuda):
+            x = torch.ones(shape, dtype=like.dtype, device=like.device)
+            try:
+                found = tuple(deepcopy(module)(x).shape)
+            except Exception as error:
+                raise ValueError(f"{here} cannot run on {shape}: {repr(str(error))}.") from error
+        if x._version or found != right:
+            must = "leave its input as it is" if x._version else f"return {right}, not {found}"
+            raise ValueError(f"{here} must {must}, where it is given a map of {shape}.")
+    for part in module.modules():
+        pointwise = isinstance(part, nn.Conv2d) and (*part.kernel_size, part.groups) == (1, 1, 1)
+        if pointwise and max(part.stride) > 1 and part.in_channels < 8:  # see FactorizedReduce
+            raise ValueError(
+                f"{here} has a 1 x 1 convolution with a stride and few channels: its gradient may "
+                "be wrong; use dartslib.operations.conv_bn, or an AvgPool2d(1, stride) before it."
+            )
 
 
 def conv_bn(

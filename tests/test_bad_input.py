@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 
 from dartslib.__main__ import app
 from dartslib.data import Batches, load, parts, planted
-from dartslib.genotypes import DARTS_V2, Genotype, derive
+from dartslib.genotypes import DARTS_V2, PUBLISHED, Genotype, derive
 from dartslib.gradients import hypergradient
 from dartslib.networks import FinalNetwork
 from dartslib.operations import build
@@ -173,13 +173,13 @@ def _tree(folder):
 
 
 def _said(*words):
-    """What the command line answers, without the frame that typer draws around its own."""
+    """What the command line answers, without the usage that stands before typer's own."""
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == 2, result.output
-    text = re.sub("[│╭╮╰╯─]+", " ", result.stderr)
+    text = result.stderr
     if "Usage:" in text:
-        text = " ".join(text.split("Error")[-1].split()).rstrip(".") + "."
+        text = text.split("Error: ")[-1].strip().rstrip(".") + "."
     return text.strip()
 
 
@@ -516,6 +516,73 @@ def test_a_process_of_its_own_shows_no_traceback(there, command, says):
     assert done.returncode == 2 and done.stdout == ""
     assert says in done.stderr and "Traceback" not in done.stderr
     assert _tree(there) == before
+
+
+# What a terminal, a log or GitHub's runner may ask for.
+TERMINALS = [
+    {},
+    {"GITHUB_ACTIONS": "true"},
+    {"FORCE_COLOR": "1"},
+    {"CLICOLOR_FORCE": "1", "PY_COLORS": "1"},
+    {"NO_COLOR": "1", "TERM": "dumb"},
+    {"COLUMNS": "40"},
+    {"COLUMNS": "300", "LINES": "3"},
+    {"GITHUB_ACTIONS": "true", "FORCE_COLOR": "1", "COLUMNS": "40"},
+]
+ANSWERS = {
+    "search --seed x": (
+        "Usage: python -m dartslib search [OPTIONS]\n"
+        "Try 'python -m dartslib search --help' for help.\n\n"
+        "Error: Invalid value for '--seed': Input should be a valid integer, unable to parse "
+        "string as an integer\n"
+    ),
+    "train --genotype nowhere/at/all/where/a/long/name/is/broken": (
+        "There is no genotype 'nowhere/at/a...ame/is/broken': give a file, the folder of a "
+        f"finished search, a recorded run, or one of {', '.join(PUBLISHED)}.\n"
+    ),
+    "doctor --help": (
+        "Usage: python -m dartslib doctor [OPTIONS]\n\n"
+        "  Say what this machine has, and what to do about what is missing.\n\n"
+        "Options:\n"
+        "  --data-folder <path>  Where data sets lie or are downloaded to.  [default:\n"
+        "                        data]\n"
+        "  --help                Show this message and exit.\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "300"])
+@pytest.mark.parametrize("command", ANSWERS)
+def test_the_words_of_an_answer(there, monkeypatch, capsys, command, columns):
+    monkeypatch.setenv("COLUMNS", columns)  # a CliRunner has a width of its own
+    with pytest.raises(SystemExit):
+        app(command.split(), prog_name="python -m dartslib")
+    assert "".join(capsys.readouterr()) == ANSWERS[command]
+
+
+@pytest.mark.parametrize("asked", TERMINALS, ids=" ".join)
+def test_the_words_are_the_same_in_every_terminal(tmp_path, asked):
+    known = {name for names in TERMINALS for name in names}
+    environment = {name: value for name, value in os.environ.items() if name not in known}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | asked
+    # What is asked of a terminal is read on import. Without the command that loads torch: seconds.
+    answers = {words: answer for words, answer in ANSWERS.items() if "train" not in words}
+    commands = [command.split() for command in answers]
+    code = (
+        "import sys\nfrom dartslib.__main__ import app\n"
+        f"for words in {commands}:\n"
+        "    try:\n        app(words, prog_name='python -m dartslib')\n"
+        "    except SystemExit:\n        print('---', flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    assert done.stdout.split("---\n") == [*answers.values(), ""]
 
 
 # What looks bad and is not

@@ -169,7 +169,10 @@ def test_the_profile_of_a_step(form):
     assert needed <= {name for name, share in found["shares"].items() if share}
 
 
-@pytest.mark.parametrize("wrong", [["--record", "--quick"], ["--record", "--isa", "avx2"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--record", "--quick"], ["--record", "--isa", "avx2"], ["--record", "--cases"]],
+)
 def test_only_a_whole_run_is_recorded(wrong, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["speed", *wrong])
     with pytest.raises(SystemExit):
@@ -256,6 +259,52 @@ def test_each_form_is_profiled_in_a_process_of_its_own(monkeypatch):
     calls = {form: looked["calls"] for form, looked in found.items()}
     # A GPU runs the plain modules, but nobody asks for gradients that are dropped.
     assert calls[forms.ON_A_GPU] < calls["plain"] != calls["ours"]
+
+
+def _row(**changes):
+    row = {"plain_s": 2.0, "channels_last_s": 3.0, "ours_s": 1.0, "ratio": 2.0}
+    return row | changes
+
+
+MEMORY = {"plain_gib": 4.0, "channels_last_gib": 4.0, "ours_gib": 1.0, "ratio": 0.25}
+
+
+@pytest.mark.parametrize("options", [[], ["--quick"], ["--isa", "native", "avx2"]])
+def test_the_cases_alone(monkeypatch, capsys, options):
+    seen = []
+
+    def ask(*words, effort, isa="native"):
+        seen.append((isa, *words[1:]))
+        if words == ("--about",):
+            return {"commit": "c"}
+        return MEMORY | {"ours_gib": 2.0} if words[1] == "memory" else [_row(plain_s=3.0), {}]
+
+    before = {"cases": dict.fromkeys(speed.CASES, _row()) | {"memory": MEMORY}}
+    monkeypatch.setattr(speed, "ask", ask)
+    monkeypatch.setattr(tables, "load", lambda: before)
+    monkeypatch.setattr(speed, "record", lambda results: pytest.fail("nothing is written"))
+    monkeypatch.setattr(sys, "argv", ["speed", "--cases", *options])
+    speed.main()
+    effort = speed.QUICK if options == ["--quick"] else speed.FULL
+    sets = options[1:] or ["native"]
+    sets = ["native"] if options == ["--quick"] else sets
+    expected = [(isa, *part) for isa in sets for part in [(), *([x] for x in effort.cases),
+                                                          ("memory",)]]  # fmt: skip
+    assert seen == expected  # no techniques, no growth, no digits, no operators
+    head, *lines = capsys.readouterr().out.splitlines()
+    native = lines[: len(effort.cases) + 1]
+    assert [line.split(":")[0] for line in native] == [*effort.cases, "memory"]
+    if effort == speed.QUICK:  # of smaller batches than what was recorded
+        assert head.startswith("native, now; ") and "%" not in "".join(native)
+        return
+    assert head.startswith("native, before (results.json) / now; ")
+    assert native[0].endswith(
+        ": plain 2 / 3 (+50%), channels_last 3 / 3 (+0%), ours 1 / 1 (+0%), ratio 2 / 2 (+0%)"
+    )
+    assert "ours 1 / 2 (+100%)" in native[-1]
+    if "avx2" in sets:  # nothing was measured there before
+        assert lines[len(native)].startswith("avx2, now; ")
+        assert lines[-1] == "memory: plain 4, channels_last 4, ours 2, ratio 0.25"
 
 
 def test_float32_errors_are_those_of_the_forms():

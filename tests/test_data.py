@@ -555,3 +555,24 @@ def test_embedded_names_are_never_read_from_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(sets.shapes, "draw", lambda name: arrays)
     (tmp_path / "shapes10.npz").write_bytes(b"")
     assert len(load("shapes10", tmp_path).y_train) == 40
+
+
+# What names a data set
+
+
+def test_a_digest_names_what_a_run_is_given():
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8), np.arange(30) % 3
+    names = ["a", "b", "c"]
+
+    def digest(name="mine", images=images, labels=labels, names=names):
+        return DataSet.from_arrays(name, images, labels, images[:9], labels[:9], names).digest()
+
+    known = digest()
+    assert re.fullmatch("[0-9a-f]{32}", known) and digest() == known
+    assert digest("another") == known  # the name is a setting
+    assert digest(names=["a", "c", "b"]) != known
+    assert digest(names=["a", "bc", "b"]) != known
+    assert digest(labels=(labels + 1) % 3) != known
+    assert digest(images=images[:, ::-1]) != known
+    assert digest("cifar10") != known  # it is normalized by other numbers

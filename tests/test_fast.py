@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain import Noise, is_one_sentence, random_tables
 from torch import nn
+from torch.autograd import forward_ad, functional
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils import parametrize, prune
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -33,6 +35,8 @@ from dartslib.training import TrainConfig
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 aten = torch.ops.aten
+# Forward mode loads files of torch's own that torch's next version will have written anew.
+loads_scripts = pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 runs_plain = pytest.mark.filterwarnings("ignore:Some cells run plain")
 
 # space, channels, layers, size, head, reductions
@@ -942,3 +946,164 @@ def test_a_frozen_batch_norm_stays_frozen():
                 norm.eval()
     ours, theirs = (_pass(net, *batch, tables) for net in (fast, plain))
     torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+# Second derivatives, and other ways to differentiate: right, or refused in a sentence
+
+
+def _pass_of_a_kind(net, kind):
+    """Gives: how the loss depends on what `kind` names, there, and a direction."""
+    (images, labels), tables = _batch(8), random_tables(SUPERNETS["report"][0])
+    generator = torch.Generator().manual_seed(9)
+    statistics = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    start = {"alpha": tables["normal"], "images": images, "w": net.stem[0].weight.detach()}[kind]
+    direction = torch.randn(start.shape, generator=generator, dtype=start.dtype)
+
+    def loss(x):
+        given = {name: buffer.clone() for name, buffer in statistics.items()}
+        given |= {"stem.0.weight": x} if kind == "w" else {}
+        chosen = tables | ({"normal": x} if kind == "alpha" else {})
+        scores = functional_call(net, given, (x if kind == "images" else images, chosen))
+        return F.cross_entropy(scores, labels)
+
+    return loss, start, direction
+
+
+def _penalty(loss, x, v):
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(x), x, create_graph=True)
+    return torch.autograd.grad(gradient.square().sum(), x)[0]
+
+
+def _penalty_by_backward(loss, x, v):
+    x = x.clone().requires_grad_()
+    loss(x).backward(create_graph=True)
+    gradient, x.grad = x.grad, None
+    gradient.square().sum().backward()
+    return x.grad
+
+
+def _product(loss, x, v):
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(x), x, create_graph=True)
+    return torch.autograd.grad(gradient, x, v)[0]
+
+
+def _dual(loss, x, v):
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(loss(forward_ad.make_dual(x, v))).tangent
+
+
+def _twice_retained(loss, x, v):
+    x = x.clone().requires_grad_()
+    value = loss(x)
+    (first,) = torch.autograd.grad(value, x, retain_graph=True)
+    return first + torch.autograd.grad(value, x)[0]
+
+
+def _batch_of_gradients(loss, x, v):
+    x = x.clone().requires_grad_()
+    value, weights = loss(x), torch.tensor([1.0, 3.0], dtype=x.dtype)
+    return torch.func.vmap(lambda weight: torch.autograd.grad(value, x, weight)[0])(weights)
+
+
+def _squared(loss, x):
+    return torch.func.grad(loss)(x).square().sum()
+
+
+REFUSED = {
+    "a penalty": _penalty,
+    "a penalty by backward": _penalty_by_backward,
+    "a product with the Hessian": _product,
+    "torch's product with the Hessian": lambda loss, x, v: functional.hvp(loss, x, v)[1],
+    "forward mode": _dual,
+    "back twice": _twice_retained,
+    "a batch of gradients": _batch_of_gradients,
+}
+RIGHT = {
+    "torch.func.grad": lambda loss, x, v: torch.func.grad(loss)(x),
+    "torch.func.grad of grad": lambda loss, x, v: torch.func.grad(partial(_squared, loss))(x),
+    "torch.func.jvp": lambda loss, x, v: torch.func.jvp(loss, (x,), (v,))[1],
+    "torch.func.vmap": lambda loss, x, v: torch.func.vmap(loss)(torch.stack([x, x + v])),
+    "torch.func.jvp of grad": lambda loss, x, v: torch.func.jvp(torch.func.grad(loss), (x,), (v,))[
+        1
+    ],
+}
+
+
+@loads_scripts
+@pytest.mark.parametrize("kind", ["alpha", "images", "w"])
+@pytest.mark.parametrize("way", REFUSED)
+def test_what_the_fast_form_cannot_differentiate_it_refuses(way, kind):
+    net = accelerate(_supernet(*SUPERNETS["report"]))
+    with pytest.raises(RuntimeError, match="fast=False") as refused:
+        print(REFUSED[way](*_pass_of_a_kind(net, kind)))
+    assert is_one_sentence(refused.value)
+
+
+@loads_scripts
+@pytest.mark.parametrize("kind", ["alpha", "images", "w"])
+@pytest.mark.parametrize("way", RIGHT)
+def test_a_transform_of_torch_func_gives_the_numbers_of_the_plain_form(way, kind):
+    plain = _supernet(*SUPERNETS["report"])
+    if way == "torch.func.vmap":  # torch moves no running statistics of several passes at once
+        plain = plain.eval()
+    fast = accelerate(copy.deepcopy(plain))
+    ours, theirs = (RIGHT[way](*_pass_of_a_kind(net, kind)) for net in (fast, plain))
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def test_the_hessian_in_alpha():
+    """Its largest eigenvalue, with which robust searches stop: from the plain form alone."""
+    plain = _supernet(SearchSpace(1, ("sep_conv_3x3", "skip_connect", "none")), 2, 2, 8, "linear",
+                      ())  # fmt: skip
+    images, labels = _batch(8)
+    tables = random_tables(plain.space)
+
+    def loss(net, x):
+        return F.cross_entropy(net(images, tables | {"normal": x}), labels)
+
+    hessian = functional.hessian(partial(loss, plain), tables["normal"]).flatten(2).flatten(0, 1)
+    step, rows = 1e-5, []
+    for direction in torch.eye(tables["normal"].numel(), dtype=torch.float64):
+        moved = [tables["normal"] + sign * step * direction.view_as(tables["normal"])
+                 for sign in (1, -1)]  # fmt: skip
+        fast = accelerate(copy.deepcopy(plain))
+        ahead, behind = (
+            torch.autograd.grad(loss(fast, x.requires_grad_()), x)[0].flatten() for x in moved
+        )
+        rows.append((ahead - behind) / (2 * step))
+    torch.testing.assert_close(torch.stack(rows), hessian, rtol=1e-5, atol=1e-7)
+    with pytest.raises(RuntimeError, match="fast=False"):
+        functional.hessian(partial(loss, fast), tables["normal"])
+
+
+@loads_scripts
+def test_the_norm_of_a_stem_refuses_too():
+    """A BatchNorm outside of the cells is a function of its own."""
+    net = accelerate(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).double())
+    images, _ = _batch(8)
+
+    def loss(x):
+        return net(x).pow(3).sum()
+
+    for way in ("a penalty", "torch's product with the Hessian", "forward mode"):
+        with pytest.raises(RuntimeError, match="fast=False"):
+            REFUSED[way](loss, images, torch.ones_like(images))
+    torch.testing.assert_close(  # which can go back twice
+        _twice_retained(loss, images, None), 2 * _gradient(loss, images), **CLOSE
+    )
+
+
+def _gradient(loss, x):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(loss(x), x)[0]
+
+
+def test_a_function_of_a_graph_that_nobody_differentiates_again():
+    """`torch.enable_grad` around a backward pass does not make it one that is differentiated."""
+    net, batch = accelerate(_supernet(*SUPERNETS["report"])), _batch(8)
+    loss = F.cross_entropy(net(batch[0], random_tables(net.space)), batch[1])
+    with torch.enable_grad():
+        loss.backward()
+    assert all(p.grad is not None for p in net.parameters())

@@ -13,7 +13,8 @@ from dartslib.genotypes import Genotype
 from dartslib.networks import FinalNetwork
 from dartslib.operations import FactorizedReduce, build, conv_bn, register
 from dartslib.searching import Search, SearchConfig
-from dartslib.space import DARTS_OPERATIONS, REPORT_OPERATIONS
+from dartslib.space import DARTS_OPERATIONS, REPORT_OPERATIONS, SearchSpace
+from dartslib.supernet import Supernet
 
 SIZES = [(8, 8), (7, 7), (9, 6), (1, 2)]
 
@@ -203,3 +204,150 @@ def test_an_unknown_name():
     with pytest.raises(ValueError, match="sep_conv_9x9.*sep_conv_5x5") as error:
         build("sep_conv_9x9", 4)
     assert is_one_sentence(error.value)
+
+
+# What an operation of one's own must keep to
+
+
+class _Does(nn.Module):
+    """A function as a module; the convolution gives it weights."""
+
+    def __init__(self, function, channels=1):
+        super().__init__()
+        self.function, self.conv = function, nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def _own(function):
+    return lambda channels, stride, searching: _Does(function, channels)
+
+
+def _convolution(*sizes, **options):
+    return lambda channels, stride, searching: nn.Sequential(
+        nn.ReLU(), nn.Conv2d(channels, channels, *sizes, stride=stride, **options)
+    )
+
+
+def _inside(channels, stride, searching):
+    """A bottleneck with few channels in the middle."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 4, 3, 1, 1), nn.Conv2d(4, channels, 1, stride, bias=False)
+    )
+
+
+INPUT = "must leave its input as it is"
+WRONG = {  # channels, stride, builder, words
+    "a ReLU in place": (4, 1, lambda *_: nn.ReLU(inplace=True), INPUT),
+    "in place, then a convolution": (4, 2, lambda c, s, _: nn.Sequential(
+        nn.ReLU(inplace=True), nn.Conv2d(c, c, 3, s, 1)), INPUT),
+    "mul_": (4, 1, _own(lambda x: x.mul_(2)), INPUT),
+    "relu_": (4, 1, _own(lambda x: F.relu_(x)), INPUT),
+    "a part of it": (4, 1, _own(lambda x: x[:, :1].zero_() + x), INPUT),
+    "a dropout, which does so in training alone": (4, 1, lambda *_: nn.Dropout(inplace=True),
+                                                   INPUT),
+    "the stride ignored": (4, 2, lambda c, s, _: nn.Conv2d(c, c, 3, 1, 1),
+                           r"must return \(2, 4, 4, 4\)"),
+    "the identity at a stride": (4, 2, lambda *_: nn.Identity(), "must return"),
+    "rounded down": (4, 2, lambda *_: nn.AvgPool2d(2, 2), r"must return .*\(2, 4, 7, 7\)"),
+    "no padding": (4, 1, lambda c, s, _: nn.Conv2d(c, c, 3), r"not \(2, 4, 6, 6\)"),
+    "a gate over channels": (4, 1, _own(lambda x: x.mean((2, 3), keepdim=True)), "must return"),
+    "a gate over pixels": (4, 1, _own(lambda x: x.mean(1, keepdim=True)), "must return"),
+    "other channels": (4, 1, lambda c, s, _: nn.Conv2d(c, 2 * c, 1), "must return"),
+    "one image": (4, 1, _own(lambda x: x[:1]), "must return"),
+    "it stops": (4, 1, _own(lambda x: x @ x.new_ones(3, 3)), "cannot run on"),
+    "other channels expected": (4, 1, lambda *_: nn.Conv2d(3, 3, 1), "cannot run on"),
+    "no tensor": (4, 1, _own(lambda x: (x, x)), "cannot run on"),
+    "a pointwise convolution": (4, 2, _convolution(1), "conv_bn"),
+    "a pointwise convolution inside": (16, 2, _inside, "conv_bn"),
+}  # fmt: skip
+FINE = {
+    "in place on what is its own": (4, 2, lambda c, s, _: nn.Sequential(
+        nn.Conv2d(c, c, 3, s, 1), nn.ReLU(inplace=True))),
+    "the identity": (4, 1, lambda *_: nn.Identity()),
+    "a view": (4, 2, _own(lambda x: x[:, :, ::2, ::2])),
+    "a gate that is applied": (4, 1, _own(lambda x: x * x.mean((2, 3), keepdim=True))),
+    "many channels": (8, 2, _convolution(1)),
+    "depthwise": (4, 2, _convolution(1, groups=4)),
+    "no stride": (4, 1, _convolution(1)),
+    "a stride before it": (4, 2, lambda c, s, _: nn.Sequential(
+        nn.AvgPool2d(1, s), nn.Conv2d(c, c, 1))),
+    "conv_bn": (4, 2, lambda c, s, searching: conv_bn(c, c, 1, s, searching)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_operation_that_would_spoil_others_is_refused(registry, name):
+    channels, stride, builder, words = WRONG[name]
+    register("own")(builder)
+    with pytest.raises(ValueError, match=f"The operation 'own'.*{words}") as error:
+        build("own", channels, stride)
+    assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_an_operation_that_keeps_to_it_is_built(registry, name):
+    channels, stride, builder = FINE[name]
+    register("own")(builder)
+    build("own", channels, stride)
+
+
+def test_a_network_refuses_it_too(registry):
+    register("own")(lambda *_: nn.ReLU(inplace=True))
+    space = SearchSpace(1, ("own", "skip_connect"))
+    with pytest.raises(ValueError, match=f"'own'.*{INPUT}"):
+        Supernet(space, 2, 1, reductions=())
+    cell = ((("own", 0), ("skip_connect", 1)),)
+    with pytest.raises(ValueError, match=f"'own'.*{INPUT}"):
+        FinalNetwork(Genotype(cell, cell), 2, 3, 10)
+
+
+class _Restless(nn.Module):
+    """Draws and counts wherever it can."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.norm, self.drop = nn.BatchNorm2d(channels), nn.Dropout()
+        self.generator, self.calls = torch.Generator("cpu"), 0
+        self.frozen = nn.BatchNorm2d(channels).eval()
+
+    def forward(self, x):
+        self.calls += 1
+        if not x.is_meta:
+            x = x + torch.rand((), generator=self.generator)
+        return self.frozen(self.norm(self.drop(x))) + torch.randn_like(x)
+
+
+def test_the_look_at_an_operation_leaves_no_trace(registry):
+    register("own")(lambda channels, stride, searching: _Restless(channels))
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    module = build("own", 4)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert module.norm.num_batches_tracked == 0 and not module.norm.running_mean.any()
+    assert module.calls == 0
+    assert torch.equal(module.generator.get_state(), torch.Generator("cpu").get_state())
+    assert module.training and module.norm.training and not module.frozen.training
+    assert torch.is_grad_enabled() and all(p.grad is None for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    "context", [lambda: torch.device("meta"), torch.inference_mode, torch.no_grad], ids=str
+)
+def test_it_is_looked_at_wherever_it_is_built(registry, context):
+    register("own")(lambda channels, *_: _Restless(channels))
+    register("wrong")(lambda channels, *_: nn.Sequential(nn.ReLU(inplace=True)))
+    with context():
+        build("own", 4)
+        with pytest.raises(ValueError, match=INPUT):
+            build("wrong", 4)
+
+
+def test_ones_own_are_looked_at_and_no_others(registry, monkeypatch):
+    seen = []
+    monkeypatch.setattr(operations, "_check", lambda name, *_: seen.append(name))
+    register("own")(lambda *_: nn.Identity())
+    for name in operations.OPERATIONS:
+        build(name, 4)
+    assert seen == ["own"]

@@ -654,6 +654,88 @@ def test_a_run_stopped_twice_names_every_stretch(tmp_path, noise, monkeypatch):
             np.testing.assert_array_equal(values, done.history[name])
 
 
+# The data that a run began with
+
+
+def _stop_in(monkeypatch, kind, folder, dataset):
+    """Begins a run of a kind on a data set, and stops it half-way; gives what goes on with it."""
+    loop = {"search": Search, "train": Training}[kind]
+    drive_often, advance = driving.drive, loop.advance
+    monkeypatch.setattr(running, "drive", lambda *a, **k: drive_often(*a, **k, every_seconds=0.0))
+
+    def run(dataset):
+        monkeypatch.setattr(running, "load", lambda name, _: dataset)
+        if kind == "search":
+            config = SearchConfig(**TINY_SEARCH, dataset="noise")
+            return run_search(config, folder, resume=True, device="cpu")
+        config = TrainConfig(**TINY_TRAIN, dataset="noise")
+        return run_training(config, CELL, folder, resume=True, device="cpu")
+
+    def failing(self):
+        if self.step == 3:
+            raise _Stops
+        advance(self)
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(loop, "advance", failing)
+        with pytest.raises(_Stops):
+            run(dataset)
+    return run
+
+
+def _changed(kind):
+    """The images of `_noise_set` with a change."""
+    rng = np.random.default_rng(0)
+    images, test = (rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8) for n in (40, 20))
+    labels, test_labels, names = np.arange(40) % 2, np.arange(20) % 2, ["0", "1"]
+    if kind == "a pixel":
+        images[7, 0, 0, 0] ^= 1
+    elif kind == "a pixel to test":
+        test[7, 0, 0, 0] ^= 1
+    elif kind == "a label":
+        labels[7] ^= 1
+    elif kind == "names permuted":
+        names = ["1", "0"]
+    elif kind == "one more to test":
+        test, test_labels = np.concatenate([test, images[:1]]), np.append(test_labels, 0)
+    elif kind == "another order":
+        order = rng.permutation(40)
+        images, labels, test, test_labels = (
+            images[order], labels[order], test[::-1], test_labels[::-1]
+        )  # fmt: skip
+    return DataSet.from_arrays("noise", images, labels, test, test_labels, names)
+
+
+OTHER = ["a pixel", "a pixel to test", "a label", "names permuted", "one more to test"]
+
+
+@pytest.mark.parametrize("kind", ["search", "train"])
+def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch, kind):
+    run = _stop_in(monkeypatch, kind, tmp_path, _noise_set())
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    for change in OTHER:
+        with pytest.raises(ValueError, match="other data") as error:
+            run(_changed(change))
+        assert is_one_sentence(str(error.value).replace(str(tmp_path), "run"))
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    done = run(_changed("another order"))  # which is the same data
+    assert done.meta["from_steps"] == [0, 3]
+    assert done.meta["data"] == _noise_set().digest()
+    with pytest.raises(ValueError, match="other data"):  # a finished run, too
+        run(_changed("a label"))
+
+
+def test_a_checkpoint_that_knows_no_data_goes_on(tmp_path, monkeypatch):
+    """As those that were written before data was named there."""
+    run = _stop_in(monkeypatch, "search", tmp_path, _noise_set())
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    del state["data"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    assert run(_changed("a pixel")).meta["data"] == _changed("a pixel").digest()
+    with pytest.raises(ValueError, match="other data"):
+        run(_noise_set())
+
+
 def test_devices():
     assert find_device() in ("cpu", "cuda") and find_device("cpu") == "cpu"
     with pytest.raises(ValueError, match="toaster") as error:

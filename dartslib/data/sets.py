@@ -4,12 +4,14 @@ Images are put in the order of a hash of their bytes before anything is split. S
 data set, in whatever order it keeps its images, gives the same split.
 """
 
+import json
 import re
 import zipfile
 import zlib
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from io import StringIO
 from pathlib import Path
 from pickle import UnpicklingError
@@ -122,6 +124,18 @@ class DataSet:
             stds.append((n * sum_2 - sum_1**2) ** 0.5 / n / 255 or 1.0)
         return tuple(means), tuple(stds)
 
+    def digest(self) -> str:
+        """Names what a run is given: images, labels, class names and statistics; not their order.
+
+        Nor the name of the data set. Under half a second for CIFAR.
+        """
+        found = blake2b(digest_size=16)
+        for tensor in (self.x_train, self.y_train, self.x_test, self.y_test):
+            found.update(_text((*tensor.shape, str(tensor.dtype))))
+            found.update(np.ascontiguousarray(tensor.numpy()))
+        found.update(_text((self.class_names, self.statistics())))
+        return found.hexdigest()
+
     def batches(self, part: Part, batch_size: int, **options) -> Batches:
         """Batches for training, normalized by `statistics`.
 
@@ -140,6 +154,10 @@ class DataSet:
         """Batches for an evaluation: every image once, in order, as it is."""
         plain = {"crop": 0, "flip": False, "shuffle": False, "drop_last": False}
         return self.batches(part, batch_size, **(plain | options))
+
+
+def _text(values: tuple) -> bytes:
+    return json.dumps(values).encode()
 
 
 def load(name: str, folder: str | Path = "data") -> DataSet:

@@ -27,9 +27,10 @@ def accelerate(network: nn.Module) -> nn.Module:
     """Lets the cells of a network run the fast way while it trains; the same network.
 
     Weights, names and `state_dict` stay as they are, the memory format becomes channels_last. The
-    fast form goes back once, so leave a network plain whose gradient is to be differentiated again,
-    or that `torch.utils.checkpoint` runs twice. Cells that it cannot run stay plain, with one
-    warning: those of a relaxation whose edges are modules of its own. A cell runs plain, too, and a
+    fast form goes back once, so leave a network plain whose gradient is to be differentiated again
+    (the fast form refuses), or that `torch.utils.checkpoint` runs twice. Under a transform of
+    `torch.func` a network runs plain. Cells that it cannot run stay plain, with one warning: those
+    of a relaxation whose edges are modules of its own. A cell runs plain, too, and a
     warning says so once, while a module in it bears a hook, once one has been replaced, in half
     precision, and where paths are dropped. (The settings of a convolution or pool, such as its
     stride, are read here and never again.)

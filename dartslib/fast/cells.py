@@ -19,7 +19,6 @@ from itertools import chain, groupby
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from dartslib.fast.branches import (
     ACTIVATIONS,
@@ -32,6 +31,7 @@ from dartslib.fast.branches import (
     in_rounds,
 )
 from dartslib.fast.normalizing import add_scaled, fit, fits, gradients, is_whole, normalize, scaled
+from dartslib.fast.once import ONCE, goes_back_once, refuse_forward_mode, transformed
 from dartslib.networks import DerivedCell
 from dartslib.relaxation import MixedOperation
 from dartslib.supernet import Cell
@@ -139,7 +139,8 @@ class FastCell:
         """As `Cell.forward`, or as `DerivedCell.forward`."""
         cell = self.cell
         # A table of another space is refused by the plain form; options by name are rare.
-        rare = bool(named) or (self.searching and options[0][cell.cell_type].shape != self._shape)
+        rare = transformed() or bool(named)
+        rare = rare or (self.searching and options[0][cell.cell_type].shape != self._shape)
         dropping = not self.searching and bool(options) and options[0] > 0
         terms = self._open_terms()
         if rare or dropping or not (terms and self._suits(last) and self._is_as_it_was):
@@ -249,13 +250,15 @@ class _Nodes(torch.autograd.Function):
         ctx.states, ctx.runs = states, runs
         return torch.cat([state.x for state in states[4:]], dim=3)
 
+    jvp = staticmethod(refuse_forward_mode)
+
     @staticmethod
-    @once_differentiable
+    @goes_back_once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weights, *tensors = ctx.saved_tensors
         terms, states, runs, wanted = ctx.terms, ctx.states, ctx.runs, ctx.needs_input_grad
         if runs is None:
-            raise RuntimeError("The fast form goes back once: set fast=False to go back again.")
+            raise RuntimeError(ONCE)
         ctx.states = ctx.runs = None
         parameters = _by_term(terms, tensors[2:])
         asked = [any(flags) for flags in _by_term(terms, wanted[4:])]

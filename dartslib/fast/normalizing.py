@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from dartslib.fast.once import goes_back_once, refuse_forward_mode, transformed
 
 WIDE = 16  # from as many channels on, torch's loops over the channels of a pixel are long enough
 
@@ -219,8 +220,10 @@ class _Normalized(torch.autograd.Function):
         scaled(x, normalized.factor, normalized.offset, value.permute(0, 2, 3, 1))
         return value
 
+    jvp = staticmethod(refuse_forward_mode)
+
     @staticmethod
-    @once_differentiable
+    @goes_back_once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gradient = gradient.permute(0, 2, 3, 1).contiguous()
         normalized = ctx.normalized._replace(affine=ctx.saved_tensors)
@@ -253,6 +256,7 @@ class FastNorm:
         """(N, C, H, W) -> the same, normalized."""
         norm = self.norm
         one_value = x.numel() == x.shape[1]  # a channel: torch refuses that, in a sentence
-        if not norm.training or one_value or not fits(norm) or not is_whole(x):
+        fitting = fits(norm) and is_whole(x) and not transformed()
+        if not norm.training or one_value or not fitting:
             return type(norm).forward(norm, x)
         return _Normalized.apply(x, norm.weight, norm.bias, norm)

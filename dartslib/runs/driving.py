@@ -38,6 +38,7 @@ def drive(
     progress: bool = True,
     every_seconds: float = EVERY_SECONDS,
     device: str = "cpu",
+    data: str | None = None,
 ) -> list[dict[str, Any]]:
     """Runs a loop to its end.
 
@@ -52,6 +53,7 @@ def drive(
         every_seconds: how much work may be lost. A checkpoint is written where another step, as
             long as the longest since the last checkpoint, would go beyond.
         device: named in the stretches.
+        data: the `digest` of the data set, with which alone the run goes on; None: any.
 
     Returns:
         The stretches of the run: for each process that took part, where it began, commit, machine,
@@ -59,7 +61,7 @@ def drive(
 
     Raises:
         FileExistsError: there is a run and `resume` is off.
-        ValueError: the checkpoint is damaged, or of another configuration or format.
+        ValueError: the checkpoint is damaged, or of another configuration, format or data set.
         OSError: the checkpoint cannot be written; the one before it stays.
         FloatingPointError: a loss or a weight is not finite; the last checkpoint before stays.
         KeyboardInterrupt: Ctrl-C; `resume` goes on.
@@ -71,14 +73,14 @@ def drive(
             raise FileExistsError(
                 f"{folder} holds a run already: go on with --resume, or choose another folder."
             )
-        stretches = _read(path, loop)
+        stretches = _read(path, loop, data)
     elif (folder / "meta.json").exists():
         raise FileExistsError(
             f"{folder} holds a finished run without its checkpoint: choose another folder."
         )
     if loop.step == loop.steps:
         return stretches
-    _write(path, loop, stretches)  # a folder that takes nothing is found now, not minutes later
+    _write(path, loop, stretches, data)  # a folder that takes nothing is found now
     here = {"commit": commit(), "machine": machine(device), "versions": versions()}
     stretches.append({"from_step": loop.step} | here)
     began = process_time()
@@ -104,7 +106,7 @@ def drive(
                 at_risk = now - saved + longest > every_seconds
                 if at_risk or pressed or loop.step == loop.steps:
                     stretches[-1]["cpu_seconds"] = process_time() - began
-                    _write(path, loop, stretches)
+                    _write(path, loop, stretches, data)
                     kept, saved, last, longest = loop.step, now, monotonic(), 0.0
                 if pressed:
                     break
@@ -148,7 +150,7 @@ def _patient() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]]) -> None:
+def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]], data: str | None) -> None:
     state = loop.state_dict()
     if not _finite({name: part for name, part in state.items() if name != "history"}):
         raise FloatingPointError(
@@ -160,6 +162,7 @@ def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]]) -> None:
             "format": FORMAT,
             "config": loop.config.model_dump_json(),
             "stretches": json.dumps(stretches),
+            "data": data,
             "steps": loop.steps,
             "loop": state,
         },
@@ -211,12 +214,18 @@ def _load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _read(path: Path, loop: Loop) -> list[dict[str, Any]]:
+def _read(path: Path, loop: Loop, data: str | None) -> list[dict[str, Any]]:
     state = _load(path)
     if state.get("config") != loop.config.model_dump_json():
         raise ValueError(
             f"{path} belongs to a run with other settings: resume with the settings it was started "
             "with, or choose another folder."
+        )
+    # A checkpoint of before knows no data: then any will do, and is that of the run from here on.
+    if None not in (data, state.get("data")) and state["data"] != data:
+        raise ValueError(
+            f"{path} belongs to a run with other data of that name: bring back the images, labels "
+            "and class names it was started with, or choose another folder."
         )
     unfit = ValueError(
         f"{path} does not fit this run, as its data set has changed or the file is not whole: "

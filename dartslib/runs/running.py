@@ -127,7 +127,9 @@ def run_search(
     device = find_device(device)
     search, dataset, part = begin_search(config, data, device)
     with alone(folder):
-        stretches = drive(search, folder, resume=resume, progress=progress, device=device)
+        options = {"resume": resume, "progress": progress, "device": device}
+        options["data"] = dataset.digest()
+        stretches = drive(search, folder, **options)
         history = _arrays(search.history)
         # Batch means, in train mode, as the halves go by; one_level has no half for alpha alone.
         names = ["train_accuracy"] + ["valid_accuracy"] * (config.gradient != "one_level")
@@ -135,6 +137,7 @@ def run_search(
         with torch.no_grad():  # the counter of multiply-adds trips over a graph
             mixture = search.architecture.mixture(moment=search.moment)
         meta = _meta("search", config, profile, overridden, stretches, search, result, command)
+        meta["data"] = options["data"]
         if config.held_out > 0:  # without held-out images there are none that alpha has not seen
             unseen = dataset.evaluation_batches(part.compare_valid, device=device)
             meta["gap"] = gap.measure(search, unseen)
@@ -173,7 +176,9 @@ def run_training(
     device = find_device(device)
     training, dataset, part = begin_training(config, genotype, data, device)
     with alone(folder):
-        stretches = drive(training, folder, resume=resume, progress=progress, device=device)
+        options = {"resume": resume, "progress": progress, "device": device}
+        options["data"] = dataset.digest()
+        stretches = drive(training, folder, **options)
         history = _arrays(training.history)
         accuracy = _last_epoch(history, "train_accuracy", training.steps, config.epochs)
         result = {"train_accuracy": accuracy}
@@ -183,6 +188,7 @@ def run_training(
             test = dataset.evaluation_batches(part.test, device=device)
             result["test_loss"], result["test_accuracy"] = training.evaluate(test)
         meta = _meta("train", config, profile, overridden, stretches, training, result, command)
+        meta["data"] = options["data"]
         meta |= {
             "cell": genotype_name,
             "weights": _weights_in_use(training.network),
