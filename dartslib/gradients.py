@@ -76,10 +76,8 @@ def hypergradient(
     """
     if method not in METHODS:
         raise ValueError(f"There is no method {method!r}: choose one of {', '.join(METHODS)}.")
-    if not 0 <= xi < float("inf"):
-        raise ValueError(f"xi must be a finite number from 0 up, not {xi}.")
-    if not 0 < radius < float("inf"):
-        raise ValueError(f"radius must be a finite number above 0, not {radius}.")
+    if not (0 <= xi < float("inf") and 0 < radius < float("inf")):
+        raise ValueError(f"xi ({xi}) must be finite and not negative, radius ({radius}) above 0.")
     fixed_w = [p.detach() for p in w]
     fixed_alpha = [a.detach() for a in alpha]
 

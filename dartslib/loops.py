@@ -78,33 +78,20 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
-class Means:
-    """Means since the last record, summed on the device so that no step waits for a number."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor | float] = {}
-        self.counts: dict[str, int] = defaultdict(int)
+class Means(dict[str, tuple[Tensor | float, int]]):
+    """Sums since the last record, and of how many: on the device, so that no step waits for one."""
 
     def add(self, **values: Tensor) -> None:
         """Adds one value per name."""
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
-            self.counts[name] += 1
+            total, count = self.get(name, (0.0, 0))
+            self[name] = total + value.detach().double(), count + 1
 
     def take(self) -> dict[str, float]:
         """The means, and start anew."""
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-        self.__init__()
+        means = {name: float(total) / count for name, (total, count) in self.items()}
+        self.clear()
         return means
-
-    def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Sums and counts since the last record, plain numbers; only after a `check`."""
-        sums = {name: float(total) for name, total in self.sums.items()}
-        return {"sums": sums, "counts": dict(self.counts)}
-
-    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
-        """Goes on from there."""
-        self.sums, self.counts = dict(state["sums"]), defaultdict(int, state["counts"])
 
 
 class Loop:
@@ -170,7 +157,7 @@ class Loop:
         Raises:
             FloatingPointError: one was not, at this step or at one since the last look.
         """
-        for name, total in self.means.sums.items():
+        for name, (total, _) in self.means.items():
             if not isfinite(total):  # a sum that is not finite stays so
                 what = f"{name.replace('_', ' ')} is not finite by step {self.step}"
                 raise FloatingPointError(f"The {what}: {self.advice}.")
@@ -190,7 +177,7 @@ class Loop:
         return {
             "step": self.step,
             "seconds": self.seconds,
-            "means": self.means.state_dict(),
+            "means": {name: (float(total), n) for name, (total, n) in self.means.items()},
             **{name: getattr(self, name).state_dict() for name in self.parts},
             "history": {name: torch.as_tensor(stack(v)) for name, v in self.history.items()},
         }
@@ -198,7 +185,7 @@ class Loop:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of a loop with the same configuration."""
         self.step, self.seconds = state["step"], state["seconds"]
-        self.means.load_state_dict(state["means"])
+        self.means = Means(state["means"])
         for name in self.parts:
             getattr(self, name).load_state_dict(state[name])
         self.history = defaultdict(list, {k: list(v.numpy()) for k, v in state["history"].items()})

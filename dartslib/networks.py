@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dartslib.genotypes import Genotype, Nodes
 from dartslib.operations import build
 from dartslib.space import CELL_TYPES
-from dartslib.supernet import Place, adjusted, classifier, places, stem
+from dartslib.supernet import Place, adjust, classifier, places, stem
 
 
 def drop_paths(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
@@ -32,7 +32,8 @@ class DerivedCell(nn.Module):
     def __init__(self, nodes: Nodes, place: Place) -> None:
         super().__init__()
         self.sources = [[source for _, source in edges] for edges in nodes]
-        self.adjust_before, self.adjust_last = adjusted(place, searching=False)
+        self.adjust_before = adjust(place.c_before, place.channels, place.after_reduction, False)
+        self.adjust_last = adjust(place.c_last, place.channels, False, False)
         self.nodes = nn.ModuleList(
             nn.ModuleList(
                 build(name, place.channels, place.stride(source), searching=False)

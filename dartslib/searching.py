@@ -102,8 +102,8 @@ class Search(Loop):
     Args:
         config: the settings.
         train, valid: batches of the two halves, as `dartslib.data.Batches`.
-        num_classes, in_channels, image_size: of the data set.
         device: where it runs; the batches must come from there.
+        sizes: num_classes, in_channels, image_size, of the data set; 10, 3 and 32 if left out.
 
     Attributes:
         supernet, architecture: w and alpha.
@@ -120,24 +120,16 @@ class Search(Loop):
         train: BatchSource,
         valid: BatchSource,
         *,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        image_size: int = 32,
         device: torch.device | str = "cpu",
+        **sizes: int,
     ) -> None:
         super().__init__(config, config.epochs * min(len(train), len(valid)), device)
         self.train, self.valid = train, valid
         self.notes: dict[str, Tensor] = {}
         space, relaxation = config.space(), config.relaxation
+        sizes |= config.model_dump(include={"channels", "layers", "head", "reductions"})
         with seeded(config.seed):
-            supernet = Supernet(
-                space,
-                num_classes=num_classes,
-                in_channels=in_channels,
-                image_size=image_size,
-                edge=relaxation.edge,
-                **config.model_dump(include={"channels", "layers", "head", "reductions"}),
-            )
+            supernet = Supernet(space, edge=relaxation.edge, **sizes)
             self.architecture = Architecture(
                 space, relaxation, init_std=config.alpha_init_std, device=device
             )

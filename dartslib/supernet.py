@@ -88,12 +88,6 @@ def adjust(c_in: int, c_out: int, halve: bool, searching: bool) -> nn.Module:
     return conv_bn(c_in, c_out, 1, 1, searching)
 
 
-def adjusted(place: Place, searching: bool) -> tuple[nn.Module, nn.Module]:
-    """What brings both inputs of a cell to its channels, and to one size."""
-    before = adjust(place.c_before, place.channels, place.after_reduction, searching)
-    return before, adjust(place.c_last, place.channels, False, searching)
-
-
 def stem(in_channels: int, channels: int) -> nn.Sequential:
     """The first convolution, to 3 x channels; no ReLU, since `adjust` begins with one."""
     return nn.Sequential(
@@ -147,7 +141,8 @@ class Cell(nn.Module):
     ) -> None:
         super().__init__()
         self.space, self.cell_type = space, place.cell_type
-        self.adjust_before, self.adjust_last = adjusted(place, searching=True)
+        self.adjust_before = adjust(place.c_before, place.channels, place.after_reduction, True)
+        self.adjust_last = adjust(place.c_last, place.channels, False, True)
         self.edges = nn.ModuleList(
             edge(space.operations, place.channels, place.stride(source))
             for source, _ in space.edges

@@ -59,19 +59,16 @@ class TrainConfig(LoopConfig):
             raise ValueError("The auxiliary head needs batch_size=2 or more: else set auxiliary=0.")
         return self
 
-    def network(
-        self, genotype: Genotype, num_classes: int, in_channels: int = 3, image_size: int = 32
-    ) -> FinalNetwork:
-        """The network that these settings train, its weights drawn by the seed."""
+    def network(self, genotype: Genotype, **sizes: int) -> FinalNetwork:
+        """The network that these settings train, its weights drawn by the seed.
+
+        Args:
+            genotype: its cells.
+            sizes: num_classes, in_channels, image_size, those of the data set.
+        """
+        sizes |= self.model_dump(include={"channels", "layers", "head", "reductions"})
         with seeded(self.seed):
-            return FinalNetwork(
-                genotype,
-                num_classes=num_classes,
-                auxiliary=self.auxiliary > 0,
-                in_channels=in_channels,
-                image_size=image_size,
-                **self.model_dump(include={"channels", "layers", "head", "reductions"}),
-            )
+            return FinalNetwork(genotype, auxiliary=self.auxiliary > 0, **sizes)
 
 
 def learning_rate(config: TrainConfig, progress: float, rise: float = 0.2) -> float:
@@ -111,8 +108,8 @@ class Training(Loop):
         genotype: the cells of the network.
         batches: training batches, as `dartslib.data.Batches`.
         watched: batches to evaluate on after every epoch; None for none. Never the test images.
-        num_classes, in_channels, image_size: of the data set.
         device: where it runs; the batches must come from there.
+        sizes: num_classes, in_channels, image_size, of the data set; 10, 3 and 32 if left out.
 
     Attributes:
         network: the network.
@@ -129,14 +126,12 @@ class Training(Loop):
         batches: BatchSource,
         watched: BatchSource | None = None,
         *,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        image_size: int = 32,
         device: torch.device | str = "cpu",
+        **sizes: int,
     ) -> None:
         super().__init__(config, config.epochs * len(batches), device)
         self.genotype, self.batches, self.watched = genotype, batches, watched
-        network = config.network(genotype, num_classes, in_channels, image_size)
+        network = config.network(genotype, **sizes)
         self.network = network.to(device, memory_format=self.memory_format)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay

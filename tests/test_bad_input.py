@@ -282,8 +282,6 @@ CASES = [
      "search --set alpha_betas=[0.5,1]", lambda: _search(alpha_betas=(0.5, 1.0))),
     ("drop path above 1", "drop_path: .*less than 1",
      f"{TRAIN} --set drop_path=1.5", lambda: TrainConfig(drop_path=1.5)),
-    ("drop path above 1 in a network", "drop_path.*from 0 to below 1",
-     None, lambda: FinalNetwork(DARTS_V2, drop_path=1.5)),
     ("a seed below 0", "--seed.*greater than or equal to 0",
      "search --seed -1", None),
     ("a seed below 0 by --set", "seed: .*greater",

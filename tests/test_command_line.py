@@ -252,3 +252,22 @@ def test_the_smoke_profile_as_it_is(tmp_path):
     }
     assert accuracies["final"]["test_accuracy"] > 0.15  # chance is 0.1
     assert accuracies["transfer"]["test_accuracy"] > 0.01
+
+
+# Names
+
+
+def test_the_old_spelling_of_the_gradient(run, tmp_path):
+    run("search", "--method", "finite_difference", SMALL_SEARCH)
+    assert (tmp_path / "runs" / "search-smoke-shapes10-finite_difference-0").is_dir()
+
+
+def test_a_relaxation_on_the_command_line(run, tmp_path):
+    words = ["--relaxation", "gdas", "--set", "tau_to=0.5", "--set", "alpha_lr=0.2"]
+    run("search", *words, SMALL_SEARCH)
+    record = records.load(tmp_path / "runs" / "search-smoke-shapes10-gdas-first_order-0")
+    config = record.meta["config"]
+    assert config["relaxation"]["name"] == "gdas" and config["relaxation"]["tau_to"] == 0.5
+    assert config["alpha_lr"] == 0.2
+    assert record.meta["overridden"]["relaxation"] == {"name": "gdas", "tau_to": 0.5}
+    assert record.meta["command"] is None or "--relaxation gdas" in record.meta["command"]

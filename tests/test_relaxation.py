@@ -292,7 +292,7 @@ def test_what_w_sees_and_what_alpha_descends():
         .max()
         > 1e-6
     )
-    assert valid is not None and odd.means.sums["valid_loss"] == usual.means.sums["valid_loss"]
+    assert valid is not None and odd.means["valid_loss"] == usual.means["valid_loss"]
 
 
 def test_alpha_that_rests():

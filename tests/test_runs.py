@@ -725,17 +725,6 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path, monkeypatch, kind):
         run(_changed("a label"))
 
 
-def test_a_checkpoint_that_knows_no_data_goes_on(tmp_path, monkeypatch):
-    """As those that were written before data was named there."""
-    run = _stop_in(monkeypatch, "search", tmp_path, _noise_set())
-    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    del state["data"]
-    torch.save(state, tmp_path / "checkpoint.pt")
-    assert run(_changed("a pixel")).meta["data"] == _changed("a pixel").digest()
-    with pytest.raises(ValueError, match="other data"):
-        run(_noise_set())
-
-
 def test_devices():
     assert find_device() in ("cpu", "cuda") and find_device("cpu") == "cpu"
     with pytest.raises(ValueError, match="toaster") as error:
@@ -757,3 +746,23 @@ def test_where_a_genotype_can_come_from(tmp_path, monkeypatch):
     files.write_text(tmp_path / "bad.json", "no JSON")
     with pytest.raises(ValueError, match="JSON"):
         find_genotype(str(tmp_path / "bad.json"))
+
+
+# Names of before version 0.2
+
+
+def test_records_of_before_are_read_with_todays_names():
+    """The present records were written with `method`, and are not touched."""
+    path = records.RECORDED / "study" / "search-cifar10-finite_difference-0"
+    old = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+    assert old["method"] == old["config"]["method"] == old["overridden"]["method"]
+    meta = records.load(path).meta
+    assert "method" not in meta and meta["gradient"] == "finite_difference"
+    assert meta["overridden"] == {"gradient": "finite_difference", "seed": 0}
+    config = SearchConfig(**meta["config"])
+    assert config.gradient == "finite_difference" and config.relaxation.name == "darts"
+
+    trained = records.load(records.RECORDED / "study" / "compare-cifar10-random-3").meta
+    assert trained["cell"] == "random-3" and "method" not in trained
+    planted = records.load("planted").meta
+    assert planted["searches"]["control"]["gradient"] == "first_order"

@@ -47,7 +47,7 @@ def test_a_training_by_a_second_loop():
     found.network.double()
     at = found.batches.at
     found.batches.at = lambda step: (at(step)[0].double(), at(step)[1])
-    second = found.config.network(CELL, 10, image_size=16).double()
+    second = found.config.network(CELL, num_classes=10, image_size=16).double()
     assert all(map(torch.equal, second.parameters(), found.network.parameters()))
     optimizer = torch.optim.SGD(second.parameters(), 0.1, 0.9, weight_decay=3e-4)
     steps = 6

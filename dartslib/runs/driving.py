@@ -25,7 +25,7 @@ from dartslib.loops import Loop
 from dartslib.runs.files import write_whole
 from dartslib.runs.machine import commit, machine, versions
 
-FORMAT = "dartslib-checkpoint-2"
+FORMAT = "dartslib-checkpoint-3"
 # Five minutes, less one for a step that takes longer than those before it, and for the writing.
 EVERY_SECONDS = 240.0
 
@@ -221,8 +221,7 @@ def _read(path: Path, loop: Loop, data: str | None) -> list[dict[str, Any]]:
             f"{path} belongs to a run with other settings: resume with the settings it was started "
             "with, or choose another folder."
         )
-    # A checkpoint of before knows no data: then any will do, and is that of the run from here on.
-    if None not in (data, state.get("data")) and state["data"] != data:
+    if state.get("data") != data:
         raise ValueError(
             f"{path} belongs to a run with other data of that name: bring back the images, labels "
             "and class names it was started with, or choose another folder."
