@@ -133,7 +133,7 @@ class FinalNetwork(nn.Module):
             raise ValueError(f"drop_path is a probability from 0 to below 1, not {drop_path}.")
         self.drop_path, self.generator = drop_path, None
         nodes = {cell_type: len(genotype.cell(cell_type)) for cell_type in CELL_TYPES}
-        found = places(layers, channels, image_size, reductions, nodes)
+        found = places(layers, channels, image_size, reductions, nodes=nodes)
         self.stem = stem(in_channels, channels)
         self.auxiliary_cell = 2 * layers // 3
         self.auxiliary_head: nn.Module | None = None

@@ -28,7 +28,7 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
         @register("conv_1x1")
         def conv_1x1(channels, stride, searching):
-            return conv_bn(channels, channels, 1, stride, searching)
+            return conv_bn(channels, channels, 1, stride, searching=searching)
 
     The module must return a map of the size that this file's head names, and leave its input, which
     other operations read, as it is: `build` refuses what does not.
@@ -100,7 +100,7 @@ def _check(name: str, module: nn.Module, channels: int, stride: int) -> None:
 
 
 def conv_bn(
-    c_in: int, c_out: int, kernel: int, stride: int, searching: bool, **convolution: int
+    c_in: int, c_out: int, kernel: int, stride: int, *, searching: bool, **convolution: int
 ) -> nn.Sequential:
     """ReLU, convolution, BatchNorm: also the adjustment of a cell's inputs (kernel 1).
 
@@ -119,7 +119,7 @@ def conv_bn(
 
 
 def separable(
-    channels: int, kernel: int, stride: int, dilation: int, searching: bool
+    channels: int, kernel: int, stride: int, dilation: int, *, searching: bool
 ) -> nn.Sequential:
     """ReLU, depthwise k x k, pointwise 1 x 1, BatchNorm."""
     padding = dilation * (kernel - 1) // 2
@@ -201,8 +201,8 @@ def avg_pool_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
 def _sep_conv(channels: int, kernel: int, stride: int, searching: bool) -> nn.Sequential:
     """A separable convolution applied twice; only the first one strides."""
     return nn.Sequential(
-        separable(channels, kernel, stride, 1, searching),
-        separable(channels, kernel, 1, 1, searching),
+        separable(channels, kernel, stride, 1, searching=searching),
+        separable(channels, kernel, 1, 1, searching=searching),
     )
 
 
@@ -221,10 +221,10 @@ def sep_conv_5x5(channels: int, stride: int, searching: bool) -> nn.Module:
 @register("dil_conv_3x3")
 def dil_conv_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
     """Separable 3 x 3 convolution of dilation 2, once; spans 5 x 5 pixels."""
-    return separable(channels, 3, stride, 2, searching)
+    return separable(channels, 3, stride, 2, searching=searching)
 
 
 @register("dil_conv_5x5")
 def dil_conv_5x5(channels: int, stride: int, searching: bool) -> nn.Module:
     """Separable 5 x 5 convolution of dilation 2, once; spans 9 x 9 pixels."""
-    return separable(channels, 5, stride, 2, searching)
+    return separable(channels, 5, stride, 2, searching=searching)

@@ -49,6 +49,7 @@ def places(
     channels: int,
     size: int,
     reductions: Collection[int] | None,
+    *,
     nodes: Mapping[str, int],
 ) -> list[Place]:
     """The places of all cells: each reduction doubles the channels and halves the map.
@@ -85,7 +86,7 @@ def adjust(c_in: int, c_out: int, halve: bool, searching: bool) -> nn.Module:
     """Brings a cell's input to the cell's channels, and to half its size after a reduction."""
     if halve:
         return FactorizedReduce(c_in, c_out, searching)
-    return conv_bn(c_in, c_out, 1, 1, searching)
+    return conv_bn(c_in, c_out, 1, 1, searching=searching)
 
 
 def stem(in_channels: int, channels: int) -> nn.Sequential:
@@ -96,7 +97,9 @@ def stem(in_channels: int, channels: int) -> nn.Sequential:
     )
 
 
-def classifier(kind: str, channels: int, size: int, num_classes: int, width: int) -> nn.Sequential:
+def classifier(
+    kind: str, channels: int, size: int, num_classes: int, *, width: int
+) -> nn.Sequential:
     """What turns the last cell's output into class scores.
 
     Args:
@@ -198,7 +201,7 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = space
         nodes = dict.fromkeys(CELL_TYPES, space.nodes)
-        found = places(layers, channels, image_size, reductions, nodes)
+        found = places(layers, channels, image_size, reductions, nodes=nodes)
         self.stem = stem(in_channels, channels)
         self.cells = nn.ModuleList(Cell(space, place, edge) for place in found)
         width = space.nodes * found[-1].channels  # of the last cell's output

@@ -315,7 +315,9 @@ def test_options_by_name():
 def test_an_operation_whose_parts_share_a_weight(monkeypatch):
     def twice(channels, stride, searching):
         strides = stride, 1
-        first, second = (conv_bn(channels, channels, 3, s, searching, padding=1) for s in strides)
+        first, second = (
+            conv_bn(channels, channels, 3, s, searching=searching, padding=1) for s in strides
+        )
         second[1].weight = first[1].weight
         return nn.Sequential(first, second)
 
@@ -342,7 +344,7 @@ def test_drop_path_drops_the_same():
 
 def test_an_operation_of_ones_own_runs_too(monkeypatch):
     def conv_3x3(channels, stride, searching):
-        return conv_bn(channels, channels, 3, stride, searching, padding=1)
+        return conv_bn(channels, channels, 3, stride, searching=searching, padding=1)
 
     monkeypatch.setitem(OPERATIONS, "conv_3x3", conv_3x3)
     space = SearchSpace(2, ("conv_3x3", "skip_connect", "sep_conv_3x3"))

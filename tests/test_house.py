@@ -196,6 +196,26 @@ def test_the_core_stays_small():
     assert sum(sizes.values()) <= 1300, f"the core is to be read in an afternoon: {sizes}"
 
 
+# In show/ as it is now, in the fast form (whose signatures are autograd's) and on the command line,
+# where each argument is an option, there are more.
+FEW_POSITIONAL = [
+    path for path in sorted(PACKAGE.rglob("*.py"))
+    if path.relative_to(PACKAGE).parts[0] not in ("show", "fast", "__main__.py")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", FEW_POSITIONAL, ids=lambda path: path.relative_to(PACKAGE).as_posix()
+)
+def test_more_than_four_arguments_are_given_by_name(path):
+    usual = {"from_arrays": 6}  # the four arrays of a data set, as everywhere
+    for node in ast.walk(ast.parse(path.read_text())):
+        public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        if public or getattr(node, "name", "") == "__init__":
+            names = [a.arg for a in node.args.args if a.arg not in ("self", "cls")]
+            assert len(names) <= usual.get(node.name, 4), node.name
+
+
 def _packages():
     return [name for name in _modules() if (ROOT / name.replace(".", "/")).is_dir()]
 

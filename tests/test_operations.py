@@ -169,7 +169,7 @@ def registry(monkeypatch):
 def test_an_operation_of_ones_own(registry):
     @register("conv_1x1")
     def conv_1x1(channels, stride, searching):
-        return conv_bn(channels, channels, 1, stride, searching)
+        return conv_bn(channels, channels, 1, stride, searching=searching)
 
     config = SearchConfig(
         nodes=1,
@@ -273,7 +273,7 @@ FINE = {
     "no stride": (4, 1, _convolution(1)),
     "a stride before it": (4, 2, lambda c, s, _: nn.Sequential(
         nn.AvgPool2d(1, s), nn.Conv2d(c, c, 1))),
-    "conv_bn": (4, 2, lambda c, s, searching: conv_bn(c, c, 1, s, searching)),
+    "conv_bn": (4, 2, lambda c, s, searching: conv_bn(c, c, 1, s, searching=searching)),
 }  # fmt: skip
 
 
@@ -333,7 +333,9 @@ def test_the_look_at_an_operation_leaves_no_trace(registry):
 
 
 @pytest.mark.parametrize(
-    "context", [lambda: torch.device("meta"), torch.inference_mode, torch.no_grad], ids=str
+    "context",
+    [lambda: torch.device("meta"), torch.inference_mode, torch.no_grad],
+    ids=["meta", "inference_mode", "no_grad"],
 )
 def test_it_is_looked_at_wherever_it_is_built(registry, context):
     register("own")(lambda channels, *_: _Restless(channels))

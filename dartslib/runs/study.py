@@ -105,6 +105,7 @@ class Study:
         seeds: int = 3,
         folder: Path = Path("runs/study"),
         recorded: Path | None = None,
+        *,
         known: tuple[Path, ...] = (),
         settings: Profile | None = None,
     ) -> None:
