@@ -77,7 +77,7 @@ def hypergradient(
     if method not in METHODS:
         raise ValueError(f"There is no method {method!r}: choose one of {', '.join(METHODS)}.")
     if not (0 <= xi < float("inf") and 0 < radius < float("inf")):
-        raise ValueError(f"xi ({xi}) must be finite and not negative, radius ({radius}) above 0.")
+        raise ValueError(f"xi must be finite and not below 0, radius above 0, not {xi}, {radius}.")
     fixed_w = [p.detach() for p in w]
     fixed_alpha = [a.detach() for a in alpha]
 
@@ -96,8 +96,7 @@ def hypergradient(
     loss = train_loss(free_w, twice_alpha)
     with _refusal() if exact else nullcontext():
         train_gradient = _grad(loss, free_w, create_graph=exact)
-    if buffers is None:
-        buffers = [None] * len(fixed_w)
+    buffers = buffers or [None] * len(fixed_w)
     with torch.no_grad():
         ahead = [
             p - xi * (g + weight_decay * p + (0.0 if b is None else momentum * b))

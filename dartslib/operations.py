@@ -86,7 +86,10 @@ def _check(name: str, module: nn.Module, channels: int, stride: int) -> None:
         shape, right = ((2, channels, side, side) for side in (size, -(-size // stride)))
         with torch.inference_mode(False), torch.random.fork_rng([like.device] * like.is_cuda):
             x = torch.ones(shape, dtype=like.dtype, device=like.device)
-            found = tuple(deepcopy(module)(x).shape)
+            try:
+                found = tuple(deepcopy(module)(x).shape)
+            except Exception as error:
+                raise ValueError(f"{here} cannot run on {shape}: {repr(str(error))}.") from error
         if x._version or found != right:
             must = "leave its input as it is" if x._version else f"return {right}, not {found}"
             raise ValueError(f"{here} must {must}, where it is given a map of {shape}.")

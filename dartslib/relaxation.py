@@ -226,9 +226,8 @@ class Architecture:
 
     def undecided(self) -> Tables:
         """Name -> which logits an optimizer may move: none that is closed, or alone on its edge."""
-        several = {k: row & (row.sum(1, keepdim=True) > 1) for k, row in self.open.items()}
         free = {name: torch.ones_like(a, dtype=torch.bool) for name, a in self.logits.items()}
-        return free | several
+        return free | {k: row & (row.sum(1, keepdim=True) > 1) for k, row in self.open.items()}
 
     def derive(self, edges_per_node: int = 2) -> genotypes.Genotype:
         """The genotype of the present probabilities."""

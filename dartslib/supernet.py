@@ -67,10 +67,8 @@ def places(
     reducing = reduction_cells(layers, reductions)
     most = (size - 1).bit_length() - 1
     if len(reducing) > most:
-        raise ValueError(
-            f"Images of {size} pixels a side are too small for {len(reducing)} reductions: use "
-            f"{most} at most, or larger images."
-        )
+        small = f"Images of {size} pixels a side are too small for {len(reducing)} reductions"
+        raise ValueError(f"{small}: use {most} at most, or larger images.")
     found: list[Place] = []
     c_before = c_last = 3 * channels
     for k in range(layers):

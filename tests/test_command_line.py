@@ -258,13 +258,17 @@ def test_the_smoke_profile_as_it_is(tmp_path):
 
 
 def test_the_old_spelling_of_the_gradient(run, tmp_path):
-    run("search", "--method", "finite_difference", SMALL_SEARCH)
+    done = run("search", "--method", "finite_difference", SMALL_SEARCH)
+    assert done.exit_code == 0, done.output
     assert (tmp_path / "runs" / "search-smoke-shapes10-finite_difference-0").is_dir()
 
 
+# GDAS has edges of its own, which run plain, and a warning says so.
+@pytest.mark.filterwarnings("default")
 def test_a_relaxation_on_the_command_line(run, tmp_path):
     words = ["--relaxation", "gdas", "--set", "tau_to=0.5", "--set", "alpha_lr=0.2"]
-    run("search", *words, SMALL_SEARCH)
+    done = run("search", *words, SMALL_SEARCH)
+    assert done.exit_code == 0, done.output
     record = records.load(tmp_path / "runs" / "search-smoke-shapes10-gdas-first_order-0")
     config = record.meta["config"]
     assert config["relaxation"]["name"] == "gdas" and config["relaxation"]["tau_to"] == 0.5

@@ -297,10 +297,10 @@ def test_a_network_refuses_it_too(registry):
     register("own")(lambda *_: nn.ReLU(inplace=True))
     space = SearchSpace(1, ("own", "skip_connect"))
     with pytest.raises(ValueError, match=f"'own'.*{INPUT}"):
-        Supernet(space, 2, 1, reductions=())
+        Supernet(space, channels=2, layers=1, reductions=())
     cell = ((("own", 0), ("skip_connect", 1)),)
     with pytest.raises(ValueError, match=f"'own'.*{INPUT}"):
-        FinalNetwork(Genotype(cell, cell), 2, 3, 10)
+        FinalNetwork(Genotype(cell, cell), channels=2, layers=3)
 
 
 class _Restless(nn.Module):

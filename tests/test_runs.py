@@ -358,7 +358,7 @@ def test_a_checkpoint_at_least_every_five_minutes(tmp_path, monkeypatch):
 def test_a_checkpoint_is_data_and_no_code(tmp_path):
     drive(_search(epochs=1), tmp_path, progress=False)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert state["format"] == "dartslib-checkpoint-2"
+    assert state["format"] == "dartslib-checkpoint-3"
     assert json.loads(state["config"])["epochs"] == 1
     (stretch,) = json.loads(state["stretches"])
     assert stretch["from_step"] == 0 and stretch["cpu_seconds"] > 0
@@ -399,7 +399,7 @@ def test_what_is_no_checkpoint(tmp_path, monkeypatch, kind):
 
 def test_a_checkpoint_runs_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    state = {"format": "dartslib-checkpoint-2", "config": "", "loop": _Harmful()}
+    state = {"format": "dartslib-checkpoint-3", "config": "", "loop": _Harmful()}
     torch.save(state, tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError):
         drive(_search(epochs=1), tmp_path, resume=True, progress=False)

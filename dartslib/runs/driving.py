@@ -214,7 +214,7 @@ def _load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _read(path: Path, loop: Loop, data: str | None) -> list[dict[str, Any]]:
+def _read(path: Path, loop: Loop, data: str | None = None) -> list[dict[str, Any]]:
     state = _load(path)
     if state.get("config") != loop.config.model_dump_json():
         raise ValueError(
