@@ -23,7 +23,7 @@ import torch
 from benchmarks import operators
 from benchmarks.original import OriginalSearch
 from benchmarks.speed import rounded
-from dartslib.data import Batches, DataSet, Part, parts
+from dartslib.data import Batches, DataSet, Subset, split
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
 from dartslib.loops import Loop
 from dartslib.runs.files import write_text
@@ -78,16 +78,16 @@ def loop(config: Config, form: str, device: str) -> Loop:
     data = noise(40 * config.batch_size, 100 if config.dataset.endswith("100") else 10)
     config = config.model_copy(update={"epochs": 1})
 
-    def batches(part: Part) -> Batches:
+    def batches(subset: Subset) -> Batches:
         cutout = getattr(config, "cutout", 0)
-        return data.batches(part, config.batch_size, cutout=cutout, device=device)
+        return data.batches(subset, config.batch_size, cutout=cutout, device=device)
 
     if isinstance(config, SearchConfig):
-        part = parts(data, None, 0.0)
+        cut = split(data, None, 0.0)
         kind = OriginalSearch if form == "plain" else Search
-        return kind(config, batches(part.search_train), batches(part.search_valid), device=device)
+        return kind(config, batches(cut.search_train), batches(cut.search_valid), device=device)
     cell = DARTS_V2 if config.auxiliary else THREE_NODES
-    images = batches(parts(data, held_out=0.0).final_train)
+    images = batches(split(data, held_out=0.0).final_train)
     return Training(config, cell, images, num_classes=data.num_classes, device=device)
 
 

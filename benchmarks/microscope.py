@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dartslib.data import load, parts
+from dartslib.data import load, split
 from dartslib.fast import accelerate
 from dartslib.gradients import BatchLoss, _finite_difference_term, hypergradient, leaves
 from dartslib.runs import records
@@ -199,10 +199,10 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """The arrays of the record."""
     dataset = load(config.dataset, data)
-    part = parts(dataset, config.half, config.held_out)
+    cut = split(dataset, config.half, config.held_out)
     halves = [
         dataset.batches(half, config.batch_size, seed=config.seed)
-        for half in (part.search_train, part.search_valid)
+        for half in (cut.search_train, cut.search_valid)
     ]
     search, plain = Search(config, *halves), Search(config, *halves)
     accelerate(search.supernet)

@@ -36,7 +36,7 @@ from typing import Any
 import torch
 
 from benchmarks import forms, operators, tables, without
-from dartslib.data import Batches, Part
+from dartslib.data import Batches, Subset
 from dartslib.fast import accelerate
 from dartslib.relaxation import Architecture
 from dartslib.runs.files import write_text
@@ -172,8 +172,8 @@ def measure_loading(effort: Effort) -> float:
     """Images a second that `Batches` crops, flips and normalizes."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (10_000, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    part = Part(images, torch.zeros(len(images), dtype=torch.int64))
-    batches = Batches(part, 64, mean=(0.5,) * 3, std=(0.25,) * 3)
+    subset = Subset(images, torch.zeros(len(images), dtype=torch.int64))
+    batches = Batches(subset, 64, mean=(0.5,) * 3, std=(0.25,) * 3)
     batches.at(0)  # the order of the epoch
     seconds = []
     for number in range(effort.counted):

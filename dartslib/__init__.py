@@ -9,6 +9,7 @@ from importlib import import_module
 _HOME = {
     "SearchSpace": "space",
     "Architecture": "relaxation",
+    "Relaxation": "relaxation",
     "Supernet": "supernet",
     "hypergradient": "gradients",
     "search": "fast",

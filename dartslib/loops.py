@@ -110,7 +110,7 @@ class Loop:
         history: the records so far, name -> list of numbers or arrays.
     """
 
-    parts: tuple[str, ...] = ()  # attributes with a state of their own
+    stateful: tuple[str, ...] = ()  # attributes with a state of their own
     advice: str  # what to try if a loss is not finite
 
     def __init__(self, config: LoopConfig, steps: int, device: torch.device | str) -> None:
@@ -178,7 +178,7 @@ class Loop:
             "step": self.step,
             "seconds": self.seconds,
             "means": {name: (float(total), n) for name, (total, n) in self.means.items()},
-            **{name: getattr(self, name).state_dict() for name in self.parts},
+            **{name: getattr(self, name).state_dict() for name in self.stateful},
             "history": {name: torch.as_tensor(stack(v)) for name, v in self.history.items()},
         }
 
@@ -186,7 +186,7 @@ class Loop:
         """Goes on from a `state_dict` of a loop with the same configuration."""
         self.step, self.seconds = state["step"], state["seconds"]
         self.means = Means(state["means"])
-        for name in self.parts:
+        for name in self.stateful:
             getattr(self, name).load_state_dict(state[name])
         self.history = defaultdict(list, {k: list(v.numpy()) for k, v in state["history"].items()})
 

@@ -111,7 +111,7 @@ class Search(Loop):
         step, steps, seconds, history: as in `Loop`.
     """
 
-    parts = ("supernet", "architecture", "w_optimizer", "alpha_optimizer")
+    stateful = ("supernet", "architecture", "w_optimizer", "alpha_optimizer")
     advice = "try a smaller learning rate of w (w_lr)"
 
     def __init__(

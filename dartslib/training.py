@@ -116,7 +116,7 @@ class Training(Loop):
         step, steps, seconds, history: as in `Loop`; evaluations have lists of their own.
     """
 
-    parts = ("network", "optimizer")
+    stateful = ("network", "optimizer")
     advice = "try a smaller learning rate (lr)"
 
     def __init__(

@@ -27,7 +27,7 @@ from test_command_line import SMALL_SEARCH, SMALL_TRAIN, _checkpoint_after_every
 from typer.testing import CliRunner
 
 from dartslib.__main__ import app
-from dartslib.data import Batches, load, parts, planted
+from dartslib.data import Batches, load, planted, split
 from dartslib.genotypes import DARTS_V2, PUBLISHED, Genotype, derive
 from dartslib.gradients import hypergradient
 from dartslib.networks import FinalNetwork
@@ -193,8 +193,8 @@ def _net(nodes=1, **sizes):
 
 
 def _batches(count=8, **options):
-    part = planted.planted(count)
-    return Batches(part, **({"batch_size": 4, "mean": (0.0,), "std": (1.0,)} | options))
+    subset = planted.planted(count)
+    return Batches(subset, **({"batch_size": 4, "mean": (0.0,), "std": (1.0,)} | options))
 
 
 # What is wrong | the words that decide | the command line | from Python. SEARCH and TRAIN stand for
@@ -325,9 +325,9 @@ CASES = [
     ("a cutout larger than the image", "cutout=99 does not fit",
      f"{TRAIN} --set cutout=99", lambda: _batches(cutout=99)),
     ("halves of more images than there are", "Halves of 100000 images.*choose 1 to",
-     "search --set half=100000", lambda: parts(load("tiny"), half=100_000)),
+     "search --set half=100000", lambda: split(load("tiny"), half=100_000)),
     ("all images held out", "held_out=0.999.*leaves 0",
-     f"{TRAIN} --data tiny --set held_out=0.999", lambda: parts(load("tiny"), held_out=0.999)),
+     f"{TRAIN} --data tiny --set held_out=0.999", lambda: split(load("tiny"), held_out=0.999)),
     ("no edge to keep", "1 edge or more",
      None, lambda: derive(Architecture(SearchSpace(2)), edges_per_node=0)),
     ("probabilities of another space", "5 edges x 8 operations",
@@ -373,7 +373,7 @@ CASES = [
     ("fewer labels than images", r"y_train has the shape \(99,\): give \(100,\)",
      "search --data few_labels", lambda: load("few_labels")),
     ("a single image", "of 1 training images",
-     f"{SEARCH} --data one_image", lambda: parts(load("one_image"))),
+     f"{SEARCH} --data one_image", lambda: split(load("one_image"))),
 
     # Genotypes
     ("no such genotype", "no genotype 'no.json': give a file",

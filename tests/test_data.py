@@ -1,4 +1,4 @@
-"""Data sets, their parts, and batches: nothing here needs a network or the real CIFAR."""
+"""Data sets, their subsets, and batches: nothing here needs a network or the real CIFAR."""
 
 import io
 import os
@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dartslib.data import Batches, DataSet, Part, load, parts, sets
+from dartslib.data import Batches, DataSet, Subset, load, sets, split
 from dartslib.data.checking import hash_order
 
 PLAIN = {"crop": 0, "flip": False, "shuffle": False, "drop_last": False}
@@ -30,16 +30,16 @@ def _arrays(train=40, test=12, size=8, channels=3, classes=4, seed=0):
     }
 
 
-def _part(count=40, size=8, channels=1, name="some"):
+def _subset(count=40, size=8, channels=1, name="some"):
     """Image i is filled with the byte i, its label is i."""
     images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1)
-    return Part(images.expand(count, channels, size, size), torch.arange(count), name)
+    return Subset(images.expand(count, channels, size, size), torch.arange(count), name)
 
 
-def _batches(part, batch_size=8, **options):
-    channels = part.images.shape[1]
+def _batches(subset, batch_size=8, **options):
+    channels = subset.images.shape[1]
     return Batches(
-        part, batch_size, **{"mean": [0.0] * channels, "std": [1 / 255] * channels}, **options
+        subset, batch_size, **{"mean": [0.0] * channels, "std": [1 / 255] * channels}, **options
     )
 
 
@@ -281,7 +281,7 @@ def test_statistics_are_quoted_for_cifar_and_safe_without_contrast():
 
 def test_batches_of_a_data_set_are_normalized():
     dataset = DataSet.from_arrays("mine", **_arrays(train=64))
-    everything = parts(dataset).final_train
+    everything = split(dataset).final_train
     images, labels = dataset.evaluation_batches(everything).at(0)
     assert torch.equal(labels, dataset.y_train)
     torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-5)
@@ -291,10 +291,10 @@ def test_batches_of_a_data_set_are_normalized():
 def test_digits_are_not_mirrored():
     for name, flip in (("mnist", False), ("mine", True)):
         dataset = DataSet.from_arrays(name, **_arrays())
-        assert dataset.batches(parts(dataset).final_train, 4).flip is flip
+        assert dataset.batches(split(dataset).final_train, 4).flip is flip
 
 
-# --- parts -------------------------------------------------------------------------------------
+# --- subsets -------------------------------------------------------------------------------------
 
 
 def _numbered(count, test=5):
@@ -306,15 +306,15 @@ def _numbered(count, test=5):
     return DataSet("numbers", images, labels, images[:test] + 100, labels[:test], ("a", "b"))
 
 
-def _numbers(part):
-    return set((part.images[:, 0, 0, 0].int() + 256 * part.images[:, 0, 0, 1].int()).tolist())
+def _numbers(subset):
+    return set((subset.images[:, 0, 0, 0].int() + 256 * subset.images[:, 0, 0, 1].int()).tolist())
 
 
 @given(st.integers(30, 700), st.sampled_from([0.0, 0.1, 0.25, 0.5]), st.data())
-def test_parts_do_not_overlap(count, held_out, data):
+def test_subsets_do_not_overlap(count, held_out, data):
     largest = (count - round(count * held_out)) // 2
     half = data.draw(st.none() | st.integers(1, largest))
-    p = parts(_numbered(count), half, held_out)
+    p = split(_numbered(count), half, held_out)
     train, valid = _numbers(p.search_train), _numbers(p.search_valid)
     compare_train, compare_valid = _numbers(p.compare_train), _numbers(p.compare_valid)
     assert len(train) == len(valid) == (half or largest)
@@ -331,13 +331,13 @@ def test_parts_do_not_overlap(count, held_out, data):
     if half:  # a smaller half is the beginning of a larger one
         assert torch.equal(
             p.search_valid.images,
-            parts(_numbered(count), None, held_out).search_valid.images[:half],
+            split(_numbered(count), None, held_out).search_valid.images[:half],
         )
 
 
 def test_test_images_are_only_in_test():
     dataset = DataSet.from_arrays("mine", **_arrays())
-    p = parts(dataset)
+    p = split(dataset)
     assert torch.equal(p.test.images, dataset.x_test) and torch.equal(p.test.labels, dataset.y_test)
     assert not set(_rows(p.test.images)) & set(_rows(p.final_train.images))
 
@@ -358,9 +358,9 @@ def test_test_images_are_only_in_test():
         ({"held_out": 1e-3}, "is no image: choose a larger fraction"),
     ],
 )
-def test_parts_that_cannot_be_had(options, sentence):
+def test_subsets_that_cannot_be_had(options, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        parts(_numbered(100), **options)
+        split(_numbered(100), **options)
 
 
 # --- batches: the order of the images ----------------------------------------------------------
@@ -369,7 +369,7 @@ def test_parts_that_cannot_be_had(options, sentence):
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(0, 2**40), st.booleans())
 def test_an_epoch_shows_every_image_once(count, batch_size, seed, drop_last):
     batch_size = min(batch_size, count)
-    batches = _batches(_part(count), batch_size, seed=seed, drop_last=drop_last)
+    batches = _batches(_subset(count), batch_size, seed=seed, drop_last=drop_last)
     for epoch in (0, 3):
         seen = torch.cat([labels for _, labels in batches.epoch(epoch)]).tolist()
         assert len(seen) == len(set(seen))
@@ -378,7 +378,7 @@ def test_an_epoch_shows_every_image_once(count, batch_size, seed, drop_last):
 
 
 def test_two_steps_differ_and_two_epochs_differ():
-    batches = _batches(_part(), 8)
+    batches = _batches(_subset(), 8)
     labels = [batches.at(step)[1].tolist() for step in range(2 * len(batches))]
     assert len({tuple(sorted(batch)) for batch in labels}) == len(labels)  # no fixed batch
     assert labels[: len(batches)] != labels[len(batches) :]
@@ -386,8 +386,8 @@ def test_two_steps_differ_and_two_epochs_differ():
 
 def test_a_batch_depends_on_seed_and_step_alone():
     state = torch.get_rng_state()
-    part, steps = _part(), [0, 7, 3, 12, 3, 0]
-    one, other = (_batches(part, seed=5, cutout=4) for _ in range(2))
+    subset, steps = _subset(), [0, 7, 3, 12, 3, 0]
+    one, other = (_batches(subset, seed=5, cutout=4) for _ in range(2))
     first = {step: one.at(step) for step in steps}
     for step in sorted(first, reverse=True):
         again = other.at(step)
@@ -398,32 +398,34 @@ def test_a_batch_depends_on_seed_and_step_alone():
 
 
 def test_streams_are_not_identical():
-    """Neither of two seeds, nor of two parts with one seed, nor of two steps."""
+    """Neither of two seeds, nor of two subsets with one seed, nor of two steps."""
     images = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
     images[:, :, 3, 2] = 255  # where it lies tells crop and flip
     labels = torch.arange(8)
-    one = _batches(Part(images, labels, "search_train"), shuffle=False)
-    valid = _batches(Part(images, labels, "search_valid"), shuffle=False)
-    seed = _batches(Part(images, labels, "search_train"), shuffle=False, seed=1)
+    one = _batches(Subset(images, labels, "search_train"), shuffle=False)
+    valid = _batches(Subset(images, labels, "search_valid"), shuffle=False)
+    seed = _batches(Subset(images, labels, "search_train"), shuffle=False, seed=1)
     seen = [one.at(0), one.at(1), valid.at(0), seed.at(0)]
     assert len({batch[0].numpy().tobytes() for batch in seen}) == len(seen)
-    orders = [_batches(_part(name=name), seed=seed).indices(0) for name in "ab" for seed in (0, 1)]
+    orders = [
+        _batches(_subset(name=name), seed=seed).indices(0) for name in "ab" for seed in (0, 1)
+    ]
     assert len({tuple(order.tolist()) for order in orders}) == len(orders)
 
 
 @pytest.mark.parametrize("options", [{"crop": 0}, {"crop": 0, "flip": False}])
 def test_labels_stay_with_their_images(options):
-    for images, labels in _batches(_part(), 8, **options).epoch(1):  # image i is filled with i
+    for images, labels in _batches(_subset(), 8, **options).epoch(1):  # image i is filled with i
         assert images[:, 0, 0, 0].round().long().tolist() == labels.tolist()
         assert labels.tolist() != sorted(labels.tolist())
 
 
 def test_unshuffled_batches_are_in_order():
-    batches = _batches(_part(10), 4, **PLAIN)
+    batches = _batches(_subset(10), 4, **PLAIN)
     assert [labels.tolist() for _, labels in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert batches.at(4)[1].tolist() == [4, 5, 6, 7]
     images = torch.cat([images for images, _ in batches])
-    torch.testing.assert_close(images, batches.part.images.float())
+    torch.testing.assert_close(images, batches.subset.images.float())
 
 
 # --- batches: what happens to an image ---------------------------------------------------------
@@ -433,8 +435,8 @@ def _augmented(channels=3, size=8, crop=2, count=3000, **options):
     """One image in many random versions, and that image."""
     image = np.random.default_rng(0).integers(1, 256, (channels, size, size), dtype=np.uint8)
     images = torch.from_numpy(image).expand(count, -1, -1, -1)
-    part = Part(images, torch.zeros(count, dtype=torch.int64))
-    return _batches(part, count, crop=crop, **options).at(0)[0].round().byte().numpy(), image
+    subset = Subset(images, torch.zeros(count, dtype=torch.int64))
+    return _batches(subset, count, crop=crop, **options).at(0)[0].round().byte().numpy(), image
 
 
 def test_crop_and_flip_are_those_of_a_loop():
@@ -482,8 +484,8 @@ def test_cutout(cutout):
 
 def test_cutout_is_the_mean_color_and_the_border_is_black():
     """Cutout zeroes after normalization; padding is black before it."""
-    part = Part(torch.full((50, 1, 8, 8), 255, dtype=torch.uint8), torch.zeros(50).long())
-    batches = Batches(part, 50, mean=(0.4,), std=(0.2,), crop=4, cutout=3)
+    subset = Subset(torch.full((50, 1, 8, 8), 255, dtype=torch.uint8), torch.zeros(50).long())
+    batches = Batches(subset, 50, mean=(0.4,), std=(0.2,), crop=4, cutout=3)
     values = batches.at(0)[0].unique()
     torch.testing.assert_close(values, torch.tensor([-2.0, 0.0, 3.0]), rtol=0, atol=1e-5)
 
@@ -491,7 +493,7 @@ def test_cutout_is_the_mean_color_and_the_border_is_black():
 @pytest.mark.parametrize(
     ("batch_size", "options", "sentence"),
     [
-        (41, {}, "A batch of 41 images is larger than the 40 images of the part 'some'"),
+        (41, {}, "A batch of 41 images is larger than the 40 images of the subset 'some'"),
         (0, {}, "There is no batch of 0 images"),
         (float("nan"), {}, "There is no batch of nan images"),
         (8, {"mean": (float("nan"),)}, "cannot be normalized with mean (nan,)"),
@@ -503,27 +505,27 @@ def test_cutout_is_the_mean_color_and_the_border_is_black():
 )
 def test_batches_that_cannot_be_had(batch_size, options, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        Batches(_part(), batch_size, **({"mean": (0.0,), "std": (1.0,)} | options))
+        Batches(_subset(), batch_size, **({"mean": (0.0,), "std": (1.0,)} | options))
 
 
 def test_the_last_batch_may_be_small():
-    images, labels = _batches(_part(40), 100, drop_last=False).at(0)
+    images, labels = _batches(_subset(40), 100, drop_last=False).at(0)
     assert len(images) == len(labels) == 40
 
 
 def test_wrong_parts_and_steps():
     with pytest.raises(ValueError, match="There is no step -1"):
-        _batches(_part()).at(-1)
+        _batches(_subset()).at(-1)
     with pytest.raises(ValueError, match="are a uint8 tensor"):
-        Part(torch.zeros(2, 1, 8, 8), torch.zeros(2).long())
+        Subset(torch.zeros(2, 1, 8, 8), torch.zeros(2).long())
     with pytest.raises(ValueError, match="one label for each image"):
-        Part(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(3).long())
+        Subset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(3).long())
 
 
 def test_a_pass_is_quick():
     """50,000 images of CIFAR's size in at most 5 s on one core; here a fifth of them."""
-    part = Part(torch.zeros(10_000, 3, 32, 32, dtype=torch.uint8), torch.zeros(10_000).long())
-    batches = _batches(part, 64, cutout=16)
+    subset = Subset(torch.zeros(10_000, 3, 32, 32, dtype=torch.uint8), torch.zeros(10_000).long())
+    batches = _batches(subset, 64, cutout=16)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -540,9 +542,9 @@ def test_a_pass_is_quick():
 
 @pytest.mark.gpu
 def test_the_same_batches_on_a_gpu():
-    part = parts(DataSet.from_arrays("mine", **_arrays())).final_train
+    subset = split(DataSet.from_arrays("mine", **_arrays())).final_train
     for options in ({"cutout": 4}, PLAIN):
-        cpu, gpu = (_batches(part, device=device, **options) for device in ("cpu", "cuda"))
+        cpu, gpu = (_batches(subset, device=device, **options) for device in ("cpu", "cuda"))
         for step in (0, 3, 11):
             images, labels = gpu.at(step)
             assert images.is_cuda and labels.is_cuda

@@ -187,10 +187,10 @@ def _noise_set(count):
 
 def _real_search(method):
     config = SearchConfig(nodes=2, layers=3, channels=4, batch_size=8, gradient=method)
-    part = dartslib.data.parts(_noise_set(80), None, 0.0)
+    cut = dartslib.data.split(_noise_set(80), None, 0.0)
     halves = [
         _noise_set(80).batches(half, 8, device="cuda")
-        for half in (part.search_train, part.search_valid)
+        for half in (cut.search_train, cut.search_valid)
     ]
     return Search(config, *halves, device="cuda")
 
@@ -200,8 +200,8 @@ def _real_training(cutout):
         layers=3, channels=4, batch_size=8, epochs=1, head="linear",
         cutout=cutout, drop_path=0.2, auxiliary=0.4,
     )  # fmt: skip
-    part = dartslib.data.parts(_noise_set(80), None, 0.0)
-    batches = _noise_set(80).batches(part.final_train, 8, cutout=cutout, device="cuda")
+    cut = dartslib.data.split(_noise_set(80), None, 0.0)
+    batches = _noise_set(80).batches(cut.final_train, 8, cutout=cutout, device="cuda")
     return Training(config, DARTS_V2, batches, device="cuda")
 
 

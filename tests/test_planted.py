@@ -130,11 +130,11 @@ def test_a_search_without_it_stays_at_chance(seed):
 
 
 def test_every_seed_has_images_of_its_own():
-    parts = []
+    subsets = []
     for seed in (0, 1):
         search = planted_search(SEARCH.model_copy(update={"seed": seed, "half": 64}))
-        parts += [search.train.part, search.valid.part, planted.planted(64, 3 * seed + 2)]
-    images = torch.stack([part.images for part in parts]).flatten(1)
+        subsets += [search.train.subset, search.valid.subset, planted.planted(64, 3 * seed + 2)]
+    images = torch.stack([subset.images for subset in subsets]).flatten(1)
     assert len(torch.unique(images, dim=0)) == 6
 
 

@@ -14,7 +14,7 @@ import torch
 from plain import Noise, is_one_sentence
 from test_searching import _same
 
-from dartslib.data import DataSet, parts
+from dartslib.data import DataSet, split
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
 from dartslib.gradients import METHODS
 from dartslib.loops import stack
@@ -153,11 +153,11 @@ def _one_step_of_search(name, method, batch, device="cpu"):
         update={"gradient": method, "batch_size": batch, "epochs": 1}
     )
     dataset = _noise_set("cifar10", 2 * batch, 32, 10, 1)
-    part = parts(dataset, config.half, config.held_out)
+    cut = split(dataset, config.half, config.held_out)
     search = Search(
         config,
-        dataset.batches(part.search_train, batch, device=device),
-        dataset.batches(part.search_valid, batch, device=device),
+        dataset.batches(cut.search_train, batch, device=device),
+        dataset.batches(cut.search_valid, batch, device=device),
         device=device,
     )
     alpha = [logits.detach().clone() for logits in search.architecture.alpha]
@@ -177,7 +177,7 @@ def _one_step_of_training(name, kind, batch, device="cpu"):
     classes = 100 if config.dataset == "cifar100" else 10
     dataset = _noise_set(config.dataset, batch, 32, classes, 1)
     batches = dataset.batches(
-        parts(dataset, held_out=0.0).final_train, batch, cutout=config.cutout, device=device
+        split(dataset, held_out=0.0).final_train, batch, cutout=config.cutout, device=device
     )
     cell = DARTS_V2 if name == "darts" else Genotype(DARTS_V2.normal[:3], DARTS_V1.reduction[:3])
     training = Training(config, cell, batches, num_classes=classes, device=device)
@@ -541,16 +541,16 @@ def test_what_a_search_is_given(tmp_path, noise, monkeypatch):
     config = SearchConfig(**TINY_SEARCH, dataset="noise", half=12, held_out=0.2, seed=5)
     run_search(config, tmp_path, device="cpu")
     train, valid = given
-    expected = parts(_noise_set(), 12, 0.2)
-    for batches, part in ((train, expected.search_train), (valid, expected.search_valid)):
-        assert batches.part.name == part.name
-        assert torch.equal(batches.part.images, part.images)
-        assert torch.equal(batches.part.labels, part.labels)
+    expected = split(_noise_set(), 12, 0.2)
+    for batches, subset in ((train, expected.search_train), (valid, expected.search_valid)):
+        assert batches.subset.name == subset.name
+        assert torch.equal(batches.subset.images, subset.images)
+        assert torch.equal(batches.subset.labels, subset.labels)
         assert (batches.shuffle, batches.crop, batches.flip) == (True, 4, True)
         assert (batches.cutout, batches.batch_size, batches.seed) == (0, 4, 5)
     apart = [
-        {image.tobytes() for image in part.images.numpy()}
-        for part in (train.part, valid.part, expected.compare_valid)
+        {image.tobytes() for image in subset.images.numpy()}
+        for subset in (train.subset, valid.subset, expected.compare_valid)
     ]
     assert [len(images) for images in apart] == [12, 12, 8]
     assert len(set.union(*apart)) == 12 + 12 + 8
@@ -570,8 +570,8 @@ def test_a_training_and_its_record(tmp_path, noise, monkeypatch):
         run_training(config, CELL, tmp_path / kind, genotype_name="CELL", device="cpu")
     (final, none), (compare, watched) = seen
     assert none is None
-    assert (len(final.part), len(compare.part), len(watched.part)) == (40, 32, 8)
-    assert final.part.name == "final_train" and watched.part.name == "compare_valid"
+    assert (len(final.subset), len(compare.subset), len(watched.subset)) == (40, 32, 8)
+    assert final.subset.name == "final_train" and watched.subset.name == "compare_valid"
     for batches in (final, compare):
         assert (batches.cutout, batches.flip, batches.crop, batches.shuffle) == (3, True, 4, True)
     assert (watched.cutout, watched.flip, watched.crop) == (0, False, 0)
@@ -605,9 +605,9 @@ def test_test_images_are_used_once(tmp_path, noise, monkeypatch):
     asked = []
     evaluation_batches = DataSet.evaluation_batches
 
-    def watching(self, part, *arguments, **options):
-        asked.append(part.name)
-        return evaluation_batches(self, part, *arguments, **options)
+    def watching(self, subset, *arguments, **options):
+        asked.append(subset.name)
+        return evaluation_batches(self, subset, *arguments, **options)
 
     monkeypatch.setattr(DataSet, "evaluation_batches", watching)
     evaluate, evaluated = Training.evaluate, []

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dartslib import search
-from dartslib.data import DataSet, parts
+from dartslib.data import DataSet, split
 from dartslib.gradients import METHODS
 from dartslib.loops import Loop, stack
 from dartslib.runs.profiles import profile
@@ -181,8 +181,8 @@ def test_both_halves_are_shuffled_anew_each_epoch():
     dataset = DataSet.from_arrays(
         "noise", images, np.arange(80) % 2, images, np.arange(80) % 2, ["a", "b"]
     )
-    part = parts(dataset, held_out=0.0)
-    for half in (part.search_train, part.search_valid):
+    cut = split(dataset, held_out=0.0)
+    for half in (cut.search_train, cut.search_valid):
         batches = dataset.batches(half, 8, seed=0)
         epochs = [
             torch.cat([batches.indices(step) for step in range(start, start + 5)]).tolist()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dartslib.data import DataSet, counter, load, parts, planted, shapes
+from dartslib.data import DataSet, counter, load, planted, shapes, split
 from dartslib.genotypes import Genotype
 from dartslib.networks import FinalNetwork
 from dartslib.training import evaluate
@@ -173,7 +173,7 @@ def test_a_linear_classifier_stays_below_40_percent(shapes10):
 def _trained(dataset, operation, seed, steps=150):
     """Accuracy of a network of two tiny cells on the held-out images, after a short training."""
     nodes = (((operation, 0), (operation, 1)),)
-    p = parts(dataset)
+    p = split(dataset)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         genotype = Genotype(normal=nodes, reduction=nodes)
@@ -204,17 +204,17 @@ def test_a_convolution_beats_a_skip_connection(shapes10):
 # --- the planted problem -----------------------------------------------------------------------
 
 
-def _values(part):
+def _values(subset):
     """The images as built: dots of 1 on noise of 0.1."""
-    return planted.planted_batches(part, len(part), shuffle=False).at(0)[0]
+    return planted.planted_batches(subset, len(subset), shuffle=False).at(0)[0]
 
 
 def test_planted_images_are_as_constructed():
-    part = planted.planted(2048, seed=1)
-    values = _values(part)
+    subset = planted.planted(2048, seed=1)
+    values = _values(subset)
     assert values.shape == (2048, 1, 16, 16)
-    torch.testing.assert_close(values, (part.images.float() - 50) / 100, rtol=0, atol=1e-5)
-    assert part.labels.bincount().tolist() == [1024, 1024]
+    torch.testing.assert_close(values, (subset.images.float() - 50) / 100, rtol=0, atol=1e-5)
+    assert subset.labels.bincount().tolist() == [1024, 1024]
     dots = values > 0.5
     assert dots.sum((1, 2, 3)).max() == 6  # fewer where dots fall on each other
     assert dots.sum((1, 2, 3)).float().mean() > 5.9
@@ -223,17 +223,17 @@ def test_planted_images_are_as_constructed():
 
 
 def test_planted_pairs_tell_the_class():
-    part = planted.planted(2048, seed=1)
-    dots = (_values(part) > 0.5).int()
+    subset = planted.planted(2048, seed=1)
+    dots = (_values(subset) > 0.5).int()
     pairs = [(dots * dots.roll(6, axis)).sum((1, 2, 3)) for axis in (3, 2)]  # along a row, a column
-    assert ((pairs[1] > pairs[0]).long() == part.labels).float().mean() > 0.99
+    assert ((pairs[1] > pairs[0]).long() == subset.labels).float().mean() > 0.99
 
 
 def test_planted_single_dots_tell_nothing():
-    part = planted.planted(20_000, seed=2)
-    dots = (_values(part) > 0.5).float()
+    subset = planted.planted(20_000, seed=2)
+    dots = (_values(subset) > 0.5).float()
     for label in (0, 1):
-        places = dots[part.labels == label].sum(0).flatten()
+        places = dots[subset.labels == label].sum(0).flatten()
         expected = places.mean()
         # counts as of chance alone: their variance is their mean, within 5 standard deviations
         assert 0.55 < places.var() / expected < 1.45
@@ -241,7 +241,7 @@ def test_planted_single_dots_tell_nothing():
     for shift in range(1, 5):
         near = [(dots * dots.roll(shift, axis)).sum((1, 2, 3)) for axis in (2, 3)]
         balance = (near[0] - near[1]).float()
-        assert abs(balance[part.labels == 0].mean() - balance[part.labels == 1].mean()) < 0.03
+        assert abs(balance[subset.labels == 0].mean() - balance[subset.labels == 1].mean()) < 0.03
 
 
 def test_planted_seeds_differ_and_bytes_stay():

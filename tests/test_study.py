@@ -23,7 +23,7 @@ from torch import nn
 
 import dartslib
 from dartslib import show
-from dartslib.data import DataSet, parts
+from dartslib.data import DataSet, split
 from dartslib.relaxation import Relaxation
 from dartslib.runs import driving, gap, records, running, study
 from dartslib.runs.drawing import draw
@@ -170,15 +170,15 @@ def test_a_drawn_cell_is_drawn_uniformly():
 @pytest.fixture
 def searched():
     dataset = DataSet.from_arrays("tiny", **_arrays())
-    part = parts(dataset, 24, 0.2)
-    halves = (dataset.batches(p, 8) for p in (part.search_train, part.search_valid))
+    cut = split(dataset, 24, 0.2)
+    halves = (dataset.batches(p, 8) for p in (cut.search_train, cut.search_valid))
     loop = dartslib.search(SEARCH, *halves, num_classes=2, image_size=8)
     for _ in loop:
         pass
     with torch.no_grad():  # choices that are clear
         for table in loop.architecture.alpha:
             table.copy_(torch.randn(table.shape, generator=torch.Generator().manual_seed(3)))
-    return loop, dataset, part
+    return loop, dataset, cut
 
 
 def _right(loop, batches, weights):
@@ -222,8 +222,8 @@ def test_the_gap_is_that_of_the_cell_that_the_relaxation_derives(searched):
 
 
 def test_the_gap_by_hand(searched):
-    loop, dataset, part = searched
-    unseen = dataset.evaluation_batches(part.compare_valid, 7)
+    loop, dataset, cut = searched
+    unseen = dataset.evaluation_batches(cut.compare_valid, 7)
     before = {name: t.clone() for name, t in loop.supernet.state_dict().items()}
     found = gap.measure(loop, unseen)
     after = loop.supernet.state_dict()

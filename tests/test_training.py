@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dartslib import train
 from dartslib.data import DataSet
-from dartslib.data.batches import Part
+from dartslib.data.batches import Subset
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
 from dartslib.loops import stack
 from dartslib.networks import FinalNetwork
@@ -164,7 +164,7 @@ def test_evaluation_counts_every_image_once(images):
     labels = torch.from_numpy(rng.integers(0, 2, images))
     names = ("dark", "bright")
     dataset = DataSet("noise", pixels, labels, pixels, labels, names)
-    batches = dataset.evaluation_batches(Part(pixels, labels, "test"), batch_size=50)
+    batches = dataset.evaluation_batches(Subset(pixels, labels, "test"), batch_size=50)
     network = _ByBrightness().train()
     loss, accuracy = evaluate(network, batches)
     assert network.seen == images and not any(network.modes) and network.training

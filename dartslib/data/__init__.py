@@ -1,7 +1,7 @@
-"""Embedded sets, real sets, their parts, and the batches that a search and a training take."""
+"""Embedded sets, real sets, their subsets, and the batches that a search and a training take."""
 
-from dartslib.data.batches import Batches, Part
+from dartslib.data.batches import Batches, Subset
 from dartslib.data.sets import DataSet, load
-from dartslib.data.splitting import Parts, parts
+from dartslib.data.splitting import Split, split
 
-__all__ = ["Batches", "DataSet", "Part", "Parts", "load", "parts"]
+__all__ = ["Batches", "DataSet", "Split", "Subset", "load", "split"]

@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Subset:
     """Some images of a data set, and their labels.
 
     Args:
         images: uint8 (N, C, H, W).
         labels: int64 (N,).
-        name: keeps the random choices of this part apart from those of other parts with its seed.
+        name: keeps the random choices of this subset apart from those of others with its seed.
 
     Raises:
         ValueError: another type or shape.
@@ -37,7 +37,7 @@ class Part:
         count = len(self.images)
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise ValueError(
-                "The images of a part are a uint8 tensor (N, C, H, W), and these are "
+                "The images of a subset are a uint8 tensor (N, C, H, W), and these are "
                 f"{self.images.dtype} {tuple(self.images.shape)}: convert them first."
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != (count,):
@@ -51,12 +51,12 @@ class Part:
 
 
 class Batches:
-    """The batches of a part, asked for by step: `.at(step)`.
+    """The batches of a subset, asked for by step: `.at(step)`.
 
     Args:
-        part: what the images are taken from.
+        subset: what the images are taken from.
         batch_size: images a batch.
-        seed: fixes, with the number of the step and the name of the part, every random choice.
+        seed: fixes, with the number of the step and the name of the subset, every random choice.
         mean, std: of each channel, pixels from 0 to 1.
         crop: pixels of black around the image, out of which a window of the image's size is cut at
             a random place; 0 for none. Black is added before normalization, as is usual.
@@ -72,12 +72,12 @@ class Batches:
     For an evaluation: crop=0, flip=False, shuffle=False, drop_last=False.
 
     Raises:
-        ValueError: with drop_last, a batch larger than the part; or a number out of its range.
+        ValueError: with drop_last, a batch larger than the subset; or a number out of its range.
     """
 
     def __init__(
         self,
-        part: Part,
+        subset: Subset,
         batch_size: int,
         *,
         seed: int = 0,
@@ -90,12 +90,12 @@ class Batches:
         drop_last: bool = True,
         device: str | torch.device = "cpu",
     ) -> None:
-        _check(part, batch_size, drop_last, mean, std, crop, cutout)
-        self.part, self.batch_size, self.seed = part, batch_size, seed
+        _check(subset, batch_size, drop_last, mean, std, crop, cutout)
+        self.subset, self.batch_size, self.seed = subset, batch_size, seed
         self.crop, self.flip, self.cutout = crop, flip, cutout
         self.shuffle, self.drop_last = shuffle, drop_last
         self.device = torch.device(device)
-        self._images, self._labels = part.images.to(device), part.labels.to(device)
+        self._images, self._labels = subset.images.to(device), subset.labels.to(device)
         # (x / 255 - mean) / std = (x - shift) * scale
         shift = 255 * torch.tensor(mean, dtype=torch.float64)
         scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
@@ -105,7 +105,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        full, rest = divmod(len(self.part), self.batch_size)
+        full, rest = divmod(len(self.subset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -130,7 +130,7 @@ class Batches:
         return images, self._labels[chosen]
 
     def indices(self, step: int) -> Tensor:
-        """Which images of the part make up the batch of a step: int64 (B,)."""
+        """Which images of the subset make up the batch of a step: int64 (B,)."""
         if step < 0:
             raise ValueError(f"There is no step {step}: steps count from 0.")
         epoch, position = divmod(step, len(self))
@@ -139,15 +139,15 @@ class Batches:
     def _order(self, epoch: int) -> Tensor:
         """The order of all images in an epoch, int64 (N,); the last one is kept."""
         if not self.shuffle:
-            return torch.arange(len(self.part), device=self.device)
+            return torch.arange(len(self.subset), device=self.device)
         if self._order_of_epoch[0] != epoch:
             generator = self._generator("order", epoch)
-            order = torch.randperm(len(self.part), generator=generator)
+            order = torch.randperm(len(self.subset), generator=generator)
             self._order_of_epoch = (epoch, order.to(self.device))
         return self._order_of_epoch[1]
 
     def _generator(self, purpose: str, number: int) -> torch.Generator:
-        key = f"{self.seed}/{self.part.name}/{purpose}/{number}".encode()
+        key = f"{self.seed}/{self.subset.name}/{purpose}/{number}".encode()
         digest = hashlib.blake2b(key, digest_size=4).digest()  # torch's CPU generator takes 32 bits
         return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
 
@@ -181,7 +181,7 @@ class Batches:
 
 
 def _check(
-    part: Part,
+    subset: Subset,
     batch_size: int,
     drop_last: bool,
     mean: Sequence[float],
@@ -189,15 +189,15 @@ def _check(
     crop: int,
     cutout: int,
 ) -> None:
-    count, channels, height, width = part.images.shape
+    count, channels, height, width = subset.images.shape
     if not isinstance(batch_size, Integral) or batch_size < 1:
         raise ValueError(f"There is no batch of {batch_size} images: choose 1 or more.")
     if count == 0:
-        raise ValueError(f"The part {part.name!r} has no images: choose larger parts.")
+        raise ValueError(f"The subset {subset.name!r} has no images: choose larger subsets.")
     if drop_last and batch_size > count:
         raise ValueError(
-            f"A batch of {batch_size} images is larger than the {count} images of the part "
-            f"{part.name!r}: choose a smaller batch or more images."
+            f"A batch of {batch_size} images is larger than the {count} images of the subset "
+            f"{subset.name!r}: choose a smaller batch or more images."
         )
     if len(mean) != channels or len(std) != channels:
         raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dartslib.data import counter
-from dartslib.data.batches import Batches, Part
+from dartslib.data.batches import Batches, Subset
 from dartslib.searching import Search, SearchConfig
 
 SIZE = 16  # pixels a side
@@ -44,14 +44,14 @@ SEARCH = SearchConfig(
 NEEDED = "sep_conv_5x5"
 
 
-def planted(images: int, seed: int = 0) -> Part:
+def planted(images: int, seed: int = 0) -> Subset:
     """Images of the planted problem, half of them of each class; other images for each seed.
 
     The bytes are 50 for ground, 150 for a dot, and noise (a sum of four uniform numbers) of 10;
     `planted_batches` turns them into 0, 1 and 0.1. Class 0 is horizontal, 1 is vertical.
 
     Returns:
-        Part: uint8 (images, 1, 16, 16).
+        Subset: uint8 (images, 1, 16, 16).
 
     Raises:
         ValueError: less than one image.
@@ -68,19 +68,19 @@ def planted(images: int, seed: int = 0) -> Part:
     sums = counter.octets(seed, 1, dots.size * 4).reshape(*dots.shape, 4).sum(-1, dtype=np.int64)
     noise = (sums - 510) * (100 * NOISE) / 147.8  # a sum of four bytes has the std 147.8
     pixels = np.rint(50 + 100 * dots + noise).astype(np.uint8)
-    return Part(torch.from_numpy(pixels[:, None]), torch.from_numpy(labels), f"planted {seed}")
+    return Subset(torch.from_numpy(pixels[:, None]), torch.from_numpy(labels), f"planted {seed}")
 
 
-def planted_batches(part: Part, batch_size: int, **options) -> Batches:
+def planted_batches(subset: Subset, batch_size: int, **options) -> Batches:
     """Batches of the planted problem as built: neither cropped nor mirrored, dots of 1.
 
     Args:
-        part: of `planted`.
+        subset: of `planted`.
         batch_size: images a batch.
         options: others of `Batches`.
     """
     built = {"mean": MEAN, "std": STD, "crop": 0, "flip": False}
-    return Batches(part, batch_size, **(built | options))
+    return Batches(subset, batch_size, **(built | options))
 
 
 def planted_search(config: SearchConfig = SEARCH) -> Search:
@@ -95,16 +95,16 @@ def planted_search(config: SearchConfig = SEARCH) -> Search:
     return Search(config, *batches, num_classes=2, in_channels=1, image_size=SIZE)
 
 
-def planted_accuracy(search: Search, part: Part | None = None) -> float:
+def planted_accuracy(search: Search, subset: Subset | None = None) -> float:
     """The supernet's accuracy (a fraction), in evaluation mode, with the present probabilities.
 
     Args:
         search: of `planted_search`.
-        part: images; 2,048 that neither half has seen if None.
+        subset: images; 2,048 that neither half has seen if None.
     """
-    if part is None:
-        part = planted(2048, 3 * search.config.seed + 2)
-    images, labels = planted_batches(part, len(part), shuffle=False).at(0)
+    if subset is None:
+        subset = planted(2048, 3 * search.config.seed + 2)
+    images, labels = planted_batches(subset, len(subset), shuffle=False).at(0)
     was_training = search.supernet.training
     search.supernet.eval()
     with torch.no_grad():

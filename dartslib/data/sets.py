@@ -23,7 +23,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from dartslib.data import shapes
-from dartslib.data.batches import Batches, Part
+from dartslib.data.batches import Batches, Subset
 from dartslib.data.checking import check_class_names, check_images, check_labels, hash_order
 
 EMBEDDED = ("shapes10", "shapes100")
@@ -136,24 +136,24 @@ class DataSet:
         found.update(_text((self.class_names, self.statistics())))
         return found.hexdigest()
 
-    def batches(self, part: Part, batch_size: int, **options) -> Batches:
+    def batches(self, subset: Subset, batch_size: int, **options) -> Batches:
         """Batches for training, normalized by `statistics`.
 
         Images are mirrored, except those of mnist: a mirrored digit is no digit.
 
         Args:
-            part: one of `parts`.
+            subset: one of a `Split`.
             batch_size: images a batch.
             options: others of `Batches`.
         """
         mean, std = self.statistics()
         usual = {"mean": mean, "std": std, "flip": self.name != "mnist"}
-        return Batches(part, batch_size, **(usual | options))
+        return Batches(subset, batch_size, **(usual | options))
 
-    def evaluation_batches(self, part: Part, batch_size: int = 256, **options) -> Batches:
+    def evaluation_batches(self, subset: Subset, batch_size: int = 256, **options) -> Batches:
         """Batches for an evaluation: every image once, in order, as it is."""
         plain = {"crop": 0, "flip": False, "shuffle": False, "drop_last": False}
-        return self.batches(part, batch_size, **(plain | options))
+        return self.batches(subset, batch_size, **(plain | options))
 
 
 def _text(values: tuple) -> bytes:

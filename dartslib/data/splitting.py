@@ -1,14 +1,14 @@
-"""The parts of a data set: what each step of an experiment may look at."""
+"""The split of a data set: what each step of an experiment may look at."""
 
 from dataclasses import dataclass
 from numbers import Integral
 
-from dartslib.data.batches import Part
+from dartslib.data.batches import Subset
 from dartslib.data.sets import DataSet
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Split:
     """What each step of an experiment may look at.
 
     Attributes:
@@ -18,15 +18,15 @@ class Parts:
         test: used once.
     """
 
-    search_train: Part
-    search_valid: Part
-    compare_train: Part
-    compare_valid: Part
-    final_train: Part
-    test: Part
+    search_train: Subset
+    search_valid: Subset
+    compare_train: Subset
+    compare_valid: Subset
+    final_train: Subset
+    test: Subset
 
 
-def parts(dataset: DataSet, half: int | None = None, held_out: float = 0.1) -> Parts:
+def split(dataset: DataSet, half: int | None = None, held_out: float = 0.1) -> Split:
     """Split a data set, whose images lie in hash order, by counting.
 
     Args:
@@ -65,16 +65,16 @@ def parts(dataset: DataSet, half: int | None = None, held_out: float = 0.1) -> P
             f"not held out, so choose 1 to {largest}."
         )
 
-    def part(name: str, start: int, stop: int) -> Part:
-        return Part(images[start:stop], labels[start:stop], name)
+    def subset(name: str, start: int, stop: int) -> Subset:
+        return Subset(images[start:stop], labels[start:stop], name)
 
     compare_train = (0, rest) if held else (0, largest)
     compare_valid = (rest, count) if held else (largest, 2 * largest)
-    return Parts(
-        search_train=part("search_train", 0, half),
-        search_valid=part("search_valid", largest, largest + half),
-        compare_train=part("compare_train", *compare_train),
-        compare_valid=part("compare_valid", *compare_valid),
-        final_train=part("final_train", 0, count),
-        test=Part(dataset.x_test, dataset.y_test, "test"),
+    return Split(
+        search_train=subset("search_train", 0, half),
+        search_valid=subset("search_valid", largest, largest + half),
+        compare_train=subset("compare_train", *compare_train),
+        compare_valid=subset("compare_valid", *compare_valid),
+        final_train=subset("final_train", 0, count),
+        test=Subset(dataset.x_test, dataset.y_test, "test"),
     )

@@ -67,9 +67,9 @@ class Term:
         """The term of an operation; None for no connection."""
         found = branch(module)
         homes = {  # a parameter that two modules share has one home
-            parameter: (part, name)
-            for part in module.modules()
-            for name, parameter in part._parameters.items()
+            parameter: (owner, name)
+            for owner in module.modules()
+            for name, parameter in owner._parameters.items()
             if parameter is not None
         }
         if found is None:
@@ -77,7 +77,7 @@ class Term:
         return cls(target, source, found, position, tuple(homes.values()))
 
 
-class Parts:
+class Structure:
     """The modules of a cell and the names of their parameters, as they are now.
 
     They are looked at in each pass, so they stand here in flat lists: a walk through the cell would
@@ -86,10 +86,10 @@ class Parts:
 
     def __init__(self, cell: nn.Module) -> None:
         modules = [*cell.modules()]
-        self.children = [part._modules for part in modules if part._modules]
-        self.parameters = [part._parameters for part in modules if part._parameters]
+        self.children = [module._modules for module in modules if module._modules]
+        self.parameters = [module._parameters for module in modules if module._parameters]
         inside = modules[1:]  # hooks of the cell itself are called anyhow
-        self.hooks = [getattr(part, name) for part in inside for name in HOOKS]
+        self.hooks = [getattr(module, name) for module in inside for name in HOOKS]
         self.known = self._now()
 
     def _now(self) -> tuple[list[nn.Module], list[str]]:
@@ -97,7 +97,7 @@ class Parts:
         return children, [*chain.from_iterable(self.parameters)]
 
     @property
-    def stand(self) -> bool:
+    def unchanged(self) -> bool:
         """Whether nobody has put in another module, another parameter, or a hook."""
         return not any(self.hooks) and self._now() == self.known
 
@@ -119,8 +119,8 @@ class FastCell:
                 *(_mixed_terms(cell) if self.searching else _derived_terms(cell)),
             ]
             self.terms = [term for term in terms if term is not None]
-        self.norms = [part for part in cell.modules() if isinstance(part, nn.BatchNorm2d)]
-        self.parts = Parts(cell)
+        self.norms = [module for module in cell.modules() if isinstance(module, nn.BatchNorm2d)]
+        self.structure = Structure(cell)
         self.opened, self.open_terms = None, self.terms
 
     @property
@@ -157,7 +157,7 @@ class FastCell:
             chosen = table.flatten()[[term.position for term in terms[2:]]]
             weights = torch.cat([weights[:2], chosen.to(weights.dtype)])
         # Looked up at each call: unrolled weights stand there while a functional call lasts.
-        parameters = [part._parameters[name] for term in terms for part, name in term.homes]
+        parameters = [module._parameters[name] for term in terms for module, name in term.homes]
         return _Nodes.apply(terms, weights, *inputs, *parameters).permute(0, 3, 1, 2)
 
     def _open_terms(self) -> list[Term]:
@@ -183,7 +183,7 @@ class FastCell:
         # In evaluation mode all are frozen; a reader may freeze one of them by itself.
         alike = len({(norm.eps, norm.momentum) for norm in norms}) <= 1
         alike = alike and all(norm.training and fits(norm) for norm in norms)
-        return alike and self.parts.stand
+        return alike and self.structure.unchanged
 
     @property
     def _shape(self) -> tuple[int, int]:

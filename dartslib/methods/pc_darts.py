@@ -34,32 +34,32 @@ class PartialChannels(MixedOperation):
 
     Args:
         names, channels, stride: as in `MixedOperation`.
-        part: K, which divides the channels.
+        k: K of the paper; it divides the channels.
 
     Raises:
         ValueError: it does not divide them.
     """
 
-    def __init__(self, names: tuple[str, ...], channels: int, stride: int, part: int) -> None:
-        if channels % part:
+    def __init__(self, names: tuple[str, ...], channels: int, stride: int, k: int) -> None:
+        if channels % k:
             raise ValueError(
-                f"pc_darts searches one channel of {part}, and an edge has {channels}: choose "
-                f"channels that {part} divides, or another k."
+                f"pc_darts searches one channel of {k}, and an edge has {channels}: choose "
+                f"channels that {k} divides, or another k."
             )
-        super().__init__(names, channels // part, stride)
-        self.part = part
+        super().__init__(names, channels // k, stride)
+        self.k = k
         # With stride 2 the other channels are halved by a pool, odd sizes upwards.
         self.bypass = nn.Identity() if stride == 1 else nn.MaxPool2d(2, 2, ceil_mode=True)
 
     def forward(self, x: Tensor, mixture: Tensor, moment: Moment = START) -> Tensor:
         """As `MixedOperation.forward`; a row of the mixture sums to the edge's beta."""
-        width = x.shape[1] // self.part
+        width = x.shape[1] // self.k
         searched = super().forward(x[:, :width], mixture, moment)  # (N, C / K, H', W')
-        if self.part == 1:
+        if self.k == 1:
             return searched
         others = mixture.sum() * self.bypass(x[:, width:])  # (N, C - C / K, H', W')
         both = torch.cat([searched, others], dim=1)  # (N, C, H', W')
-        return F.channel_shuffle(both, self.part)
+        return F.channel_shuffle(both, self.k)
 
 
 class PCDARTS(Relaxation, name="pc_darts"):

@@ -13,7 +13,7 @@ import torch
 
 import dartslib
 from dartslib import fast
-from dartslib.data import DataSet, Parts, load, parts
+from dartslib.data import DataSet, Split, load, split
 from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.loops import stack
 from dartslib.networks import FinalNetwork
@@ -65,31 +65,31 @@ def find_genotype(name: str) -> Genotype:
 
 def begin_search(
     config: SearchConfig, data: str | Path = "data", device: str = "cpu"
-) -> tuple[Search, DataSet, Parts]:
-    """A search at its first step, its data set, and the parts of that."""
+) -> tuple[Search, DataSet, Split]:
+    """A search at its first step, its data set, and the split of that."""
     dataset = load(config.dataset, data)
-    part = parts(dataset, config.half, config.held_out)
+    cut = split(dataset, config.half, config.held_out)
     options = {"seed": config.seed, "device": device}
     search = fast.search(
         config,
-        dataset.batches(part.search_train, config.batch_size, **options),
-        dataset.batches(part.search_valid, config.batch_size, **options),
+        dataset.batches(cut.search_train, config.batch_size, **options),
+        dataset.batches(cut.search_valid, config.batch_size, **options),
         device=device,
         **_of(dataset),
     )
-    return search, dataset, part
+    return search, dataset, cut
 
 
 def begin_training(
     config: TrainConfig, genotype: Genotype, data: str | Path = "data", device: str = "cpu"
-) -> tuple[Training, DataSet, Parts]:
-    """A training at its first step, its data set, and the parts of that."""
+) -> tuple[Training, DataSet, Split]:
+    """A training at its first step, its data set, and the split of that."""
     dataset = load(config.dataset, data)
-    part = parts(dataset, held_out=config.held_out)
+    cut = split(dataset, held_out=config.held_out)
     compare = config.part == "compare"
     options = {"seed": config.seed, "device": device, "cutout": config.cutout}
-    images = part.compare_train if compare else part.final_train
-    watched = part.compare_valid if compare else None
+    images = cut.compare_train if compare else cut.final_train
+    watched = cut.compare_valid if compare else None
     training = fast.train(
         config,
         genotype,
@@ -98,7 +98,7 @@ def begin_training(
         device=device,
         **_of(dataset),
     )
-    return training, dataset, part
+    return training, dataset, cut
 
 
 def run_search(
@@ -125,7 +125,7 @@ def run_search(
         command: what makes the run again, for the record; if None, the command line that runs now.
     """
     device = find_device(device)
-    search, dataset, part = begin_search(config, data, device)
+    search, dataset, cut = begin_search(config, data, device)
     with alone(folder):
         options = {"resume": resume, "progress": progress, "device": device}
         options["data"] = dataset.digest()
@@ -139,7 +139,7 @@ def run_search(
         meta = _meta("search", config, profile, overridden, stretches, search, result, command)
         meta["data"] = options["data"]
         if config.held_out > 0:  # without held-out images there are none that alpha has not seen
-            unseen = dataset.evaluation_batches(part.compare_valid, device=device)
+            unseen = dataset.evaluation_batches(cut.compare_valid, device=device)
             meta["gap"] = gap.measure(search, unseen)
         meta |= {
             "gradient": config.gradient,
@@ -174,7 +174,7 @@ def run_training(
     genotype_name says in the record where the genotype comes from.
     """
     device = find_device(device)
-    training, dataset, part = begin_training(config, genotype, data, device)
+    training, dataset, cut = begin_training(config, genotype, data, device)
     with alone(folder):
         options = {"resume": resume, "progress": progress, "device": device}
         options["data"] = dataset.digest()
@@ -185,7 +185,7 @@ def run_training(
         if config.part == "compare":
             result["valid_accuracy"] = float(history["valid_accuracy"][-1])
         else:
-            test = dataset.evaluation_batches(part.test, device=device)
+            test = dataset.evaluation_batches(cut.test, device=device)
             result["test_loss"], result["test_accuracy"] = training.evaluate(test)
         meta = _meta("train", config, profile, overridden, stretches, training, result, command)
         meta["data"] = options["data"]

@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from dartslib import fast
-from dartslib.data import DataSet, load, parts
-from dartslib.data.batches import Part
+from dartslib.data import DataSet, load, split
+from dartslib.data.batches import Subset
 from dartslib.genotypes import Genotype
 from dartslib.tabular.cells import name
 from dartslib.training import TrainConfig
@@ -79,16 +79,16 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
     """
     began = process_time()
     config = TrainConfig(**(recipe.model_dump() | {"seed": seed_of(cell, run)}))
-    part = parts(images, held_out=config.held_out)
+    cut = split(images, held_out=config.held_out)
 
-    def first(whole: Part, count: int) -> Part:
-        return Part(whole.images[:count], whole.labels[:count], whole.name)
+    def first(whole: Subset, count: int) -> Subset:
+        return Subset(whole.images[:count], whole.labels[:count], whole.name)
 
     training = fast.train(
         config,
         cell,
-        images.batches(part.compare_train, config.batch_size, seed=config.seed, crop=CROP),
-        images.evaluation_batches(first(part.compare_valid, WATCHED)),
+        images.batches(cut.compare_train, config.batch_size, seed=config.seed, crop=CROP),
+        images.evaluation_batches(first(cut.compare_valid, WATCHED)),
         num_classes=images.num_classes,
         in_channels=images.in_channels,
         image_size=images.image_size,
@@ -98,7 +98,7 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
         pass
     seconds = process_time() - stepping
 
-    def accuracy(of: Part) -> float:
+    def accuracy(of: Subset) -> float:
         return training.evaluate(images.evaluation_batches(of))[1]
 
     return {
@@ -106,9 +106,9 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
         "run": run,
         "seed": config.seed,
         "epochs": [float(value) for value in training.history["valid_accuracy"]],
-        "valid": accuracy(part.compare_valid),
-        "test": accuracy(part.test),
-        "train": accuracy(first(part.compare_train, WATCHED)),
+        "valid": accuracy(cut.compare_valid),
+        "test": accuracy(cut.test),
+        "train": accuracy(first(cut.compare_train, WATCHED)),
         "train_seconds": seconds,
         "seconds": process_time() - began,
     }
