@@ -65,7 +65,7 @@ def path(recipe: str, cell: str, run: int) -> Path:
 def make(recipe: str, cell: str, run: int) -> None:
     torch.set_num_threads(1)
     changes, _ = RECIPES[recipe]
-    settings = type(making.RECIPE)(**(making.RECIPE.model_dump() | changes))
+    settings = making.RECIPE.changed(**changes)
     genotype = next(c for c in classes() if name(c.normal) == cell)
     row = making.train(genotype, run, settings, making.small_images())
     row |= {"recipe": recipe, "commit": commit(), "machine": machine("cpu"), "versions": versions()}

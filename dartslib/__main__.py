@@ -8,6 +8,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,11 +105,30 @@ def _overrides(words: list[str], **options: Any) -> dict[str, Any]:
     return found
 
 
-def _of_relaxation(name: str | None, changes: dict[str, Any], known: Any) -> dict[str, Any]:
-    """The same settings; those that only a relaxation can have stand with its name."""
-    own = {key: value for key, value in changes.items() if name and key not in known}
+def _of_relaxation(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
+    """The same settings; those that only the relaxation of that name has stand with it.
+
+    Raises:
+        ValueError: no such relaxation; it is named twice; neither it nor a search has a setting.
+    """
+    from dartslib.relaxation import read_relaxation
+    from dartslib.searching import SearchConfig
+
+    if name is None:
+        return changes
+    if "relaxation" in changes:
+        raise ValueError("The relaxation is named twice: leave out --relaxation, or the --set.")
+    own = {key: value for key, value in changes.items() if key not in SearchConfig.model_fields}
+    known = [*type(read_relaxation(name)).model_fields, *SearchConfig.model_fields]
+    for key in own:
+        if key not in known:
+            (nearest,) = get_close_matches(key, known, n=1, cutoff=0)
+            raise ValueError(
+                f"Neither a search nor {name} has a setting {key!r:.40}: choose another, such as "
+                f"{nearest}."
+            )
     rest = {key: value for key, value in changes.items() if key not in own}
-    return rest | ({"relaxation": {"name": name, **own}} if name else {})
+    return rest | {"relaxation": {"name": name, **own}}
 
 
 def _finish(record: Any, folder: Path, name: str | None) -> None:
@@ -156,8 +176,8 @@ def search(
         records.check_name(record)
         base = PROFILES[profile].search
         changes = _overrides(set_, dataset=data, gradient=gradient)
-        changes = _of_relaxation(relaxation, changes, type(base).model_fields.keys())
-        config = type(base)(**(base.model_dump() | {"seed": seed} | changes))
+        changes = _of_relaxation(relaxation, changes)
+        config = base.changed(**({"seed": seed} | changes))
         found = "" if config.relaxation.name == "darts" else f"{config.relaxation.name}-"
         words = f"search-{profile}-{config.dataset}-{found}{config.gradient}-{config.seed}"
         folder = out or Path("runs") / words
@@ -194,7 +214,7 @@ def _train(
         records.check_name(record)
         base = getattr(PROFILES[profile], kind)
         changes = _overrides(set_, dataset=data)
-        config = type(base)(**(base.model_dump() | {"seed": seed} | changes))
+        config = base.changed(**({"seed": seed} | changes))
         name = cell_name(genotype)
         folder = out or Path("runs") / f"{kind}-{profile}-{config.dataset}-{name}-{config.seed}"
         done = run_training(

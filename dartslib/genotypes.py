@@ -191,7 +191,7 @@ def derive(
         return architecture.derive(edges_per_node)
     nodes = {cell_type: [[] for _ in range(space.nodes)] for cell_type in CELL_TYPES}
     for choice in choices(architecture, space, edges_per_node):
-        if choice.kept:
+        if choice.kept and choice.probability > 0:  # what is closed is no choice
             nodes[choice.cell_type][choice.node].append((choice.operation, choice.source))
     return Genotype(nodes["normal"], nodes["reduction"])
 

@@ -112,6 +112,7 @@ class Loop:
 
     stateful: tuple[str, ...] = ()  # attributes with a state of their own
     advice: str  # what to try if a loss is not finite
+    owner: str  # the relaxation of a search, the genotype of a training: its state is of no other
 
     def __init__(self, config: LoopConfig, steps: int, device: torch.device | str) -> None:
         self.config, self.steps = config, steps
@@ -175,22 +176,24 @@ class Loop:
         """
         self.check()
         return {
+            "owner": self.owner,
             "step": self.step,
             "seconds": self.seconds,
             "means": {name: (float(total), n) for name, (total, n) in self.means.items()},
             **{name: getattr(self, name).state_dict() for name in self.stateful},
-            "history": {name: torch.as_tensor(stack(v)) for name, v in self.history.items()},
+            "history": {name: torch.as_tensor(np.asarray(v)) for name, v in self.history.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state_dict` of a loop with the same configuration."""
+        """Goes on from a `state_dict` of a loop with the same configuration.
+
+        Raises:
+            ValueError: the state belongs to another relaxation, or another genotype.
+        """
+        if state["owner"] != self.owner:
+            raise ValueError("This state is of another relaxation or genotype: go on with its own.")
         self.step, self.seconds = state["step"], state["seconds"]
         self.means = Means(state["means"])
         for name in self.stateful:
             getattr(self, name).load_state_dict(state[name])
         self.history = defaultdict(list, {k: list(v.numpy()) for k, v in state["history"].items()})
-
-
-def stack(values: list[Any]) -> np.ndarray:
-    """A history's list of numbers or arrays as one array, (T, …): int64 or float64."""
-    return np.asarray(values)

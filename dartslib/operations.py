@@ -82,10 +82,11 @@ def _check(name: str, module: nn.Module, channels: int, stride: int) -> None:
     """
     here = f"The operation {name!r}, built for stride {stride},"
     like = next(module.parameters(), torch.zeros(()))
-    for size in (8, 7):
+    for size, form in ((8, torch.channels_last), (7, torch.contiguous_format)):
         shape, right = ((2, channels, side, side) for side in (size, -(-size // stride)))
         with torch.inference_mode(False), torch.random.fork_rng([like.device] * like.is_cuda):
             x = torch.ones(shape, dtype=like.dtype, device=like.device)
+            x = x.contiguous(memory_format=form)
             try:
                 found = tuple(deepcopy(module)(x).shape)
             except Exception as error:

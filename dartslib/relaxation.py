@@ -38,12 +38,12 @@ class Moment(NamedTuple):
 
     @property
     def progress(self) -> float:
-        """The part of the search that is done, from 0 to below 1."""
+        """The part of the search that is done: below 1 in every step, and 1 after the last one."""
         return self.step / self.steps
 
     def between(self, first: float, last: float) -> float:
         """A number that goes in a straight line from the first step to the last one."""
-        return first + (last - first) * self.step / max(1, self.steps - 1)
+        return first + (last - first) * min(1.0, self.step / max(1, self.steps - 1))
 
 
 START = Moment()
@@ -58,16 +58,18 @@ class MixedOperation(nn.Module):
         stride: 1, or 2 next to the inputs of a reduction cell.
 
     Attributes:
-        open: which operations run; `Search.prune` sets it.
+        open: which operations run; `Search.prune` sets it. Where none does, the edge gives zeros.
     """
 
     def __init__(self, names: Sequence[str], channels: int, stride: int) -> None:
         super().__init__()
         self.operations = nn.ModuleList(build(name, channels, stride) for name in names)
-        self.open = (True,) * len(names)
+        self.open, self.stride = (True,) * len(names), stride
 
     def forward(self, x: Tensor, mixture: Tensor, moment: Moment = START) -> Tensor:
         """x: (N, C, H, W); mixture: (operations,). Returns (N, C, ceil(H/s), ceil(W/s))."""
+        if not any(self.open):
+            return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
         terms = zip(mixture, self.operations, self.open, strict=True)
         return sum(number * operation(x) for number, operation, is_open in terms if is_open)
 
@@ -79,7 +81,7 @@ class Relaxation(Config):
     it changes. `class Mine(Relaxation, name="mine")` can be asked for by that name. It has no
     state: what a method remembers stands in `Search.notes`, and which operations still run in
     `Architecture.open`. Below, `alpha` is a dictionary of tensors, one per name of `parameters`;
-    closed operations have the logit -inf there.
+    closed operations have the logit -inf there, except on an edge that is closed as a whole.
 
     Raises:
         ValueError: the name belongs to another class.
@@ -89,7 +91,7 @@ class Relaxation(Config):
 
     def __init_subclass__(cls, *, name: str | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.name = name or cls.__qualname__
+        cls.name = name or f"{cls.__module__}.{cls.__qualname__}"
         known = RELAXATIONS.setdefault(name, cls) if name else cls
         if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"There is a relaxation {name!r} already: choose another name.")
@@ -117,7 +119,8 @@ class Relaxation(Config):
     ) -> Tables:
         """What w's step sees; `loss` is that of w's batch, as a function of the mixture alone.
 
-        On one level alpha learns through it as well, so it must keep the mixture's gradient.
+        (Edges that draw, draw anew in each call of it.) On one level alpha learns through what is
+        returned, so it must keep the mixture's gradient.
         """
         return mixture
 
@@ -152,7 +155,8 @@ def read_relaxation(value: Any) -> Relaxation:
     """
     if isinstance(value, Relaxation):
         return value
-    settings = dict(value) if isinstance(value, dict) else {"name": value}
+    given = value if isinstance(value, dict) else {"name": value}
+    settings = {str(key): setting for key, setting in given.items()}
     name = str(settings.pop("name", None))
     import_module("dartslib.methods")  # registers those that it has
     if name not in RELAXATIONS:
@@ -176,7 +180,9 @@ class Architecture:
     Attributes:
         logits: name -> leaf tensor that requires a gradient; (edges, operations) per cell type,
             and whatever else the relaxation has.
-        open: cell type -> bool (edges, operations), the operations that still run.
+        open: cell type -> bool (edges, operations), the operations that still run. What is closed
+            has the probability 0, and the share 0 in the mixture; no edge takes over for one that
+            is closed as a whole.
     """
 
     def __init__(
@@ -215,14 +221,17 @@ class Architecture:
 
     def probabilities(self, alpha: Sequence[Tensor] | None = None) -> Tables:
         """Cell type -> (edges, operations), of these logits or of others of the same shapes."""
-        found = self.relaxation.probabilities(self.tables(alpha), self.space)
-        if self.pruned:
-            found = {k: table.masked_fill(~self.open[k], 0.0) for k, table in found.items()}
-        return found
+        return self._closed(self.relaxation.probabilities(self.tables(alpha), self.space))
 
     def mixture(self, alpha: Sequence[Tensor] | None = None, moment: Moment = START) -> Tables:
         """What the supernet is given: cell type -> (edges, operations)."""
-        return self.relaxation.mixture(self.tables(alpha), self.space, moment)
+        return self._closed(self.relaxation.mixture(self.tables(alpha), self.space, moment))
+
+    def _closed(self, tables: Tables) -> Tables:
+        """The same tables (edges, operations) with 0 where an operation is closed."""
+        if not self.pruned:
+            return tables
+        return {k: table.masked_fill(~self.open[k], 0.0) for k, table in tables.items()}
 
     def undecided(self) -> Tables:
         """Name -> which logits an optimizer may move: none that is closed, or alone on its edge."""

@@ -84,10 +84,7 @@ class SearchConfig(LoopConfig):
         for name in self.space().operations:
             check_name(name)
         if self.xi and self.gradient in NO_STEP_AHEAD:
-            raise ValueError(
-                f"xi is the rate of a step ahead, and {self.gradient} makes none: leave xi out, or "
-                "choose gradient=finite_difference."
-            )
+            raise ValueError(f"xi is the rate of a step ahead: {self.gradient} has none.")
         reduction_cells(self.layers, self.reductions)
         return self
 
@@ -107,7 +104,7 @@ class Search(Loop):
 
     Attributes:
         supernet, architecture: w and alpha.
-        notes: what a relaxation remembers, name -> tensor; part of the state.
+        notes: what a relaxation remembers, name -> tensor on alpha's device; part of the state.
         step, steps, seconds, history: as in `Loop`.
     """
 
@@ -124,6 +121,7 @@ class Search(Loop):
         **sizes: int,
     ) -> None:
         super().__init__(config, config.epochs * min(len(train), len(valid)), device)
+        self.owner = config.model_dump_json(include={"relaxation"})
         self.train, self.valid = train, valid
         self.notes: dict[str, Tensor] = {}
         space, relaxation = config.space(), config.relaxation
@@ -213,9 +211,8 @@ class Search(Loop):
         self.means.add(valid_loss=valid_loss.loss, valid_accuracy=valid_loss.accuracy)
 
     def _alpha_loss(self, loss: Tensor, alpha: Sequence[Tensor], moment: Moment) -> Tensor:
-        architecture = self.architecture
-        tables = architecture.tables(alpha)
-        return architecture.relaxation.alpha_loss(loss, tables, architecture.space, moment)
+        tables, space = self.architecture.tables(alpha), self.architecture.space
+        return self.architecture.relaxation.alpha_loss(loss, tables, space, moment)
 
     def _move_alpha(self) -> None:
         """A step of Adam, after which closed and decided logits are where they were."""
@@ -238,13 +235,13 @@ class Search(Loop):
 
     def state_dict(self) -> dict[str, Any]:
         """As of any `Loop`, and the notes."""
-        notes = {name: tensor.clone() for name, tensor in self.notes.items()}
+        notes = {name: torch.as_tensor(note).clone() for name, note in self.notes.items()}
         return {"notes": notes} | super().state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a `state_dict` of a search with the same configuration."""
         super().load_state_dict(state)
-        self.notes = {name: tensor.clone() for name, tensor in state["notes"].items()}
+        self.notes = {k: note.to(self.w[0].device) for k, note in state["notes"].items()}
         self.prune()
 
     @property

@@ -2,7 +2,7 @@
 
 import reprlib
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,7 +20,7 @@ class Config(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, /, **settings: Any) -> None:
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -38,3 +38,7 @@ class Config(BaseModel):
             return f"{cls.__name__} has no setting {name!r:.40}{choice}."
         said = error["msg"][0].lower() + error["msg"][1:]
         return f"{name}: {said}, not {reprlib.repr(error['input'])}."
+
+    def changed(self, /, **changes: Any) -> Self:
+        """The same settings but for some, checked as all are (which `model_copy` does not do)."""
+        return type(self)(**(dict(self) | changes))

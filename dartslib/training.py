@@ -130,6 +130,7 @@ class Training(Loop):
         **sizes: int,
     ) -> None:
         super().__init__(config, config.epochs * len(batches), device)
+        self.owner = genotype.to_json()
         self.genotype, self.batches, self.watched = genotype, batches, watched
         network = config.network(genotype, **sizes)
         self.network = network.to(device, memory_format=self.memory_format)
@@ -182,17 +183,3 @@ class Training(Loop):
                 **self.means.take(),
             }
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        """As of any `Loop`, and the genotype, so that no other one goes on from it."""
-        return {"genotype": self.genotype.to_json()} | super().state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state_dict` of a training with the same configuration and genotype.
-
-        Raises:
-            ValueError: the state is of another genotype.
-        """
-        if state["genotype"] != self.genotype.to_json():
-            raise ValueError("This training is of another genotype: go on with its own.")
-        super().load_state_dict(state)

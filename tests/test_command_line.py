@@ -1,6 +1,7 @@
 """The command line, from a search to a transfer; bad input is in test_bad_input.py."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -275,3 +276,23 @@ def test_a_relaxation_on_the_command_line(run, tmp_path):
     assert config["alpha_lr"] == 0.2
     assert record.meta["overridden"]["relaxation"] == {"name": "gdas", "tau_to": 0.5}
     assert record.meta["command"] is None or "--relaxation gdas" in record.meta["command"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--relaxation", "gdas", "--set", "tau_too=1"], "Neither a search nor gdas .*tau_to"),
+        (["--relaxation", "gdas", "--set", "epohcs=1"], "Neither a search nor gdas .*epochs"),
+        (["--relaxation", "darts", "--set", "name=gdas"], "Neither a search nor darts"),
+        (["--relaxation", "gdas", "--set", "relaxation=gdas"], "named twice"),
+        (["--relaxation", ""], "no relaxation ''"),
+        (["--set", "self=1"], "no setting 'self'"),
+    ],
+)
+def test_a_relaxation_that_cannot_be_meant(run, words, said):
+    done = run("search", *words, SMALL_SEARCH)
+    assert (
+        done.exit_code == 2
+        and re.search(said, done.output)
+        and is_one_sentence(done.output.strip())
+    )

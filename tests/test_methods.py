@@ -21,6 +21,7 @@ from dartslib.methods.pc_darts import PCDARTS, PartialChannels
 from dartslib.relaxation import RELAXATIONS, Architecture, MixedOperation, Moment, Relaxation
 from dartslib.runs import driving
 from dartslib.runs.cost import count_weights
+from dartslib.runs.running import _last_epoch
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import CELL_TYPES, SearchSpace
 from dartslib.supernet import Supernet
@@ -294,6 +295,25 @@ def test_gdas_cools_in_a_straight_line_ends_included():
     assert seen == pytest.approx([10.0, 7.525, 5.05, 2.575, 0.1])
 
 
+def test_gdas_runs_no_operation_of_a_closed_edge_and_both_that_are_kept_of_one():
+    edge = OneOperation(SPACE.operations, 2, 2)
+    x = torch.randn(2, 2, 5, 5)
+    assert torch.equal(edge(x, torch.zeros(8)), torch.zeros(2, 2, 3, 3))
+    both = edge(x, torch.tensor([0.0, 1, 0, 0, 0, 1, 0, 0]))
+    torch.testing.assert_close(both, edge.operations[1](x) + edge.operations[5](x))
+
+
+def test_gdas_draws_for_each_cell_type():
+    tables = Architecture(SearchSpace.darts(), GDAS()).mixture(moment=_moment())
+    assert not torch.equal(tables["normal"].argmax(1), tables["reduction"].argmax(1))
+
+
+def test_the_settings_of_the_papers():
+    gdas, pc_darts = GDAS(), PCDARTS()
+    assert (gdas.tau_from, gdas.tau_to, gdas.derivation) == (10.0, 0.1, "darts")
+    assert (pc_darts.k, pc_darts.warm_up) == (4, 15 / 50)
+
+
 def test_gdas_may_keep_two_operations_from_one_input():
     table = torch.full((5, 8), 0.01)
     table[0, 1], table[0, 2], table[1, 3] = 0.5, 0.4, 0.3
@@ -321,14 +341,14 @@ def _edges(k, names=("sep_conv_3x3", "skip_connect", "none"), channels=4, stride
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [6, 7])
 def test_pc_darts_searches_the_first_channels_and_scales_the_others(stride, size):
-    edge = _edges(2, stride=stride)
-    x = torch.randn(3, 4, size, size, dtype=torch.float64)
+    edge = _edges(2, channels=6, stride=stride)
+    x = torch.randn(3, 6, size, size, dtype=torch.float64)
     row = torch.tensor([0.2, 0.3, 0.1], dtype=torch.float64)  # beta is 0.6
-    searched = sum(a * o(x[:, :2]) for a, o in zip(row, edge.operations, strict=True))
-    others = x[:, 2:] if stride == 1 else F.max_pool2d(x[:, 2:], 2, 2, ceil_mode=True)
-    expected = torch.stack(  # two groups, shuffled: one channel of each, in turns
-        [searched[:, 0], 0.6 * others[:, 0], searched[:, 1], 0.6 * others[:, 1]], dim=1
-    )
+    searched = sum(a * o(x[:, :3]) for a, o in zip(row, edge.operations, strict=True))
+    others = x[:, 3:] if stride == 1 else F.max_pool2d(x[:, 3:], 2, 2, ceil_mode=True)
+    # Two groups of three, shuffled: one channel of each, in turns.
+    pairs = zip(searched.unbind(1), (0.6 * others).unbind(1), strict=True)
+    expected = torch.stack([channel for pair in pairs for channel in pair], dim=1)
     torch.testing.assert_close(edge(x, row), expected)
 
 
@@ -379,6 +399,30 @@ def test_pc_darts_with_equal_edges_takes_the_mean_where_darts_takes_the_sum():
 def test_sizes_of_the_supernet_of_pc_darts(k, weights):
     with torch.device("meta"):
         assert count_weights(Supernet(SearchSpace.darts(), edge=PCDARTS(k=k).edge)) == weights
+
+
+def test_beta_starts_with_the_noise_of_alpha():
+    architecture = Architecture(
+        SearchSpace(12), PCDARTS(), init_std=1e-3, generator=torch.Generator().manual_seed(0)
+    )
+    assert architecture.logits["beta_normal"].shape == (90,)
+    for beta in architecture.alpha[2:]:
+        assert 0.7e-3 < float(beta.detach().std()) < 1.3e-3
+
+
+def test_alpha_that_rests_at_the_end_is_no_nan_in_the_record(tmp_path):
+    class Every(Relaxation):
+        def moves_alpha(self, moment):
+            return moment.step % 4 == 0
+
+    history = {"step": np.arange(9), "valid_loss": np.array([np.nan] * 5 + [1, np.nan, 3, np.nan])}
+    assert _last_epoch(history, "valid_loss", 8, 1) == 2
+    assert np.isnan(_last_epoch(history, "valid_loss", 8, 8))
+    search = _search(Every())
+    list(search)
+    assert np.isnan(search.history["valid_loss"]).any()
+    assert np.isfinite(_last_epoch({k: np.asarray(v) for k, v in search.history.items()},
+                                   "valid_loss", search.steps, 1))  # fmt: skip
 
 
 def test_k_has_to_divide_the_channels():

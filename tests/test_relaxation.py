@@ -264,7 +264,7 @@ def test_what_w_sees_and_what_alpha_descends():
             return {k: torch.zeros_like(table) for k, table in mixture.items()}
 
         def alpha_loss(self, loss, alpha, space, moment):
-            return loss + 7 * alpha["normal"].sum()
+            return loss + 7 * (1 + alpha["normal"].sum())
 
     usual, odd = _search(), _search(relaxation=Odd())
     for search in (usual, odd):
@@ -310,6 +310,60 @@ def test_alpha_that_rests():
         assert all(alpha.any() for alpha in search.architecture.alpha)
 
 
+@pytest.mark.parametrize("gradient", ["one_level", "first_order", "finite_difference"])
+def test_what_alpha_descends_is_given_closed_logits_on_every_level(gradient):
+    seen = []
+
+    class Odd(Relaxation):
+        def alpha_loss(self, loss, alpha, space, moment):
+            seen.append(alpha["normal"].detach()[0].isinf().tolist())
+            return loss + 7 * alpha["reduction"].sum()
+
+    search = _search(gradient=gradient, relaxation=Odd(), alpha_lr=0.1)
+    _closed(search)
+    search.advance()
+    assert seen == [[k in (0, 5) for k in range(8)]]
+    assert (search.architecture.logits["reduction"] < 0).all()
+
+
+def test_a_state_of_another_relaxation_is_refused():
+    first, second = _search(relaxation="gdas"), _search(relaxation={"name": "gdas", "tau_to": 1.0})
+    first.advance()
+    state = first.state_dict()
+    for other in (second, _search()):
+        with pytest.raises(ValueError, match="another relaxation") as error:
+            other.load_state_dict(state)
+        assert is_one_sentence(error.value) and other.step == 0
+    again = _search(relaxation="gdas")
+    again.load_state_dict(state)
+    assert again.step == 1
+
+
+def test_draws_are_of_seed_and_step():
+    drawn = [
+        [float(torch.rand(1, generator=_search(seed=seed).moment.generator)) for _ in range(2)]
+        for seed in (0, 1)
+    ]
+    assert drawn[0][0] == drawn[0][1] != drawn[1][0] == drawn[1][1]
+    search = _search()
+    first = float(torch.rand(1, generator=search.moment.generator))
+    search.advance()
+    assert first != float(torch.rand(1, generator=search.moment.generator))
+
+
+def test_a_relaxation_after_the_last_step():
+    """The gap and the size of a network are taken there: as in the last step, not beyond it."""
+    search = _search(relaxation="gdas")
+    for _ in search:
+        pass
+    assert search.moment.progress == 1 and search.moment.between(10.0, 0.1) == pytest.approx(0.1)
+    with torch.no_grad():
+        for alpha in search.architecture.alpha:
+            alpha.zero_()[:, 3] = 8.0
+    mixture = search.architecture.mixture(moment=search.moment)
+    assert all((table.argmax(1) == 3).all() for table in mixture.values())
+
+
 # Operations that are closed
 
 
@@ -331,8 +385,11 @@ def test_a_closed_operation_costs_nothing_and_has_no_share():
     table = search.architecture.probabilities()["normal"][0]
     assert table[[0, 5]].tolist() == [0, 0]
     assert float(table.sum().detach()) == pytest.approx(1)
-    kept = {name for name, _ in search.architecture.derive().normal[0]}
-    assert kept <= set(search.architecture.space.operations)
+    names = search.architecture.space.operations
+    with torch.no_grad():  # however large the logits of what is closed
+        search.architecture.logits["normal"][0, [0, 5]] = 9.0
+    kept = {name for name, source in search.architecture.derive().normal[0] if source == 0}
+    assert len(kept) == 1 and not kept & {names[0], names[5]}
 
 
 def test_closed_and_decided_logits_are_not_moved():
@@ -354,12 +411,16 @@ def test_closed_and_decided_logits_are_not_moved():
     assert search.architecture.probabilities()["reduction"][3].tolist() == [1] + [0] * 7
 
 
-def test_an_edge_that_is_closed_as_a_whole():
-    search = _search(alpha_lr=0.1)
+@pytest.mark.parametrize("relaxation", ["darts", "gdas", {"name": "pc_darts", "k": 2}])
+def test_an_edge_that_is_closed_as_a_whole(relaxation):
+    """It gives zeros, of which nothing is ever no number."""
+    search = _search(alpha_lr=0.1, relaxation=relaxation, gradient="finite_difference")
     _closed(search, "normal", 4, range(8))
     for _ in search:
         pass
     assert all(alpha.isfinite().all() for alpha in search.architecture.alpha)
+    remembered = [t for s in search.alpha_optimizer.state.values() for t in s.values()]
+    assert all(tensor.isfinite().all() for tensor in remembered)
     assert not search.architecture.probabilities()["normal"][4].any()
     assert {source for _, source in search.architecture.derive().normal[1]} == {0, 1}
 
@@ -379,8 +440,8 @@ def test_what_was_closed_can_be_opened_again():
 def test_what_is_closed_and_noted_is_part_of_the_state():
     class Noting(Relaxation):
         def after_step(self, search):
-            before = search.notes.get("steps", torch.zeros(()))
-            search.notes["steps"] = before + 1
+            assert search.step == search.notes.get("steps", 0) + 1  # the step is done
+            search.notes["steps"] = torch.as_tensor(search.step)
             if search.step == 1:
                 _closed(search)
 
@@ -410,6 +471,11 @@ def test_what_is_closed_and_noted_is_part_of_the_state():
 
 def test_a_name_belongs_to_one_class():
     assert find("gdas") is GDAS and GDAS.name == "gdas" and Relaxation.name == "darts"
+
+    class gdas(GDAS):  # called so, and not registered
+        pass
+
+    assert gdas.name not in ("gdas", "darts")
 
     with pytest.raises(ValueError, match="already") as error:
 
@@ -456,6 +522,8 @@ def test_settings_of_a_relaxation_go_to_json_and_back(given, expected):
         ({"name": "gdas", "tau": 1}, "no setting 'tau'"),
         ({"name": "gdas", "tau_to": 0}, "greater than 0"),
         ({"name": "darts", "tau_to": 1}, "no setting 'tau_to'"),
+        ({"name": "gdas", 5: 1}, "no setting '5'"),
+        ({"name": "gdas", "self": 1}, "no setting 'self'"),
     ],
 )
 def test_a_relaxation_that_cannot_be(given, words):
@@ -467,3 +535,11 @@ def test_a_relaxation_that_cannot_be(given, words):
 def test_random_tables_of_these_tests_are_probabilities():
     for table in random_tables(SearchSpace(1)).values():
         torch.testing.assert_close(table.sum(-1), torch.ones(2, dtype=table.dtype))
+
+
+def test_changed_settings_are_checked():
+    config = SearchConfig(relaxation="gdas")
+    assert config.changed(seed=3).relaxation == GDAS() and config.changed(seed=3).seed == 3
+    assert config.changed(relaxation="darts") == SearchConfig()
+    with pytest.raises(ValueError, match="no relaxation"):
+        config.changed(relaxation="gdsa")

@@ -17,7 +17,6 @@ from test_searching import _same
 from dartslib.data import DataSet, split
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
 from dartslib.gradients import METHODS
-from dartslib.loops import stack
 from dartslib.runs import driving, files, records, running
 from dartslib.runs.driving import drive
 from dartslib.runs.profiles import PROFILES, profile
@@ -329,7 +328,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_nothing_had_happened(tmp_path, mak
     assert _same(whole.state_dict(), resumed.state_dict())
     for name, values in whole.history.items():
         if name != "seconds":
-            np.testing.assert_array_equal(stack(values), stack(resumed.history[name]))
+            np.testing.assert_array_equal(np.asarray(values), np.asarray(resumed.history[name]))
 
 
 def test_a_finished_run_can_be_resumed_and_does_nothing(tmp_path):

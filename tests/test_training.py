@@ -13,7 +13,6 @@ from dartslib import train
 from dartslib.data import DataSet
 from dartslib.data.batches import Subset
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
-from dartslib.loops import stack
 from dartslib.networks import FinalNetwork
 from dartslib.training import TrainConfig, Training, evaluate, learning_rate
 
@@ -103,7 +102,7 @@ def test_records_and_evaluations():
     found = _training(batches=4, watched=watched, epochs=3, records=3)
     records = list(found)
     assert [r["step"] for r in records] == [4, 8, 12]
-    history = {name: stack(values) for name, values in found.history.items()}
+    history = {name: np.asarray(values) for name, values in found.history.items()}
     assert set(history) == set(
         "step epoch seconds train_loss train_accuracy w_lr".split()
         + "evaluation_step valid_loss valid_accuracy".split()

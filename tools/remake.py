@@ -14,7 +14,6 @@ import sys
 import numpy as np
 import torch
 
-from dartslib.loops import stack
 from dartslib.runs import records
 from dartslib.runs.machine import machine, versions
 from dartslib.runs.running import begin_search, begin_training
@@ -49,7 +48,7 @@ def compare(record: records.Record, loop: Search | Training, epochs: int) -> dic
     found = {}
     for name, values in loop.history.items():
         if name not in SKIPPED and name in record.history:
-            ours = stack(values)
+            ours = np.asarray(values)
             theirs = record.history[name][: len(ours)]
             same = np.isclose(ours.astype(theirs.dtype), theirs, rtol=0, atol=0, equal_nan=True)
             difference = np.abs(ours - theirs)[~same]

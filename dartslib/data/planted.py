@@ -108,6 +108,8 @@ def planted_accuracy(search: Search, subset: Subset | None = None) -> float:
     was_training = search.supernet.training
     search.supernet.eval()
     with torch.no_grad():
-        scores = search.supernet(images, search.architecture.mixture())  # (N, 2)
+        scores = search.supernet(
+            images, search.architecture.mixture(moment=search.moment)
+        )  # (N, 2)
     search.supernet.train(was_training)
     return float((scores.argmax(dim=1) == labels).double().mean())

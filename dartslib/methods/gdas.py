@@ -30,12 +30,16 @@ from dartslib.space import CELL_TYPES, SearchSpace
 
 
 class OneOperation(MixedOperation):
-    """Runs the operation whose number in the mixture is 1; that number carries the gradient."""
+    """Runs the operation whose number in the mixture is 1; that number carries the gradient.
+
+    In general those whose number is not 0: none of an edge that is closed, two where both are kept.
+    """
 
     def forward(self, x: Tensor, mixture: Tensor, moment: Moment = START) -> Tensor:
         """As `MixedOperation.forward`."""
-        drawn = int(mixture.argmax())
-        return mixture[drawn] * self.operations[drawn](x)  # (N, C, H', W')
+        drawn = mixture.detach().nonzero().flatten().tolist()  # one number, as a rule
+        terms = [mixture[k] * self.operations[k](x) for k in drawn]  # (N, C, H', W') each
+        return sum(terms) if terms else torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
 class GDAS(Relaxation, name="gdas"):

@@ -53,7 +53,7 @@ def drive(
         every_seconds: how much work may be lost. A checkpoint is written where another step, as
             long as the longest since the last checkpoint, would go beyond.
         device: named in the stretches.
-        data: the `digest` of the data set, with which alone the run goes on; None: any.
+        data: the `digest` of the data set, with which alone the run goes on; None if there is none.
 
     Returns:
         The stretches of the run: for each process that took part, where it began, commit, machine,
@@ -152,7 +152,8 @@ def _patient() -> Iterator[list[int]]:
 
 def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]], data: str | None) -> None:
     state = loop.state_dict()
-    if not _finite({name: part for name, part in state.items() if name != "history"}):
+    others = "history", "notes"  # what a relaxation notes may well be infinite
+    if not _finite({name: part for name, part in state.items() if name not in others}):
         raise FloatingPointError(
             f"The weights after step {loop.step} are not finite: try a smaller learning rate."
         )

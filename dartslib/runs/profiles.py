@@ -29,10 +29,6 @@ class Profile:
     transfer: TrainConfig
 
 
-def _changed(config: TrainConfig, **changes: object) -> TrainConfig:
-    return TrainConfig(**(config.model_dump() | changes))
-
-
 # The smallest networks that have both cell types; rates are their own, since 20 steps move little.
 _SMOKE = TrainConfig(
     dataset="shapes10",
@@ -82,9 +78,9 @@ PROFILES = {
             w_lr=0.1,
             alpha_lr=0.01,
         ),
-        compare=_changed(_SMOKE, part="compare"),
+        compare=_SMOKE.changed(part="compare"),
         final=_SMOKE,
-        transfer=_changed(_SMOKE, dataset="shapes100"),
+        transfer=_SMOKE.changed(dataset="shapes100"),
     ),
     "lesson": Profile(
         search=SearchConfig(
@@ -96,15 +92,15 @@ PROFILES = {
             epochs=8,
             alpha_lr=None,
         ),
-        compare=_changed(_LESSON, part="compare", layers=8, channels=8, epochs=6),
+        compare=_LESSON.changed(part="compare", layers=8, channels=8, epochs=6),
         final=_LESSON,
-        transfer=_changed(_LESSON, dataset="cifar100"),
+        transfer=_LESSON.changed(dataset="cifar100"),
     ),
     "report": Profile(
         search=SearchConfig(),
-        compare=_changed(_REPORT, part="compare", layers=8, epochs=100, batch_size=64),
+        compare=_REPORT.changed(part="compare", layers=8, epochs=100, batch_size=64),
         final=_REPORT,
-        transfer=_changed(_REPORT, dataset="cifar100", epochs=300, batch_size=64),
+        transfer=_REPORT.changed(dataset="cifar100", epochs=300, batch_size=64),
     ),
     "darts": Profile(
         search=SearchConfig(
@@ -115,11 +111,11 @@ PROFILES = {
             w_lr_min=0.001,
             alpha_init_std=1e-3,
         ),
-        compare=_changed(
-            _DARTS, part="compare", layers=8, channels=16, epochs=100, auxiliary=0.0, drop_path=0.0
+        compare=_DARTS.changed(
+            part="compare", layers=8, channels=16, epochs=100, auxiliary=0.0, drop_path=0.0
         ),
         final=_DARTS,
-        transfer=_changed(_DARTS, dataset="cifar100"),
+        transfer=_DARTS.changed(dataset="cifar100"),
     ),
 }
 

@@ -34,7 +34,8 @@ _DAMAGED = (
 )
 MOST_BYTES = 1_000_000  # of meta.json, which has kilobytes
 
-# Names of before version 0.2, by the kind of record: old name -> today's, at any depth of its meta.
+# Names of before version 0.2, by the kind of record: old name -> today's, at any depth of its
+# meta, but for the settings of a relaxation, which had none then.
 OLD_NAMES = {
     "search": {"method": "gradient"},
     "measurement": {"method": "gradient"},
@@ -132,7 +133,10 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
     """A part of a meta.json with today's names."""
     if not isinstance(value, dict):
         return value
-    return {names.get(key, key): _renamed(part, names) for key, part in value.items()}
+    return {
+        names.get(key, key): part if key == "relaxation" else _renamed(part, names)
+        for key, part in value.items()
+    }
 
 
 def save(record: Record, path: Path) -> None:

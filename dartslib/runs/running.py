@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from math import nan
 from pathlib import Path
 from reprlib import repr  # of a long value, no more than a sentence can hold
 from typing import Any
@@ -15,7 +16,6 @@ import dartslib
 from dartslib import fast
 from dartslib.data import DataSet, Split, load, split
 from dartslib.genotypes import PUBLISHED, Genotype
-from dartslib.loops import stack
 from dartslib.networks import FinalNetwork
 from dartslib.runs import gap, records
 from dartslib.runs.cost import count_multiply_adds, count_weights
@@ -133,7 +133,8 @@ def run_search(
         history = _arrays(search.history)
         # Batch means, in train mode, as the halves go by; one_level has no half for alpha alone.
         names = ["train_accuracy"] + ["valid_accuracy"] * (config.gradient != "one_level")
-        result = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
+        last = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
+        result = {name: value for name, value in last.items() if np.isfinite(value)}
         with torch.no_grad():  # the counter of multiply-adds trips over a graph
             mixture = search.architecture.mixture(moment=search.moment)
         meta = _meta("search", config, profile, overridden, stretches, search, result, command)
@@ -215,10 +216,13 @@ def _shape(dataset: DataSet) -> tuple[int, int, int]:
 
 
 def _last_epoch(history: dict[str, np.ndarray], name: str, steps: int, epochs: int) -> float:
-    """The mean over the steps of the last epoch, as nearly as the records tell."""
+    """The mean over the steps of the last epoch, as nearly as the records tell.
+
+    Of those that have it: alpha may rest. nan if none has.
+    """
     lengths = np.diff(history["step"], prepend=0)
-    last = history["step"] > steps - steps // epochs
-    return float(np.average(history[name][last], weights=lengths[last]))
+    last = (history["step"] > steps - steps // epochs) & np.isfinite(history[name])
+    return float(np.average(history[name][last], weights=lengths[last])) if last.any() else nan
 
 
 def _command() -> str | None:
@@ -248,7 +252,7 @@ def cell_name(genotype: str) -> str:
 
 
 def _arrays(history: dict[str, list[Any]]) -> dict[str, np.ndarray]:
-    return {name: stack(values) for name, values in history.items()}
+    return {name: np.asarray(values) for name, values in history.items()}
 
 
 def _meta(

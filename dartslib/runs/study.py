@@ -136,7 +136,7 @@ class Study:
 
     def _run(self, name: str, kind: str, cell: str = "", **changed: Any) -> Run:
         base = getattr(self.settings, kind)
-        config = type(base)(**(base.model_dump() | changed))
+        config = base.changed(**changed)
         return Run(f"{kind}-{config.dataset}-{name}", kind, config, changed, cell)
 
     @cached_property

@@ -78,7 +78,7 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
         processor's seconds of the steps and of all.
     """
     began = process_time()
-    config = TrainConfig(**(recipe.model_dump() | {"seed": seed_of(cell, run)}))
+    config = recipe.changed(seed=seed_of(cell, run))
     cut = split(images, held_out=config.held_out)
 
     def first(whole: Subset, count: int) -> Subset:
