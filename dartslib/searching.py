@@ -84,7 +84,7 @@ class SearchConfig(LoopConfig):
         for name in self.space().operations:
             check_name(name)
         if self.xi and self.gradient in NO_STEP_AHEAD:
-            raise ValueError(f"xi is the rate of a step ahead: {self.gradient} has none.")
+            raise ValueError(f"xi is for gradient=finite_difference or exact, not {self.gradient}.")
         reduction_cells(self.layers, self.reductions)
         return self
 

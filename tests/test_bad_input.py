@@ -266,7 +266,7 @@ CASES = [
     ("xi below 0", "xi: .*greater", "search --set xi=-0.1", lambda: _search(xi=-0.1)),
     ("xi that is not finite", "xi: .*finite",
      "search --set xi=Infinity", lambda: _search(xi=float("inf"))),
-    ("xi without a step ahead", "xi is the rate .*first_order.*finite_difference",
+    ("xi without a step ahead", "xi is for gradient=finite_difference .*first_order",
      "search --set xi=0.1", lambda: _search(xi=0.1)),
     ("no radius in hypergradient", "radius above 0, not 1.0, 0.0",
      None, lambda: hypergradient(None, None, [], [], method="exact", xi=1.0, radius=0.0)),

@@ -27,6 +27,7 @@ from dartslib.space import CELL_TYPES, SearchSpace
 from dartslib.supernet import Supernet
 
 TINY = {"nodes": 2, "layers": 2, "reductions": (1,), "channels": 4, "head": "linear"}
+TINY["operations"] = "sep_conv_3x3", "dil_conv_3x3", "avg_pool_3x3", "skip_connect", "none"
 FILES = methods.NAMES
 # Settings that show more than the defaults do.
 MORE = [{"name": "gdas", "tau_to": 1.0, "derivation": "pairs"}, {"name": "pc_darts", "k": 2}]
@@ -34,9 +35,9 @@ REGISTRY = ["darts", *FILES, *MORE, "odd"]
 IDS = [name if isinstance(name, str) else "-".join(map(str, name.values())) for name in REGISTRY]
 
 
-def _search(relaxation, batches=3, **settings):
+def _search(relaxation, batches=4, **settings):
     config = SearchConfig(
-        **TINY | {"epochs": 2, "alpha_lr": 0.1, "relaxation": relaxation} | settings
+        **TINY | {"epochs": 1, "alpha_lr": 0.1, "relaxation": relaxation} | settings
     )
     return Search(config, Noise(batches), Noise(batches, seed=1), image_size=8)
 
@@ -83,7 +84,7 @@ def test_alpha_of_a_cell_type_that_the_network_lacks_feels_no_loss(relaxation):
 
 
 @pytest.mark.parametrize("relaxation", REGISTRY, ids=IDS)
-@pytest.mark.parametrize("stop", [1, 2, 4])
+@pytest.mark.parametrize("stop", [1, 3])
 def test_a_stopped_search_goes_on_to_the_bit(relaxation, stop):
     settings = {"gradient": "finite_difference", "alpha_init_std": 1e-3}
     whole, stopped = _search(relaxation, **settings), _search(relaxation, **settings)
@@ -196,7 +197,7 @@ def test_fast_where_only_numbers_change_and_plain_with_a_word_elsewhere(relaxati
 @pytest.mark.parametrize("relaxation", FOURTEEN, ids=lambda relaxation: type(relaxation).__name__)
 @pytest.mark.parametrize("gradient", ["first_order", "finite_difference", "one_level"])
 def test_the_seam_carries_fourteen_others(relaxation, gradient):
-    search = _search(relaxation, batches=1, gradient=gradient, operations=SPACE.operations)
+    search = _search(relaxation, batches=2, gradient=gradient)
     before = _copies(search)
     list(search)
     assert search.step == 2
@@ -370,7 +371,7 @@ def test_pc_darts_with_all_channels_is_darts_with_shares_of_the_edges():
         for number, beta in enumerate(search.architecture.alpha[2:]):
             beta.copy_(torch.randn(5, generator=torch.Generator().manual_seed(number)))
         for alpha, other in zip(search.architecture.alpha, usual.architecture.alpha, strict=False):
-            other.copy_(torch.randn(5, 8, generator=torch.Generator().manual_seed(3)))
+            other.copy_(torch.randn(5, 5, generator=torch.Generator().manual_seed(3)))
             alpha.copy_(other)
     beta = search.architecture.logits["beta_normal"]
     shares = torch.cat([beta[:2].softmax(0), beta[2:].softmax(0)])[:, None]
@@ -432,7 +433,7 @@ def test_k_has_to_divide_the_channels():
 
 
 def test_alpha_and_beta_of_pc_darts_rest_while_w_warms_up():
-    search = _search({"name": "pc_darts", "warm_up": 0.5})
+    search = _search({"name": "pc_darts", "warm_up": 0.5}, batches=6)
     for step in range(1, 7):
         search.advance()
         moved = [bool(alpha.any()) for alpha in search.architecture.alpha]
