@@ -192,8 +192,7 @@ class OLES(Relaxation):
         search.notes["angles"] = search.notes.get("angles", torch.zeros_like(angles)) + angles
 
 
-class RegularizedGDAS(Relaxation):
-    """ASAP's annealing and pruning by a threshold."""
+class ASAP(Relaxation):
 
     def mixture(self, alpha, space, moment):
         return {k: (alpha[k] / moment.between(1.3, 0.2)).softmax(-1) for k in BOTH}
@@ -246,5 +245,5 @@ class Odd(Relaxation, name="odd"):
 
 FOURTEEN = (
     SDARTS(), SDARTS(ascents=2), DrNAS(), DARTSMinus(), BetaDARTS(), FairDARTS(), IDARTS(), SGAS(),
-    PDARTS(), SNAS(), ProxylessNAS(), FBNet(), OLES(), RegularizedGDAS(),
+    PDARTS(), SNAS(), ProxylessNAS(), FBNet(), OLES(), ASAP(),
 )  # fmt: skip
