@@ -193,7 +193,6 @@ class OLES(Relaxation):
 
 
 class ASAP(Relaxation):
-
     def mixture(self, alpha, space, moment):
         return {k: (alpha[k] / moment.between(1.3, 0.2)).softmax(-1) for k in BOTH}
 
