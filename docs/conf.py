@@ -52,3 +52,13 @@ html_theme_options = {
     "navbar_persistent": [],  # one search field is enough
 }
 suppress_warnings = ["mystnb.unknown_mime_type"]  # a widget shows its picture only with a kernel
+
+
+def _skip_fields(app, what, name, obj, skip, options):
+    # Those of a named tuple, which its docstring tells of.
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def setup(app):
+    """What Sphinx calls."""
+    app.connect("autodoc-skip-member", _skip_fields)
