@@ -70,7 +70,9 @@ class Genotype:
 
     def cell(self, cell_type: str) -> Nodes:
         """The nodes of one cell type, "normal" or "reduction"."""
-        return {"normal": self.normal, "reduction": self.reduction}[cell_type]
+        if cell_type not in CELL_TYPES:
+            raise ValueError(f"A cell is one of {', '.join(CELL_TYPES)}, not {cell_type!r}.")
+        return getattr(self, cell_type)
 
     def to_json(self) -> str:
         """The documented form (see the module's head), one node per line."""

@@ -15,7 +15,6 @@ What differs from the paper's code, on purpose:
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -27,7 +26,7 @@ from dartslib.genotypes import as_array, choices, entropy
 from dartslib.gradients import METHODS, BatchLoss, accuracy, hypergradient
 from dartslib.loops import BatchSource, Loop, LoopConfig, cosine, seeded, set_lr, step_generator
 from dartslib.operations import check_name
-from dartslib.relaxation import Architecture, Moment, Relaxation, read_relaxation
+from dartslib.relaxation import Architecture, Moment, Relaxation, Tables, read_relaxation
 from dartslib.settings import Fraction
 from dartslib.space import CELL_TYPES, MOST_NODES, REPORT_OPERATIONS, SearchSpace
 from dartslib.supernet import Supernet, reduction_cells
@@ -124,13 +123,11 @@ class Search(Loop):
         self.owner = config.model_dump_json(include={"relaxation"})
         self.train, self.valid = train, valid
         self.notes: dict[str, Tensor] = {}
-        space, relaxation = config.space(), config.relaxation
+        space, relaxation, std = config.space(), config.relaxation, config.alpha_init_std
         sizes |= config.model_dump(include={"channels", "layers", "head", "reductions"})
         with seeded(config.seed):
             supernet = Supernet(space, edge=relaxation.edge, **sizes)
-            self.architecture = Architecture(
-                space, relaxation, init_std=config.alpha_init_std, device=device
-            )
+            self.architecture = Architecture(space, relaxation, init_std=std, device=device)
         self.supernet = supernet.to(device, memory_format=self.memory_format)
         self.w = list(self.supernet.parameters())
         self.w_optimizer = torch.optim.SGD(
@@ -168,9 +165,12 @@ class Search(Loop):
         mixture = self.architecture.mixture(moment=moment)
         if not one_level:
             mixture = {cell_type: table.detach() for cell_type, table in mixture.items()}
-        of_batch = BatchLoss(self.supernet, self.architecture, *train, moment=moment)
-        fixed_w = [p.detach() for p in self.w]
-        mixture = relaxation.mixture_for_w(mixture, partial(of_batch.at, fixed_w), moment)
+
+        def loss_at(mixture: Tables) -> Tensor:
+            of_batch = BatchLoss(self.supernet, self.architecture, *train, moment=moment)
+            return of_batch.at([p.detach() for p in self.w], mixture)
+
+        mixture = relaxation.mixture_for_w(mixture, loss_at, moment)
         images, labels = train
         scores = self.supernet(images, mixture, moment)
         loss = descended = F.cross_entropy(scores, labels)

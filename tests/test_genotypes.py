@@ -284,7 +284,7 @@ def test_the_documented_form():
         assert [[tuple(e) for e in node] for node in data[cell_type]] == [
             list(node) for node in DARTS_V2.cell(cell_type)
         ]
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError):
         DARTS_V2.cell("recurrent")
 
 

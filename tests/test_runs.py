@@ -765,3 +765,12 @@ def test_records_of_before_are_read_with_todays_names():
     assert trained["cell"] == "random-3" and "method" not in trained
     planted = records.load("planted").meta
     assert planted["searches"]["control"]["gradient"] == "first_order"
+
+
+def test_settings_of_a_relaxation_keep_their_names(tmp_path):
+    """They are newer than the old names, one of which a method may well use for a setting."""
+    relaxation = {"name": "mine", "method": "own"}
+    meta = {"kind": "search", "method": "exact", "config": {"relaxation": relaxation}}
+    records.save(records.Record("one", meta, {}, None), tmp_path / "one")
+    found = records.load(tmp_path / "one").meta
+    assert found["gradient"] == "exact" and found["config"]["relaxation"] == relaxation

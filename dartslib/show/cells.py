@@ -260,7 +260,6 @@ def _check(cell_type: str) -> None:
 
 def _nodes(nodes_or_genotype: Any, cell_type: str) -> Sequence:
     """The nodes of one cell, checked."""
-    _check(cell_type)
     if isinstance(nodes_or_genotype, Genotype):
         return nodes_or_genotype.cell(cell_type)
     return Genotype(nodes_or_genotype, nodes_or_genotype).cell(cell_type)
