@@ -15,7 +15,7 @@ from PIL import Image
 
 from dartslib import show
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype, choices, entropy
-from dartslib.show import cells, marks, study
+from dartslib.show import cells, study, style
 from dartslib.show.staircase import draw_staircase
 from dartslib.space import CELL_TYPES, SearchSpace
 
@@ -83,10 +83,10 @@ def drawn_edges(source):
     """
     labels = dict(re.findall(r'^\s*(label\d+) \[label="?([^"\s\\]+)', source, re.M))
     solid, dashed, arrives, leaves = [], [], {}, {}
-    for start, end, style in re.findall(r"^\s*(\w+)(?::e)? -> (\w+)(?::w)? \[(.*)\]", source, re.M):
-        if "invis" in style:
+    for start, end, pen in re.findall(r"^\s*(\w+)(?::e)? -> (\w+)(?::w)? \[(.*)\]", source, re.M):
+        if "invis" in pen:
             continue
-        if "dashed" in style:
+        if "dashed" in pen:
             dashed.append((int(start), int(end)))
         elif end in labels:
             arrives[end] = int(start)
@@ -201,7 +201,7 @@ def test_a_wrong_word_is_named(bad):
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_search_cell_joins_every_earlier_state(space, engine):
-    wires = [marks.Wire(*edge) for edge in space.edges]
+    wires = [style.Wire(*edge) for edge in space.edges]
     solid, dashed = drawn_edges(cells.cell_graph("", space.nodes, wires).source)
     assert sorted(solid) == sorted((s, t, None) for s, t in space.edges)
     assert len(dashed) == space.nodes
@@ -255,12 +255,12 @@ def test_probabilities_of_another_space_are_refused():
 
 
 def test_operations_are_told_apart_and_added_ones_have_looks():
-    looks = [marks.look(name) for name in SPACES["report"].operations]
+    looks = [style.look(name) for name in SPACES["report"].operations]
     assert len({look.color for look in looks}) == len({look.marker for look in looks}) == 8
     added = ["mine", "yours", "max_pool_3x3"]
-    assert marks.look("mine", added) != marks.look("yours", added)
-    assert marks.look("mine") == marks.look("mine")
-    shapes = {(marks.state_look(s, 3).shape, marks.state_look(s, 3).borders) for s in range(6)}
+    assert style.look("mine", added) != style.look("yours", added)
+    assert style.look("mine") == style.look("mine")
+    shapes = {(style.state_look(s, 3).shape, style.state_look(s, 3).borders) for s in range(6)}
     assert len(shapes) == 3  # inputs, nodes, output: without color, too
 
 

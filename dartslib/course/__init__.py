@@ -4,9 +4,11 @@
     not quite, because …
     right
 
-Texts, hints and solutions stand in exercises.toml, the checks in checks.py.
+`course.beside(guess, result)` sets a guess beside the result. Texts, hints and solutions stand in
+exercises.toml, the checks of notebook 01 in checks_01.py, and so on.
 """
 
-from dartslib.course.checks import check
+from dartslib.course import checks_01, checks_02, checks_03, checks_04, checks_05  # noqa: F401
+from dartslib.course.checks import beside, check
 
-__all__ = ["check"]
+__all__ = ["beside", "check"]

@@ -13,6 +13,10 @@ from importlib import import_module
 NAMES = {
     "Picture": "pictures",
     "picture": "pictures",
+    "lines": "drawings",
+    "points": "drawings",
+    "rows": "drawings",
+    "heatmap": "drawings",
     "toy_map": "toy",
     "toy_lookahead": "toy",
     "toy_start": "toy",

@@ -15,10 +15,9 @@ import numpy as np
 from PIL import Image
 
 from dartslib.genotypes import Choice, Genotype, as_array, choices
-from dartslib.show.marks import WIDTH, Wire, look, state_look, state_name
 from dartslib.show.pictures import DPI, Picture, picture
-from dartslib.show.staircase import draw_staircase
-from dartslib.show.style import GREY
+from dartslib.show.staircase import Wire, draw_staircase
+from dartslib.show.style import GREY, WIDTH, look, state_look, state_name
 from dartslib.space import CELL_TYPES, SearchSpace
 
 Engine = Literal["auto", "dot", "matplotlib"]

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 
 from dartslib.genotypes import as_array
 from dartslib.show.curves import BARS, RUNS
-from dartslib.show.figures import CELL_LOOKS, HISTORY, every
-from dartslib.show.marks import WIDTH, look
-from dartslib.show.style import BLACK, GREY, styled
+from dartslib.show.drawings import every
+from dartslib.show.figures import CELL_LOOKS, HISTORY
+from dartslib.show.style import BLACK, GREY, WIDTH, look, styled
 from dartslib.space import CELL_TYPES
 
 METHODS = {  # as in records: as on the page

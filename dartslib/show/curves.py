@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dartslib.show.figures import HISTORY, arrays, every
-from dartslib.show.marks import WIDTH
+from dartslib.show.drawings import every
+from dartslib.show.figures import HISTORY, arrays
 from dartslib.show.study import LOOKS, WORDS
-from dartslib.show.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, styled
+from dartslib.show.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, WIDTH, styled
 
 RUNS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v"), (BLACK, "P"))
 # Fill and hatch of bars: okabe-ito colors, lightened.

@@ -14,8 +14,17 @@ from matplotlib.ticker import MaxNLocator
 
 from dartslib.genotypes import Choice, choices
 from dartslib.show.figures import HISTORY, arrays, checked_tables
-from dartslib.show.marks import WIDTH, ink, look, state_math, state_name
-from dartslib.show.style import BLACK, GREY, VERMILION, styled
+from dartslib.show.style import (
+    BLACK,
+    GREY,
+    VERMILION,
+    WIDTH,
+    ink,
+    look,
+    state_math,
+    state_name,
+    styled,
+)
 from dartslib.space import CELL_TYPES, SearchSpace
 
 NAMED = 0.24  # a strip that is at least this part of the run bears the operation's name

@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon
 
-from dartslib.show.marks import INPUT, NODE, OUTPUT, WIDTH, StateLook
 from dartslib.show.pictures import Picture, picture
-from dartslib.show.style import BLACK, GREY, styled
+from dartslib.show.style import BLACK, GREY, INPUT, NODE, OUTPUT, WIDTH, StateLook, styled
 
 STEM, SLOPE = 1.5, 0.135  # height of the stem; how much a reduction cell loses on each side
 THIRD_LINE = 0.2  # inches

@@ -11,7 +11,6 @@ from typing import Any
 import matplotlib.patheffects as effects
 import numpy as np
 import seaborn as sns
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -20,13 +19,24 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from dartslib.genotypes import Choice, as_array, choices
-from dartslib.show.marks import WIDTH, ink, look, state_math, state_name
-from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, styled
+from dartslib.show.drawings import every
+from dartslib.show.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    KEPT,
+    SHADES,
+    VERMILION,
+    WIDTH,
+    ink,
+    look,
+    state_math,
+    state_name,
+    styled,
+)
 from dartslib.space import CELL_TYPES, SearchSpace
 
 TOP = 0.5  # probability of the darkest color: the same in every heatmap, so that two compare
-SHADES = colormaps["Blues"].resampled(50)  # few, so that a PNG with a palette has them all
-KEPT = VERMILION  # outlines what derivation keeps
 HISTORY = Mapping[str, Sequence | np.ndarray]  # of a record: arrays; of a live run: lists
 # Each cell type has a color, a marker and a line style of its own.
 CELL_LOOKS = {"normal": (BLUE, "o", "-"), "reduction": (VERMILION, "s", (0, (5, 1.6)))}
@@ -325,8 +335,3 @@ def _operations_legend(space: SearchSpace) -> list[Line2D | Rectangle]:
 def arrays(history: HISTORY) -> dict[str, np.ndarray]:
     """A history with an array under every name."""
     return {name: np.asarray(values) for name, values in history.items()}
-
-
-def every(records: int, count: int = 6) -> int:
-    """A marker on every so manieth record, about `count` in all."""
-    return max(1, records // count)

@@ -8,8 +8,7 @@ import matplotlib.patheffects as effects
 from matplotlib.figure import Figure
 
 from dartslib.show.curves import RUNS
-from dartslib.show.marks import WIDTH
-from dartslib.show.style import BAND, BLACK, styled
+from dartslib.show.style import BAND, BLACK, WIDTH, styled
 
 
 @styled

@@ -14,8 +14,7 @@ from matplotlib.lines import Line2D
 
 from dartslib.genotypes import as_array
 from dartslib.show.explorers import DPI, WIDE, Explorer, Player
-from dartslib.show.marks import WIDTH
-from dartslib.show.style import BAND, BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, styled
+from dartslib.show.style import BAND, BLACK, BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH, styled
 
 SEARCH_XI = 0.025  # the learning rate of w at the start of a search, in every profile
 XI_TICKS = (0, 0.05, 0.1)

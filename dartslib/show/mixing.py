@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from dartslib.genotypes import as_array
 from dartslib.show.explorers import DPI, Explorer
-from dartslib.show.marks import WIDTH, look
-from dartslib.show.style import BLACK, styled
+from dartslib.show.style import BLACK, WIDTH, look, styled
 
 ALPHA_TO = 4.0  # each way
 HEIGHT = 4.6  # inches

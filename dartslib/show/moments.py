@@ -10,9 +10,20 @@ from matplotlib.patches import Circle, Rectangle
 from dartslib.genotypes import Choice, choices
 from dartslib.show.decisions import decided
 from dartslib.show.explorers import DPI, WIDE, Explorer, Player
-from dartslib.show.figures import HISTORY, KEPT, SHADES, TOP, arrays, checked_tables
-from dartslib.show.marks import INPUT, NODE, WIDTH, ink, look, state_math, state_name
-from dartslib.show.style import BLACK, BLUE
+from dartslib.show.figures import HISTORY, TOP, arrays, checked_tables
+from dartslib.show.style import (
+    BLACK,
+    BLUE,
+    INPUT,
+    KEPT,
+    NODE,
+    SHADES,
+    WIDTH,
+    ink,
+    look,
+    state_math,
+    state_name,
+)
 from dartslib.space import CELL_TYPES, SearchSpace
 
 CUT = "#B3B3B3"

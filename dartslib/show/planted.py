@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dartslib.show.curves import RUNS
-from dartslib.show.marks import WIDTH
-from dartslib.show.style import BLACK, styled
+from dartslib.show.style import BLACK, WIDTH, styled
 
 
 @styled

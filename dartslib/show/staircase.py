@@ -7,14 +7,24 @@ whatever the cell.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.textpath import TextPath
 
-from dartslib.show.marks import INPUT, NODE, OUTPUT, WIDTH, StateLook, Wire, state_math
-from dartslib.show.style import GREY, styled
+from dartslib.show.style import (
+    BLACK,
+    GREY,
+    INPUT,
+    NODE,
+    OUTPUT,
+    WIDTH,
+    StateLook,
+    state_math,
+    styled,
+)
 
 # Inches, all of them.
 HEAD = 0.42  # the title
@@ -24,6 +34,19 @@ ARROW, GAP = 0.27, 0.1  # from a label to its node; from the wires before it to 
 LANE, LINE, THIN = 0.13, 0.21, 0.15  # height of a wire's lane: frame, each line of text; no label
 SPREAD = 0.085  # between two wires that leave one state
 LETTERS = 12.0  # points
+
+
+@dataclass(frozen=True)
+class Wire:
+    """An edge of a drawn cell: from state to state, with its label and pen."""
+
+    source: int
+    target: int
+    text: str = ""
+    note: str = ""  # goes on after the text, on a line of its own where there is little room
+    color: str = BLACK
+    width: float = 2.0  # points
+    kept: bool = True  # one that is cut lies below the others
 
 
 @styled

@@ -10,8 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dartslib.runs.results import Noise, Summary
-from dartslib.show.marks import WIDTH
-from dartslib.show.style import BAND, BLACK, COLORS, GREY, MARKERS, styled
+from dartslib.show.style import BAND, BLACK, COLORS, GREY, MARKERS, WIDTH, styled
 
 GROUPS = {
     "one_level": "one level",

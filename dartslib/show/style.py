@@ -1,13 +1,20 @@
-"""How the figures look: colors that all readers can tell apart, letters for a lecture hall.
+"""How figures look: one place for colors, letters, and the marks of operations, states and runs.
 
-Nothing global changes: `styled` puts the settings around one drawing function, no more.
+All readers can tell the colors apart, and a marker or a dash says the same besides. Nothing global
+changes: `styled` puts the settings around one drawing function, no more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from typing import TypeVar
 
 import matplotlib
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
+
+WIDTH = 9.6  # inches of every figure: what a notebook's column holds
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with any common color vision.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -18,6 +25,8 @@ GREY = "#767676"  # the lightest grey that text may have on white (contrast 4.5 
 # In this order; yellow is too light for lines.
 COLORS = (VERMILION, ORANGE, GREEN, BLUE, PURPLE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # a marker besides each color
+KEPT = VERMILION  # outlines what derivation keeps
+SHADES = colormaps["Blues"].resampled(50)  # few, so that a PNG with a palette has them all
 
 RC = {
     "font.size": 13,
@@ -49,6 +58,108 @@ def styled(draw: Draw) -> Draw:
     return matplotlib.rc_context(RC)(draw)
 
 
-def looks() -> cycle:
-    """Endless (color, marker) pairs, in one fixed order."""
-    return cycle(zip(COLORS, MARKERS, strict=True))
+SOLID, DASHED, DOTTED = "-", (0, (5, 1.6)), (0, (1.2, 1.6))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an operation or a run is drawn: color, marker and dashes of its line."""
+
+    color: str
+    marker: str
+    dashes: object = SOLID
+
+
+PINK = "#E39FC9"  # Okabe and Ito's purple is to some eyes the grey of their green
+OPERATIONS = {
+    "sep_conv_3x3": Look(BLUE, "o"),
+    "sep_conv_5x5": Look(SKY, "s", DASHED),
+    "dil_conv_3x3": Look(VERMILION, "^"),
+    "dil_conv_5x5": Look(ORANGE, "v", DASHED),
+    "max_pool_3x3": Look(GREEN, "D"),
+    "avg_pool_3x3": Look(PINK, "P", DASHED),
+    "skip_connect": Look(BLACK, "X"),
+    "none": Look(GREY, "", DOTTED),
+}
+# For operations a reader adds: dark colors that none of the above has.
+OTHERS = (Look("#882255", "*"), Look("#999933", "h"), Look("#332288", "<"), Look("#661100", ">"))
+
+
+def look(operation: str, operations: Sequence[str] = ()) -> Look:
+    """The look of an operation; one that is not built in takes the next free look.
+
+    Args:
+        operation: its name.
+        operations: all names of the space, so that two added operations do not look alike.
+    """
+    if operation in OPERATIONS:
+        return OPERATIONS[operation]
+    added = [name for name in operations if name not in OPERATIONS]
+    place = added.index(operation) if operation in added else sum(operation.encode())
+    return OTHERS[place % len(OTHERS)]
+
+
+@dataclass(frozen=True)
+class StateLook:
+    """How a state of a cell is drawn: edge color, fill, its shape's name in Graphviz, borders."""
+
+    color: str
+    fill: str
+    shape: str
+    borders: int = 1
+
+
+# Red, green and blue as in the report's Figure 3, in hues every eye tells apart; shapes say it too.
+INPUT = StateLook(VERMILION, "#FBE3D3", "box")
+NODE = StateLook(GREEN, "#D3EEE4", "circle")
+OUTPUT = StateLook(BLUE, "#D2E5F2", "box", 2)
+
+
+def ink(fill: Sequence[float] | str) -> str:
+    """Black or white, whichever stands out more on a color (contrast after WCAG 2.1)."""
+    c = np.asarray(to_rgb(fill))
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    return "white" if linear @ (0.2126, 0.7152, 0.0722) < 0.179 else BLACK
+
+
+def state_look(state: int, nodes: int) -> StateLook:
+    """The look of a state: 0 and 1 are inputs, then the nodes, then the output."""
+    if state < 2:
+        return INPUT
+    return NODE if state < 2 + nodes else OUTPUT
+
+
+def state_name(state: int) -> str:
+    """A state in words: c_{k-2}, c_{k-1}, then 1, 2, … for the intermediate nodes."""
+    return ("c_{k-2}", "c_{k-1}")[state] if state < 2 else str(state - 1)
+
+
+def state_math(state: int) -> str:
+    """The same for matplotlib, with the index set low."""
+    return f"${state_name(state)}$" if state < 2 else str(state - 1)
+
+
+# Ways to search, by their name in records and in words: the same look in every figure.
+WAYS = {
+    "one_level": "one level",
+    "first_order": "ξ = 0",
+    "finite_difference": "ξ > 0",
+    "exact": "exact",
+    "random": "at random",
+}
+_WAYS = dict(zip(WAYS, (Look(c, m) for c, m in zip(COLORS, MARKERS, strict=True)), strict=False))
+
+
+def looks(labels: Collection[str]) -> dict[str, Look]:
+    """Label -> its look: operations and ways to search their own, others the free ones in order.
+
+    Before a comma a label may name its way: "ξ = 0, seed 1" looks as "ξ = 0" does.
+    """
+    found, named = {}, {**_WAYS, **{WAYS[name]: pen for name, pen in _WAYS.items()}}
+    for label in labels:
+        way = named.get(label.split(",")[0].split("\n")[0].strip())
+        found[label] = OPERATIONS.get(label, way)
+    taken = {pen.color for pen in found.values() if pen}
+    spare = [Look(c, m) for c, m in zip(COLORS, MARKERS, strict=True) if c not in taken]
+    free = cycle(spare or [Look(BLACK, "X")])
+    return {label: pen or next(free) for label, pen in found.items()}

@@ -11,8 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from dartslib.show.curves import run_looks
 from dartslib.show.explorers import DPI, WIDE, Explorer
 from dartslib.show.figures import HISTORY, arrays
-from dartslib.show.marks import WIDTH
-from dartslib.show.style import GREY
+from dartslib.show.style import GREY, WIDTH
 
 QUANTITIES = ("accuracy", "loss")
 Runs = Mapping[str, Mapping[str, Sequence[HISTORY]]]

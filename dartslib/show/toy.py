@@ -6,19 +6,19 @@ Sources: Figure 2 and Table 1 of the report; Liu et al. (2019), Figure 2.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dartslib import toy
-from dartslib.show.style import BLACK, GREY, PURPLE, SKY, looks, styled
+from dartslib.show.style import BLACK, COLORS, GREY, MARKERS, PURPLE, SKY, WIDTH, styled
 from dartslib.toy import Trajectory
 
 MAP = (-0.4, 3.6, -2.5, 3.2)  # alpha from, to; w from, to
 WIDEST = 6.0  # a map never shows more than +-6, however far a run goes
 REPORT_XIS = (0, 0.3, 0.5, 0.7)
-WIDTH = 9.6  # inches; what a notebook's column holds
 
 # How the places on a map look. The star is kept for the optimum.
 OPTIMUM = {"marker": "*", "ms": 17, "mfc": "white", "mec": BLACK, "mew": 1.5, "ls": "none"}
@@ -239,7 +239,7 @@ def toy_times(rows: Mapping[str, Mapping[float, float]]) -> Figure:
 
 def _looks(xis: Sequence[float]) -> list[tuple[str, str]]:
     """A color and a marker for each xi, that of the report's four, or one that is left over."""
-    every = looks()
+    every = cycle(zip(COLORS, MARKERS, strict=True))
     known = dict(zip(REPORT_XIS, every, strict=False))
     return [known[xi] if xi in known else next(every) for xi in xis]
 

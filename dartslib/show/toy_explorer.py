@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from dartslib import toy
 from dartslib.show.explorers import DPI, WIDE, Explorer, Player, slider
-from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, styled
-from dartslib.show.toy import END, FIXED_POINT, REPORT_XIS, START, WIDTH, draw_map, map_view
+from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, WIDTH, styled
+from dartslib.show.toy import END, FIXED_POINT, REPORT_XIS, START, draw_map, map_view
 from dartslib.toy import Trajectory
 
 XI_TO = 1.5

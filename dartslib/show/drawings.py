@@ -1,0 +1,325 @@
+"""Four drawings for any numbers: lines, points, rows, and a heatmap. Each knows its words.
+
+    show.lines({"Loss": {"ξ = 0": (steps, losses)}}, x="step", y="cross-entropy (nats)")
+
+The first argument is a mapping: title of a panel -> what it shows, series by their label; panels
+lie side by side on one scale. Operations and ways to search have their own colors wherever they
+are drawn; other labels take the colors in order, the same label the same one in every panel.
+
+The picture's description names title, axes and series. With `numbers=True` it also says the values:
+of formulas and records, which are the same on every machine; of live runs leave it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.patheffects as effects
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from dartslib.show.pictures import Picture, picture
+from dartslib.show.style import BAND, BLACK, KEPT, SHADES, WIDTH, ink, looks, styled
+
+Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label -> x, y
+OUTLINE = [effects.withStroke(linewidth=3, foreground="white")]  # of letters over lines
+
+
+def lines(
+    panels: Mapping[str, Series], *, x: str, y: str | Sequence[str], **options: Any
+) -> Picture:
+    """Lines over a common axis, a marker every few points.
+
+    Args:
+        panels: title -> label -> (xs, ys).
+        x: name of the horizontal axis, with its unit.
+        y: name of the vertical one, or one per panel, which then have scales of their own.
+        levels: label -> height of a dotted line across, such as {"chance": 0.1}.
+        log: "x", "y" or "xy" for logarithmic axes.
+        percent: y is a share, shown in percent.
+        low, high: ends of the vertical axis; what the values need where None.
+        numbers: the description says where each line ends.
+        height: of the figure, in inches.
+
+    Raises:
+        ValueError: nothing to draw, or xs and ys of different lengths.
+    """
+    return _drawn(panels, x, y, "-", **options)
+
+
+def points(
+    panels: Mapping[str, Series], *, x: str, y: str | Sequence[str], **options: Any
+) -> Picture:
+    """The same without lines; takes one option more than `lines`.
+
+    Args:
+        panels, x, y: and all options, as for `lines`.
+        bar: label and length of a bar at the right end, such as the noise of one point, in y's
+            unit.
+    """
+    return _drawn(panels, x, y, "none", **options)
+
+
+@styled
+def _drawn(
+    panels: Mapping[str, Series],
+    x: str,
+    y: str | Sequence[str],
+    join: str,
+    *,
+    levels: Mapping[str, float] | None = None,
+    log: str = "",
+    percent: bool = False,
+    low: float | None = None,
+    high: float | None = None,
+    bar: tuple[str, float] | None = None,
+    numbers: bool = False,
+    height: float = 4.6,
+) -> Picture:
+    labels = _labels(panels)
+    names = [y] * len(panels) if isinstance(y, str) else list(y)
+    figure = Figure(figsize=(WIDTH, height + 0.3 * (len(labels) > 1)))
+    found = figure.subplots(1, len(panels), squeeze=False, sharey=isinstance(y, str))[0]
+    style = looks(labels)
+    for axes, (title, series), name in zip(found, panels.items(), names, strict=True):
+        for label, (xs, ys) in series.items():
+            if len(xs) != len(ys):
+                raise ValueError(f"{label!r} has {len(xs)} x for {len(ys)} y.")
+            pen, size = style[label], {"ms": 8} if join == "-" else {"ms": 11}
+            axes.plot(
+                xs, ys, color=pen.color, marker=pen.marker, mec="white", label=label, **size,
+                ls=pen.dashes if join == "-" else "none",
+                markevery=every(len(xs)) if join == "-" else 1,
+            )  # fmt: skip
+        axes.set(title=title, xlabel=x)
+        if name not in (other.get_ylabel() for other in found):
+            axes.set_ylabel(name)
+        if log:
+            axes.set(**{f"{letter}scale": "log" for letter in log})
+        for label, value in (levels or {}).items():
+            axes.axhline(value, color=BLACK, ls=":", lw=1.8, zorder=1)
+            _say(axes, label, (0.02, value), (0, 4), xycoords=("axes fraction", "data"))
+        if bar:
+            axes.errorbar(
+                0.985, float(np.mean(axes.get_ylim())), yerr=bar[1] / 2, color=BLACK, capsize=7,
+                transform=axes.get_yaxis_transform(), elinewidth=2.2, capthick=2.2, label=bar[0],
+            )  # fmt: skip
+            axes.margins(x=0.09)  # the bar is no point
+        axes.set_ylim(low, high)
+        if percent:
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+        if "x" not in log and all(float(v).is_integer() for xs, _ in series.values() for v in xs):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    handles = {label: h for axes in found for h, label in zip(*axes.get_legend_handles_labels())}  # noqa: B905
+    if len(handles) > 1 or bar:
+        columns = max(1, min(len(handles), 110 // (8 + max(map(len, handles)))))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+    form = "{:.1%}" if percent else "{:.3g}"
+    what = "a line" if join == "-" else "points"
+    said = []
+    for (title, series), name in zip(panels.items(), names, strict=True):
+        told = ", ".join(
+            f"{label} {'ends at' if join == '-' else 'at'} "
+            + (form.format(ys[-1]) if join == "-" else ", ".join(map(form.format, ys)))
+            if numbers
+            else label
+            for label, (_, ys) in series.items()
+        )
+        said.append(f"{title}: {name} over {x}, {what} for each of: {told}.")
+    said += [f"Dotted: {', '.join(levels)}."] if levels else []
+    said += [f"A bar shows {bar[0]}."] if bar else []
+    return picture(figure, " ".join(said))
+
+
+@styled
+def rows(
+    panels: Mapping[str, Mapping[str, float | Sequence[float]]],
+    *,
+    x: str,
+    reach: Mapping[str, Mapping[str, float]] | None = None,
+    levels: Mapping[str, float] | None = None,
+    band: tuple[str, float, float] | None = None,
+    bars: bool = False,
+    percent: bool = False,
+    form: str | None = None,
+    numbers: bool = False,
+) -> Picture:
+    """One row per label: a value with its number beside it, or several and their mean.
+
+    Args:
+        panels: title -> label -> a value, or values that differ in the seed: each a point, their
+            mean an upright stroke. Every panel has the rows of all.
+        x: name of the horizontal axis, with its unit.
+        reach: title -> label -> how far an error bar goes to either side of the (mean) value.
+        levels: label -> place of an upright dotted line, such as {"chance": 0.1}.
+        band: label, left and right end of a grey area behind.
+        bars: draw bars that begin at zero, for costs and other amounts.
+        percent: values are shares, shown in percent.
+        form: how a number is written, such as "{:+.2f}".
+        numbers: the description says the values.
+
+    Raises:
+        ValueError: nothing to draw.
+    """
+    labels = _labels(panels)
+    form = form or ("{:.1%}" if percent else "{:.3g}")
+    reach = reach or {}
+    figure = Figure(figsize=(WIDTH, 1.7 + 0.52 * len(labels) + 0.3 * bool(band)))
+    found = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    style, said = looks(labels), []
+    for axes, (title, row) in zip(found, panels.items(), strict=True):
+        told = []
+        for label, given in row.items():
+            values, place, pen = (
+                np.atleast_1d(np.asarray(given, float)),
+                labels.index(label),
+                style[label],
+            )
+            mean, wide = values.mean(), reach.get(title, {}).get(label)
+            if bars:
+                axes.barh(place, mean, height=0.62, fc=pen.color, ec=BLACK, lw=1, alpha=0.55)
+            elif len(values) > 1:
+                axes.plot([mean] * 2, [place - 0.3, place + 0.3], color=BLACK, lw=2.4, zorder=2)
+            if wide is not None:
+                axes.errorbar(
+                    mean, place, xerr=wide, color=pen.color, capsize=8, elinewidth=2.2, capthick=2.2
+                )
+            if not bars or len(values) > 1:
+                axes.plot(
+                    values, [place] * len(values), pen.marker or "o", color=pen.color, mec="white",
+                    ms=10, zorder=3,
+                )  # fmt: skip
+            text = form.format(mean) + (
+                "" if wide is None else f" ± {form.format(wide).lstrip('+')}"
+            )
+            end = max(values.max(), mean + (wide or 0))
+            _say(axes, text, (end, place), (9, 0), va="center")
+            each = f" ({', '.join(map(form.format, values))})" if len(values) > 1 else ""
+            told.append(f"{label} {text}{each}" if numbers else label)
+        for label, value in (levels or {}).items():
+            axes.axvline(value, color=BLACK, ls=":", lw=1.8, zorder=1)
+            _say(axes, label, (value, 1), (3, 2), xycoords=("data", "axes fraction"))
+        if band:
+            axes.axvspan(*band[1:], color=BAND, lw=0, zorder=-1, label=band[0])
+        axes.set_title(title, pad=18 if levels else 6)
+        axes.set(xlabel=x, ylim=(len(labels) - 0.4, -0.6))
+        left, right = axes.get_xlim()
+        room = 0.1 + 0.02 * max(len(form.format(0.5)) + 8 * bool(reach), 6) * len(panels)
+        axes.set_xlim(0 if bars else left, right + room * (right - left))  # for the numbers
+        axes.xaxis.set_major_locator(MaxNLocator(6 if len(panels) == 1 else 4, steps=[1, 2, 5, 10]))
+        if percent:
+            axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(visible=False, axis="y")
+        said.append(f"{title}: {x}, a row for each of: {', '.join(told)}.")
+    found[0].set(yticks=range(len(labels)), yticklabels=labels)
+    if band:
+        figure.legend(*found[0].get_legend_handles_labels(), loc="outside lower center")
+        said.append(f"Grey: {band[0]}, {form.format(band[1])} to {form.format(band[2])}.")
+    said += [f"Dotted: {', '.join(levels)}."] if levels else []
+    return picture(figure, " ".join(said))
+
+
+@styled
+def heatmap(
+    panels: Mapping[str, Any],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    x: str = "",
+    y: str = "",
+    color: str,
+    top: float | None = None,
+    form: str = "{:.2f}",
+    outlined: Mapping[str, Any] | None = None,
+    outline: str = "",
+    stacked: bool = False,
+    numbers: bool = False,
+) -> Picture:
+    """Tables as colors, with the number in each field.
+
+    Args:
+        panels: title -> (rows, columns) values.
+        rows, columns: their names.
+        x, y: what columns and rows are.
+        color: what the values are, with their unit.
+        top: the value of the darkest color; the largest of all panels where None.
+        form: how a number is written.
+        outlined: title -> (rows, columns) booleans: which fields get a frame.
+        outline: what a frame means.
+        stacked: panels above one another.
+        numbers: the description says the largest value of each row.
+
+    Raises:
+        ValueError: nothing to draw, or a table of another shape than its names.
+    """
+    _labels(panels)
+    tables = {title: np.asarray(table, float) for title, table in panels.items()}
+    for title, table in tables.items():
+        if table.shape != (len(rows), len(columns)):
+            raise ValueError(f"{title!r} is {table.shape}, its names {len(rows)} x {len(columns)}.")
+    top = top or max(np.nanmax(table) for table in tables.values())
+    shape = (len(panels), 1) if stacked else (1, len(panels))
+    height = (0.36 * len(rows) + 1.0) * shape[0] + 0.9
+    figure = Figure(figsize=(WIDTH, height))
+    found = figure.subplots(*shape, squeeze=False).ravel()
+    for axes, (title, table) in zip(found, tables.items(), strict=True):
+        texts = np.vectorize(form.format)(table)
+        sns.heatmap(
+            table, ax=axes, cmap=SHADES, vmin=0, vmax=top, annot=texts, fmt="", cbar=False,
+            annot_kws={"size": 12}, linewidths=0.5, linecolor="white",
+            xticklabels=list(columns), yticklabels=list(rows),
+        )  # fmt: skip
+        for text, shade in zip(axes.texts, axes.collections[0].to_rgba(table.ravel()), strict=True):
+            text.set_color(ink(shade))  # seaborn turns white too early
+        for place in zip(
+            *np.nonzero((outlined or {}).get(title, np.zeros_like(table))), strict=True
+        ):
+            for edge, width in (("white", 5.5), (KEPT, 3)):
+                frame = Rectangle(place[::-1], 1, 1, fill=False, ec=edge, lw=width, clip_on=False)
+                axes.add_patch(frame).set_zorder(3)
+        axes.set_title(title, loc="left")
+        axes.set(
+            xlabel=x if axes is found[-1] or not stacked else "",
+            ylabel=y if not stacked or y else "",
+        )
+        axes.tick_params(length=0, labelsize=12, rotation=0)
+    bar = figure.colorbar(found[0].collections[0], ax=list(found), pad=0.02, aspect=30)
+    bar.set_label(color)
+    if outlined:
+        handle = Rectangle((0, 0), 1, 1, fill=False, ec=KEPT, lw=3)
+        figure.legend([handle], [outline], loc="outside lower right")
+    said = []
+    for title, table in tables.items():
+        best = ", ".join(
+            f"{row} {form.format(np.nanmax(line))} ({columns[int(np.nanargmax(line))]})"
+            for row, line in zip(rows, table, strict=True)
+        )
+        told = f", largest per row: {best}" if numbers else ""
+        said.append(
+            f"{title}: heatmap of {color}, {len(rows)} rows by {len(columns)} columns{told}."
+        )
+    return picture(figure, " ".join(said))
+
+
+def every(records: int, count: int = 6) -> int:
+    """Distance of markers: about so many on a line of so many points."""
+    return max(1, (records - 1) // (count - 1) if records > count else 1)
+
+
+def _labels(panels: Mapping[str, Any]) -> list[str]:
+    """All labels in the order in which they come; ValueError where there is nothing to draw."""
+    inside = [series for series in panels.values() if isinstance(series, Mapping)]
+    found = list(dict.fromkeys(label for series in inside for label in series))
+    if not panels or (inside and not found):
+        raise ValueError("There is nothing to draw: give title -> label -> values.")
+    return found
+
+
+def _say(axes: Axes, text: str, at: tuple, by: tuple[float, float], **place: Any) -> None:
+    """A note in the figure, readable over lines."""
+    axes.annotate(
+        text, at, by, textcoords="offset points", size=12, path_effects=OUTLINE, zorder=5, **place
+    )
