@@ -275,9 +275,10 @@ import sys
 import dartslib, dartslib.toy, dartslib.show
 from dartslib import show, toy
 runs = [toy.descend(xi) for xi in (0, 0.5)]
-for draw in (show.toy_paths, show.toy_losses, show.toy_distances, show.toy_start):
-    show.picture(draw(runs), "runs")
-show.xi_explorer()
+show.toy_map(runs)
+show.toy_map(runs, first=60)
+show.lines({"w": {"w": (range(len(runs[0].w)), runs[0].w)}}, x="steps", y="w")
+show.XiExplorer()
 heavy = {"torch", "torchvision", "pandas", "seaborn", "matplotlib.pyplot"} & set(sys.modules)
 print(sorted(heavy))
 """
