@@ -16,7 +16,9 @@ from dartslib.show import drawings
 from dartslib.show import toy as toy_file
 
 RUNS = [toy.descend(xi) for xi in (0, 0.3, 0.5, 0.7)]
-LOSSES = {f"ξ = {run.xi:g}": (range(run.steps + 1), toy.valid_loss(run.w, run.alpha)) for run in RUNS}
+LOSSES = {
+    f"ξ = {run.xi:g}": (range(run.steps + 1), toy.valid_loss(run.w, run.alpha)) for run in RUNS
+}
 FIGURES = {
     "map": lambda: show.toy_map(),
     "start": lambda: show.toy_map(RUNS, first=60),
@@ -89,14 +91,24 @@ def test_an_xi_looks_the_same_in_every_figure(drawn):
     show.lines({"": {"ξ = 0.5, alone": ([0, 1], [1, 2]), "to compare": ([0, 1], [1, 1])}},
                x="x", y="y", dashed=["to compare"])  # fmt: skip
     show.toy_map([RUNS[0], RUNS[2]])
-    colors = [
-        {line.get_label().split(",")[0]: line.get_color() for axes in figure.axes for line in axes.lines}
-        for figure in drawn
-    ]  # fmt: skip
+    lines = [[line for axes in figure.axes for line in axes.lines] for figure in drawn]
+    colors = [{line.get_label().split(",")[0]: line.get_color() for line in row} for row in lines]
     assert colors[0]["ξ = 0.5"] == colors[1]["ξ = 0.5"] == colors[2]["a marker every 50 steps"]
     assert len({colors[0][f"ξ = {run.xi:g}"] for run in RUNS}) == 4
-    compared = next(line for line in drawn[1].axes[0].lines if line.get_label() == "to compare")
+    compared = lines[1][-1]
     assert compared.is_dashed() and compared.get_color() == "#000000"
+
+
+def test_panels_that_share_a_scale_hold_the_lines_of_all(drawn):
+    show.lines({"low": {"a": ([0, 1], [0, 1])}, "high": {"a": ([0, 1], [-9, 9])}}, x="x", y="y")
+    show.lines(
+        {"low": {"a": ([0, 1], [0, 1])}, "high": {"a": ([0, 1], [2, 9])}}, x="x", y="y", low=0
+    )
+    for figure, least in zip(drawn, (-9, 0), strict=True):
+        for axes in figure.axes:
+            low, high = axes.get_ylim()
+            assert low <= least and high >= 9
+    assert low == 0
 
 
 def test_a_picture_is_html_with_a_description():

@@ -13,9 +13,7 @@ from typing import Any
 
 from dartslib.course import checks_01
 
-CHECKS: dict[str, Callable[..., str | None]] = {
-    check.__name__: check for check in checks_01.CHECKS
-}
+CHECKS: dict[str, Callable[..., str | None]] = {check.__name__: check for check in checks_01.CHECKS}
 
 
 def check(name: str, *answers: Any) -> None:

@@ -74,7 +74,7 @@ def nearer(difference: float, bar: float, one_may_say: str) -> str | None:
     bars = [abs(end(xi) - toy.fixed_point(xi)) for xi in xis]
     if not isclose(abs(difference), abs(errors[0] - errors[1]), abs_tol=5e-5):
         return "the difference is that of the two errors |α - 1| at the ends"
-    if isclose(bar, min(bars), abs_tol=1e-5) and not isclose(bar, max(bars), abs_tol=1e-5):
+    if isclose(bar, min(bars), abs_tol=5e-5):
         return "the bar is the larger of the two distances: either run may be off by it"
     if not isclose(bar, max(bars), abs_tol=5e-5):
         return "the bar is how far α stopped from the fixed point of its own ξ, `toy.fixed_point`"

@@ -16,7 +16,12 @@ RATES = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 0.8)
 ARROWS = 13  # of the phase portrait, along each side
 PERCENT = 100  # what the slider `shown` has at its end
 # Path, start, fixed point, end: the artists on the map.
-ON_MAP = ({"color": BLUE, "lw": 2.6}, START, FIXED_POINT | {"mec": VERMILION}, END | {"color": BLUE})
+ON_MAP = (
+    {"color": BLUE, "lw": 2.6},
+    START,
+    FIXED_POINT | {"mec": VERMILION},
+    END | {"color": BLUE},
+)
 LOSSES = {"$L_{train}$": VERMILION, "$L_{val}$": BLUE}
 AT_LOSS = {"marker": "o", "mec": "white", "ls": "none", "animated": True, "clip_on": False}
 TITLE = 1  # its height, given: to find a free one takes a sixth of a full draw
