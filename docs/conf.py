@@ -42,6 +42,7 @@ html_title = project
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_math_renderer = "drawn"
+html_context = {"default_mode": "auto"}  # said, or the theme complains in the browser's console
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

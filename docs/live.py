@@ -23,7 +23,7 @@ import numpy as np
 from nbformat.v4 import new_markdown_cell
 
 from dartslib import toy
-from dartslib.course.texts import load
+from dartslib.course.texts import Exercise, load
 from dartslib.show import style
 from dartslib.show.toy_explorer import RATES, describe_run
 
@@ -95,23 +95,26 @@ def data(package: bytes | None) -> dict:
         {"name": "curvature", "label": "curvature", "values": CURVATURES},
         {"name": "shown", "label": "shown, %", "values": list(range(101))},
     ]
-    exercises = {
-        e.name: {"title": e.title, "code": e.code} for e in load() if e.notebook == NOTEBOOK
-    }
+    exercises = {e.name: {"title": e.title, "code": e.code} for e in _exercises()}
     with tarfile.open(fileobj=BytesIO(package)) as tar:
         loader, wasm = (
             tar.extractfile(f"package/micropython.{ending}").read() for ending in ("mjs", "wasm")
         )
-    inside = {
-        "wasm": "data:application/wasm;base64," + base64.b64encode(wasm).decode(),
-        "files": files(),
+    address = "data:application/wasm;base64," + base64.b64encode(wasm).decode()
+    return found | {
+        "exercises": exercises,
+        "loader": _as_script(loader.decode()),
+        "inside": {"wasm": address, "files": files()},
+        "worker": (HERE / "inside" / "worker.js").read_text("utf-8"),
     }
-    code = {"loader": _as_script(loader.decode()), "worker": (HERE / "inside" / "worker.js").read_text("utf-8")}
-    return found | {"exercises": exercises, "inside": inside} | code
+
+
+def _exercises() -> list[Exercise]:
+    return [exercise for exercise in load() if exercise.notebook == NOTEBOOK]
 
 
 def _as_script(module: str) -> str:
-    """MicroPython's own module as a script: Chromium starts no module from a page that is a file."""
+    """MicroPython's module as a script: Chromium starts no module from a page that is a file."""
     for text, other in {
         "export default _createMicroPythonModule;": "",
         "export async function loadMicroPython": "async function loadMicroPython",
@@ -124,20 +127,22 @@ def _as_script(module: str) -> str:
 
 def files() -> dict[str, str]:
     """The Python files within the page, by path: dartslib's own, and what they stand on there."""
-    here = HERE / "inside"
     package = Path(toy.__file__).parent
-    ours = ("toy.py", "course/checks.py", "course/checks_01.py")
-    return {
-        "/stand_ins.py": (here / "stand_ins.py").read_text("utf-8"),
-        "/fields.py": f"FIELDS = { ({'Trajectory': [f.name for f in fields(toy.Trajectory)]})!r}\n",
-        "/answers.py": (here / "answers.py").read_text("utf-8"),
+    names = [field.name for field in fields(toy.Trajectory)]
+    found = {
+        "/fields.py": f"FIELDS = {{'Trajectory': {names}}}\n",
         "/dartslib/__init__.py": "",
         "/dartslib/show/__init__.py": "",
         "/dartslib/show/toy_explorer.py": "from dartslib import toy\n\n\n"
         + inspect.getsource(describe_run),
         "/dartslib/course/__init__.py": "from dartslib.course import checks_01\n"
         "from dartslib.course.checks import beside, check\n",
-    } | {f"/dartslib/{name}": (package / name).read_text("utf-8") for name in ours}
+    }
+    for name in ("stand_ins.py", "answers.py"):
+        found[f"/{name}"] = (HERE / "inside" / name).read_text("utf-8")
+    for name in ("toy.py", "course/checks.py", "course/checks_01.py"):
+        found[f"/dartslib/{name}"] = (package / name).read_text("utf-8")
+    return found
 
 
 def _contours() -> list[dict]:
@@ -193,7 +198,7 @@ def with_page(cells: list, kind: str) -> list:
         "ξ with the report's learning rate and start.*",
     }[kind]
     after = {"explorer": new_markdown_cell(f"{says}\n{box(kind)}", id="toy-page")}
-    for exercise in load() if kind == "live" else ():
+    for exercise in _exercises() if kind == "live" else ():
         name = exercise.name.replace("_", "-")
         place = f'<div class="toy-answer" data-exercise="{exercise.name}"></div>'
         after[f"exercise-{name}-code"] = new_markdown_cell(place, id=f"answer-{name}")

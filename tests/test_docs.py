@@ -166,7 +166,9 @@ def test_the_page_shows_what_the_toy_computes(settings):
         assert (train, valid) == pytest.approx(losses, abs=1e-5)
     rates = [complex(*pair) for pair in found["rates"]]
     assert rates == pytest.approx(toy.eigenvalues(run.xi, run.curvature), abs=1e-5)
-    assert found["curves"][6] == live.answers.run(**live.DEFAULTS | settings | {"xi": 0.3})["rates"]
+    assert (
+        found["curves"][15] == live.answers.run(**live.DEFAULTS | settings | {"xi": 0.3})["rates"]
+    )
 
 
 def test_stored_runs_and_contours_of_the_page():

@@ -10,7 +10,8 @@ from dartslib import course, toy
 from dartslib.show.toy_explorer import describe_run
 
 POINTS = 200  # of a path, at most
-XIS = [k / 20 for k in range(31)]  # of the curves of eigenvalues: 0 to 1.5
+XIS = [k / 20 for k in range(31)]  # 0 to 1.5
+FINE_XIS = [k / 50 for k in range(76)]  # of the curves of eigenvalues
 
 
 def reply(request: str) -> str:
@@ -45,7 +46,7 @@ def run(*, xi, curvature, start, lr, tol, max_steps, shown=100) -> dict:
         "steps": done.steps,
         "rest": toy.fixed_point(xi, curvature),
         "rates": _pairs(xi, curvature),
-        "curves": [_pairs(other, curvature) for other in XIS],
+        "curves": [_pairs(other, curvature) for other in FINE_XIS],
         "words": f"{describe_run(done, lr, now)} {_rates(xi, curvature)}",
     }
 

@@ -60,7 +60,7 @@
   class Panel {
     constructor(parent, style, [width, height], attributes) {
       this.svg = put(parent, `svg.${style}`, { viewBox: `0 0 ${width} ${height}`, ...attributes });
-      this.frame = { x: 44, y: 30, width: width - 58, height: height - 76 };
+      this.frame = { x: 44, y: 30, width: width - 64, height: height - 76 };
     }
 
     // Begins anew: frame, title, names and ticks of the axes. bend(value) is where it stands.
@@ -74,7 +74,8 @@
       put(svg, "rect.toy-ground", frame);
       put(svg, "text.toy-name", { x: middle, y: 19 }, title);
       put(svg, "text.toy-name", { x: middle, y: bottom + 40 }, names[0]);
-      put(svg, "text.toy-name", { x: 12, y: frame.y + frame.height / 2 }, names[1]);
+      const beside = `translate(13 ${frame.y + frame.height / 2}) rotate(-90)`;
+      put(svg, "text.toy-name", { transform: beside }, names[1]);
       for (const value of ticks[0]) {
         put(svg, "text.toy-tick", { x: this.x(value), y: bottom + 19 }, value);
       }
@@ -111,13 +112,15 @@
     set();
   }
   const panels = put(box, "div.toy-panels");
-  const map = new Panel(panels, "toy-map", [500, 518], {
+  const map = new Panel(panels, "toy-map", [500, 512], {
     role: "group", "aria-label": "map of L_val over alpha and w, with the run",
   });
   const side = put(panels, "div.toy-side");
   const small = { role: "img", "aria-describedby": "toy-words" };
   const losses = new Panel(side, "toy-losses", [420, 270], { ...small, "aria-label": "losses" });
   const rates = new Panel(side, "toy-rates", [420, 270], { ...small, "aria-label": "eigenvalues" });
+  const says = "■ start, ○ fixed point, ● where the run is, ★ optimum; dashed: w = α";
+  put(box, "p.toy-legend", {}, says);
   const words = put(box, "p", { id: "toy-words", role: "status" }, "Python starts …");
 
   // The map: what stays, the run, and the start above it.
@@ -132,6 +135,7 @@
   for (const { level, path } of TOY.contours) {
     map.line("toy-contour", path, ground);
     const [a, b] = path[Math.floor(path.length / 2)];
+    if (path.length < 20) continue; // too short for its number
     put(ground, "text.toy-level", { x: map.x(a), y: map.y(b) }, level);
   }
   map.line("toy-feasible", whole.map((value) => [value, value]), ground);
@@ -218,7 +222,7 @@
     const every = left < -9 ? 3 : left < -4 ? 2 : 1;
     const reals = Array.from({ length: Math.floor(-left / every) + 1 }, (_, k) => -k * every);
     rates.axes({
-      title: "eigenvalues, ξ from 0 to 1.5", names: ["real part", "imag."],
+      title: "eigenvalues near the fixed point, all ξ", names: ["real part", "imaginary part"],
       x: [left, 0.5], y: [-high, high], ticks: [reals, [-1, 0, 1]],
     });
     rates.line("toy-zero", [[left, 0], [0.5, 0]]);
