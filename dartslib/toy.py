@@ -57,7 +57,7 @@ def fixed_point(xi: float, curvature: float = CURVATURE) -> float:
 
     Raises ValueError where xi is negative, the curvature is not positive, or one is not finite.
     """
-    xi, curvature = _check(xi=xi, curvature=curvature)
+    xi, curvature = _check("xi curvature", xi, curvature)
     return 2.0 / (1.0 + curvature * xi)
 
 
@@ -68,7 +68,7 @@ def eigenvalues(xi: float, curvature: float = CURVATURE) -> tuple[complex, compl
     -(2 xi + 1) -+ sqrt((2 xi + 1)(2 xi - 1)). An imaginary part means a spiral.
     Raises ValueError as `fixed_point` does.
     """
-    xi, curvature = _check(xi=xi, curvature=curvature)
+    xi, curvature = _check("xi curvature", xi, curvature)
     middle = -0.5 * curvature * (1.0 + 2.0 * xi)
     root = cmath.sqrt(middle * middle - curvature * (1.0 + curvature * xi))
     return middle - root, middle + root
@@ -142,7 +142,7 @@ def descend(
     Raises ValueError for a negative xi, a learning rate, tolerance or curvature that is not
     positive, anything that is not finite, or a start that is not a pair.
     """
-    xi, curvature, lr, tol = _check(xi=xi, curvature=curvature, lr=lr, tol=tol)
+    xi, curvature, lr, tol = _check("xi curvature lr tol", xi, curvature, lr, tol)
     if np.shape(start) != (2,) or not np.isfinite(start).all():
         raise ValueError(f"start must be a pair of finite numbers (alpha, w), not {start!r:.40}.")
     run = steps(*map(float, start), xi=xi, curvature=curvature, lr=lr, tol=tol, max_steps=max_steps)
@@ -177,10 +177,10 @@ def steps(
             return
 
 
-def _check(**numbers: float) -> list[float]:
+def _check(names: str, *numbers: float) -> list[float]:
     """The numbers as plain floats: numpy's own are slower, and warn where they overflow."""
-    values = [float(number) for number in numbers.values()]
-    for name, value in zip(numbers, values, strict=True):
+    values = [float(number) for number in numbers]
+    for name, value in zip(names.split(), values, strict=True):
         if not 0 <= value < math.inf or (value == 0 and name != "xi"):
             least = "0 or more" if name == "xi" else "greater than 0"
             raise ValueError(f"{name} must be finite and {least}, not {value}.")

@@ -135,8 +135,7 @@ def files() -> dict[str, str]:
         "/dartslib/show/__init__.py": "",
         "/dartslib/show/toy_explorer.py": "from dartslib import toy\n\n\n"
         + inspect.getsource(describe_run),
-        "/dartslib/course/__init__.py": "from dartslib.course import checks_01\n"
-        "from dartslib.course.checks import beside, check\n",
+        "/dartslib/course/__init__.py": "from dartslib.course.checks import beside, check\n",
     }
     for name in ("stand_ins.py", "answers.py"):
         found[f"/{name}"] = (HERE / "inside" / name).read_text("utf-8")

@@ -355,6 +355,11 @@ def test_exercises_are_checked_in_the_page(toy_page):
             assert _checked(page, name, wrong.code, wrong.says).startswith("not quite, because ")
         assert _checked(page, name, exercise.solution, "right") == "right"
         place.screenshot(path=SHOTS / f"site-exercise-{name}.png")
+    assert _checked(page, name, "print(toy.descend(0.5).end)", "1.0") == str(toy.descend(0.5).end)
+    _checked(
+        page, name, "print(toy.descend(0.5, lr=1e-4).steps)", str(toy.descend(0.5, lr=1e-4).steps)
+    )
+    _checked(page, name, "toy.descend(0.5, start=(1, 2, 3))", "ValueError: start must be a pair")
     _checked(page, name, "rests_at = = 2", "not quite, because your code stops with SyntaxError")
     _checked(page, name, "rests_at = two", "not quite, because your code stops with NameError")
 

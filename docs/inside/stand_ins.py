@@ -28,6 +28,21 @@ class Type:
         return self
 
 
+class Truths:
+    """What np.isfinite gives for some numbers."""
+
+    def __init__(self, numbers):
+        self.all = lambda: all(math.isfinite(number) for number in numbers)
+
+
+def shape(numbers):
+    """np.shape of some numbers in a row, or of one."""
+    try:
+        return (len(numbers),)
+    except TypeError:
+        return ()
+
+
 def dist(a, b):
     """math.dist of two points of a plane."""
     return math.sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2)
@@ -54,7 +69,7 @@ def zip_(*parts, strict=False):
 
 builtins.zip = zip_
 sys.modules["math"] = Module(**{name: getattr(math, name) for name in dir(math)}, dist=dist)
-sys.modules["numpy"] = Module(ndarray=Type())
+sys.modules["numpy"] = Module(ndarray=Type(), array=list, shape=shape, isfinite=Truths)
 sys.modules["dataclasses"] = Module(dataclass=dataclass)
 sys.modules["typing"] = Module(Any=None)
 sys.modules["collections.abc"] = Module(Callable=None, Iterator=None)

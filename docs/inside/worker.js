@@ -5,6 +5,7 @@ let said = [];
 const python = await loadMicroPython({
   url: INSIDE.wasm,
   heapsize: 2 ** 24,
+  pystack: 2 ** 17, // words: descend gives zip a place for each of its steps
   stdout: (line) => said.push(line),
 });
 for (const [path, text] of Object.entries(INSIDE.files)) {
