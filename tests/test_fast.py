@@ -420,7 +420,7 @@ def test_it_goes_back_once():
     net, (images, labels) = accelerate(_supernet(*SUPERNETS["report"])), _batch(8)
     loss = F.cross_entropy(net(images, random_tables(net.space)), labels)
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="goes back once"):
+    with pytest.raises(RuntimeError, match="one backward pass"):
         loss.backward()
 
 

@@ -1,1 +1,1 @@
-"""Every cell of a small space, trained: the truth, to ask."""
+"""Every cell of a small space, trained, so that results can be looked up."""
