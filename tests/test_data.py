@@ -398,7 +398,7 @@ def test_a_batch_depends_on_seed_and_step_alone():
 
 
 def test_streams_are_not_identical():
-    """Neither of two seeds, nor of two subsets with one seed, nor of two steps."""
+    """Not for two seeds, two subsets with one seed, or two steps."""
     images = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
     images[:, :, 3, 2] = 255  # where it lies tells crop and flip
     labels = torch.arange(8)
@@ -440,7 +440,7 @@ def _augmented(channels=3, size=8, crop=2, count=3000, **options):
 
 
 def test_crop_and_flip_are_those_of_a_loop():
-    """Every version is a window of the image in black, perhaps mirrored, and all of them come."""
+    """Every version is a window of the padded image, perhaps mirrored, and all of them occur."""
     seen, image = _augmented()
     padded = np.pad(image, ((0, 0), (2, 2), (2, 2)))
     possible = {}

@@ -47,7 +47,7 @@ def _digest(*arrays):
 
 
 def test_counter_is_splitmix64():
-    """Against the definition, step by step, in Python's own whole numbers."""
+    """Against the definition, step by step, in Python's own integers."""
 
     def mix(z):
         z = (z + 0x9E3779B97F4A7C15) % 2**64
