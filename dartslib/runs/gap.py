@@ -6,9 +6,11 @@ It is measured at the end of a search, with its weights, on images that neither 
 import torch
 from torch import Tensor, nn
 
+from dartslib.genotypes import Genotype
 from dartslib.loops import BatchSource
-from dartslib.relaxation import Tables
+from dartslib.relaxation import Architecture, Tables
 from dartslib.searching import Search
+from dartslib.space import CELL_TYPES
 from dartslib.training import evaluate
 
 STEPS = 50  # batches for new BatchNorm statistics; running means span about ten
@@ -31,17 +33,24 @@ def one_hot(search: Search) -> Tables:
     Returns:
         Cell type -> (edges, operations), on the device of alpha.
     """
-    space, genotype = search.architecture.space, search.architecture.derive()
-    found = {
-        cell_type: torch.zeros_like(table)
-        for cell_type, table in search.architecture.probabilities().items()
-    }
+    return path(search.architecture.derive(), search.architecture)
+
+
+def path(genotype: Genotype, architecture: Architecture) -> Tables:
+    """A mixture that leaves only one cell of the supernet: 1 for its operations, else 0.
+
+    Args:
+        genotype: of the architecture's space.
+        architecture: defines space, device and dtype.
+    """
+    space = architecture.space
+    found = {k: torch.zeros_like(architecture.logits[k]) for k in CELL_TYPES}
     for cell_type, table in found.items():
         for target, edges in enumerate(genotype.cell(cell_type), start=2):
             for operation, source in edges:
                 edge = space.edges.index((source, target))
                 table[edge, space.operations.index(operation)] = 1.0
-    return found
+    return {cell_type: table.detach() for cell_type, table in found.items()}
 
 
 @torch.no_grad()
@@ -57,17 +66,30 @@ def measure(search: Search, unseen: BatchSource) -> dict[str, float]:
         `one_hot` as the mixture. "one_hot_new_statistics": the same, with BatchNorm's means and
         variances measured again over `STEPS` batches of w's half.
     """
-    supernet, chosen = search.supernet, one_hot(search)
-    was_training = supernet.training
-    mixed = search.architecture.mixture(moment=search.moment)
-    found = {
-        name: evaluate(_Mixed(supernet, mixture), unseen, search.memory_format)[1]
-        for name, mixture in (("supernet", mixed), ("one_hot", chosen))
+    mixed, chosen = search.architecture.mixture(moment=search.moment), one_hot(search)
+    return {
+        "supernet": accuracy(search, mixed, unseen, anew=False),
+        "one_hot": accuracy(search, chosen, unseen, anew=False),
+        "one_hot_new_statistics": accuracy(search, chosen, unseen),
     }
+
+
+@torch.no_grad()
+def accuracy(search: Search, mixture: Tables, unseen: BatchSource, *, anew: bool = True) -> float:
+    """Accuracy (a fraction) of the supernet with a mixture; the state of the search is restored.
+
+    Args:
+        search: whose weights are used.
+        mixture: what multiplies the operations, such as the `path` of one cell.
+        unseen: batches to evaluate on.
+        anew: measure BatchNorm's statistics again for this mixture, over batches of w's half.
+    """
+    supernet = search.supernet
+    was_training, network = supernet.training, _Mixed(supernet, mixture)
     buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
-    _new_statistics(_Mixed(supernet, chosen), search.train, search.memory_format)
-    network = _Mixed(supernet, chosen)
-    found["one_hot_new_statistics"] = evaluate(network, unseen, search.memory_format)[1]
+    if anew:
+        _new_statistics(network, search.train, search.memory_format)
+    found = evaluate(network, unseen, search.memory_format)[1]
     for name, buffer in supernet.named_buffers():
         buffer.copy_(buffers[name])
     supernet.train(was_training)
