@@ -6,9 +6,11 @@ traceback.
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
+from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,28 +31,73 @@ Gradient = Literal["one_level", "first_order", "finite_difference", "exact"]
 ProfileOption = Annotated[
     Literal["smoke", "lesson", "report", "darts"], typer.Option(help="The size of the run.")
 ]
-DataOption = Annotated[str | None, typer.Option(help="Data set, if not the profile's.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="First weights, batches, drop paths.")]
-OutOption = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the run; runs/… named after its settings if not given."),
-]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")]
-RecordOption = Annotated[
-    str | None,
-    typer.Option(help="Also keep the finished run as data/recorded/NAME.", metavar="NAME"),
-]
-SetOption = Annotated[
-    list[str],
-    typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; again for another."),
-]
 GenotypeOption = Annotated[
     str, typer.Option(help="A file, a finished search's folder, a recorded run, or DARTS_V2.")
+]
+RecordOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Also keep what is finished in data/recorded/NAME."),
 ]
 DeviceOption = Annotated[
     str | None, typer.Option(help="cpu or cuda; found by itself if not given.")
 ]
 FolderOption = Annotated[Path, typer.Option(help="Where data sets lie or are downloaded to.")]
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options of a run, the same for search, train and transfer."""
+
+    profile: ProfileOption = "smoke"
+    data: Annotated[str | None, typer.Option(help="Data set, if not the profile's.")] = None
+    seed: Annotated[int, typer.Option(min=0, help="First weights, batches, drop paths.")] = 0
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/… if not given.")] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False
+    record: RecordOption = None
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; again for another."),
+    ] = ()
+    device: DeviceOption = None
+    data_folder: FolderOption = Path("data")
+
+    def changes(self, **options: Any) -> dict[str, Any]:
+        """The settings that differ from the profile's, from --set and from options of their own."""
+        found = {"dataset": self.data, **options}
+        found = {name: value for name, value in found.items() if value is not None}
+        for word in self.set_:
+            name, separator, value = word.partition("=")
+            if not separator:
+                raise ValueError(f"--set takes NAME=VALUE, such as epochs=3, not {word!r}.")
+            try:
+                found[name] = json.loads(value)
+            except (ValueError, RecursionError):
+                found[name] = value  # a plain word
+        return found
+
+    def of_run(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """What `run_search` and `run_training` are told besides settings and folder."""
+        return {
+            "profile": self.profile,
+            "overridden": changes,
+            "data": self.data_folder,
+            "device": self.device,
+            "resume": self.resume,
+        }
+
+
+def _with_common(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with all options of `Common`, which it is given as its last argument."""
+    *own, _ = signature(command).parameters.values()
+    shared = signature(Common).parameters
+
+    def run(**options: Any) -> None:
+        common = Common(**{name: options.pop(name) for name in shared})
+        command(**options, common=common)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = Signature([*own, *shared.values()])  # what typer makes options of
+    return run
 
 
 @contextmanager
@@ -89,20 +136,6 @@ def _one_sentence(advice: str = "go on with --resume") -> Iterator[None]:
         return
     typer.echo(message, err=True)
     raise typer.Exit(2)
-
-
-def _overrides(words: list[str], **options: Any) -> dict[str, Any]:
-    """The settings that differ from the profile's, from --set and from options of their own."""
-    found = {name: value for name, value in options.items() if value is not None}
-    for word in words:
-        name, separator, value = word.partition("=")
-        if not separator:
-            raise ValueError(f"--set takes NAME=VALUE, such as epochs=3, not {word!r}.")
-        try:
-            found[name] = json.loads(value)
-        except (ValueError, RecursionError):
-            found[name] = value  # a plain word
-    return found
 
 
 def _of_relaxation(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
@@ -147,8 +180,8 @@ def _numbers(result: dict[str, float]) -> str:
 
 
 @app.command()
+@_with_common
 def search(
-    profile: ProfileOption = "smoke",
     gradient: Annotated[
         Gradient | None,
         # The second name is that of before version 0.2.
@@ -158,14 +191,8 @@ def search(
         str | None,
         typer.Option(help="darts, or one that came after it: gdas, pc_darts; --set sets it, too."),
     ] = None,
-    data: DataOption = None,
-    seed: SeedOption = 0,
-    out: OutOption = None,
-    resume: ResumeOption = False,
-    record: RecordOption = None,
-    set_: SetOption = (),
-    device: DeviceOption = None,
-    data_folder: FolderOption = Path("data"),
+    *,
+    common: Common,
 ) -> None:
     """Search for a cell; leaves genotype.json, history.npz and meta.json in the run's folder."""
     with _one_sentence():
@@ -173,102 +200,52 @@ def search(
         from dartslib.runs.profiles import PROFILES
         from dartslib.runs.running import run_search
 
-        records.check_name(record)
-        base = PROFILES[profile].search
-        changes = _overrides(set_, dataset=data, gradient=gradient)
-        changes = _of_relaxation(relaxation, changes)
-        config = base.changed(**({"seed": seed} | changes))
-        found = "" if config.relaxation.name == "darts" else f"{config.relaxation.name}-"
-        words = f"search-{profile}-{config.dataset}-{found}{config.gradient}-{config.seed}"
-        folder = out or Path("runs") / words
-        done = run_search(
-            config,
-            folder,
-            profile=profile,
-            overridden=changes,
-            data=data_folder,
-            device=device,
-            resume=resume,
-        )
-        _finish(done, folder, record)
+        records.check_name(common.record)
+        changes = _of_relaxation(relaxation, common.changes(gradient=gradient))
+        config = PROFILES[common.profile].search.changed(**({"seed": common.seed} | changes))
+        kind = "" if config.relaxation.name == "darts" else f"{config.relaxation.name}-"
+        name = f"{common.profile}-{config.dataset}-{kind}{config.gradient}-{config.seed}"
+        folder = common.out or Path("runs") / f"search-{name}"
+        _finish(run_search(config, folder, **common.of_run(changes)), folder, common.record)
 
 
-def _train(
-    kind: str,
-    genotype: str,
-    profile: str,
-    data: str | None,
-    seed: int,
-    out: Path | None,
-    resume: bool,
-    record: str | None,
-    set_: list[str],
-    device: str | None,
-    data_folder: Path,
-) -> None:
+def _train(kind: str, genotype: str, common: Common) -> None:
     with _one_sentence():
         from dartslib.runs import records
         from dartslib.runs.profiles import PROFILES
         from dartslib.runs.running import cell_name, find_genotype, run_training
 
-        records.check_name(record)
-        base = getattr(PROFILES[profile], kind)
-        changes = _overrides(set_, dataset=data)
-        config = base.changed(**({"seed": seed} | changes))
-        name = cell_name(genotype)
-        folder = out or Path("runs") / f"{kind}-{profile}-{config.dataset}-{name}-{config.seed}"
-        done = run_training(
-            config,
-            find_genotype(genotype),
-            folder,
-            profile=profile,
-            genotype_name=name,
-            overridden=changes,
-            data=data_folder,
-            device=device,
-            resume=resume,
-        )
-        _finish(done, folder, record)
+        records.check_name(common.record)
+        changes, cell = common.changes(), cell_name(genotype)
+        base = getattr(PROFILES[common.profile], kind)
+        config = base.changed(**({"seed": common.seed} | changes))
+        name = f"{kind}-{common.profile}-{config.dataset}-{cell}-{config.seed}"
+        folder = common.out or Path("runs") / name
+        options = {"genotype_name": cell, **common.of_run(changes)}
+        done = run_training(config, find_genotype(genotype), folder, **options)
+        _finish(done, folder, common.record)
 
 
 @app.command()
+@_with_common
 def train(
     genotype: GenotypeOption,
-    profile: ProfileOption = "smoke",
     part: Annotated[
         Literal["compare", "final"],
         typer.Option(help="compare: small network, held-out images. final: all data, tested once."),
     ] = "final",
-    data: DataOption = None,
-    seed: SeedOption = 0,
-    out: OutOption = None,
-    resume: ResumeOption = False,
-    record: RecordOption = None,
-    set_: SetOption = (),
-    device: DeviceOption = None,
-    data_folder: FolderOption = Path("data"),
+    *,
+    common: Common,
 ) -> None:
     """Train a network of one genotype from scratch."""
-    _train(part, genotype, profile, data, seed, out, resume, record, set_, device, data_folder)
+    _train(part, genotype, common)
 
 
 @app.command()
-def transfer(
-    genotype: GenotypeOption,
-    profile: ProfileOption = "smoke",
-    data: DataOption = None,
-    seed: SeedOption = 0,
-    out: OutOption = None,
-    resume: ResumeOption = False,
-    record: RecordOption = None,
-    set_: SetOption = (),
-    device: DeviceOption = None,
-    data_folder: FolderOption = Path("data"),
-) -> None:
+@_with_common
+def transfer(genotype: GenotypeOption, *, common: Common) -> None:
     """Train the same genotype on the profile's other data set."""
-    _train(
-        "transfer", genotype, profile, data, seed, out, resume, record, set_, device, data_folder
-    )
+    _train("transfer", genotype, common)
 
 
 @app.command()
@@ -278,18 +255,12 @@ def study(
     out: Annotated[
         Path | None, typer.Option(help="Folder of all runs; runs/study-PROFILE if not given.")
     ] = None,
-    record: Annotated[
-        str | None,
-        typer.Option(help="Keep each finished run in data/recorded/NAME.", metavar="NAME"),
-    ] = None,
+    record: RecordOption = None,
     only: Annotated[
         str | None, typer.Option(help="Make this one run, from recorded cells.", metavar="RUN")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Only say what is left.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Runs at once; they share the cores.")] = 2,
-    cluster: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler that takes the runs.")
-    ] = None,
     device: DeviceOption = None,
     data_folder: FolderOption = Path("data"),
 ) -> None:
@@ -299,29 +270,21 @@ def study(
         from dartslib.runs.study import RECORDED, Study, execute
 
         records.check_name(record)
-        if only is not None and (list_ or cluster):
-            raise ValueError("--only makes one run, here: leave --list and --cluster out.")
+        if only is not None and list_:
+            raise ValueError("--only makes one run: leave --list out.")
         usual = Path("runs") / f"study-{profile}"
-        plan = Study(
-            profile,
-            seeds,
-            (out or usual).absolute(),
-            None if record is None else records.RECORDED / record,
-            known=(RECORDED, usual) if only else (),
-        )
+        kept = None if record is None else records.RECORDED / record
+        known = (RECORDED, usual) if only else ()
+        plan = Study(profile, seeds, (out or usual).absolute(), kept, known=known)
         data = data_folder.absolute()
         if only is not None:
             run = plan.find(only)
-            done = plan.make(run, data, device, progress=True)
-            _finish(done, plan.folder / run.name, None)
+            _finish(plan.make(run, data=data, device=device), plan.folder / run.name, None)
             return
-        for line in plan.overview(workers):
-            typer.echo(line)
-        for run in (
-            ()
-            if list_
-            else execute(plan, data=data, device=device, workers=workers, cluster=cluster)
-        ):
+        typer.echo("\n".join(plan.overview(workers)))
+        if list_:
+            return
+        for run in execute(plan, data=data, device=device, workers=workers):
             result = plan.record(run).meta["result"]
             typer.echo(f"{run.name}: {_numbers(result)}; {plan.overview(workers)[-1]}")
 
@@ -329,9 +292,9 @@ def study(
 @app.command()
 def doctor(data_folder: FolderOption = Path("data")) -> None:
     """Say what this machine has, and what to do about what is missing."""
-    from dartslib.runs.doctor import main
+    from dartslib.runs.doctor import doctor, print_findings
 
-    raise typer.Exit(main(data_folder))
+    raise typer.Exit(print_findings(doctor(data_folder)))
 
 
 if __name__ == "__main__":

@@ -15,15 +15,12 @@ Its stages, one after the other::
 their papers do: there the comparison is judged on alpha's own half, which favors the cells that
 were found over the random ones.
 
-Each run is one of `search`, `train` or `transfer` with settings that the profile fixes, in a folder
-of its own. A stage is a list of runs that do not need each other; the next one reads its records.
-Nothing is scheduled here: joblib takes the list, on this machine or, with its Dask back end, on a
-cluster. It is one function call for both, restarts nothing and keeps nothing, and needs no server,
-database or file of its own; a run keeps its own state, so that is all that is wanted of an engine.
+A stage is a list of runs that do not need each other; the next one reads its records. Nothing is
+scheduled here: joblib takes the list, and a run keeps its own state in a folder of its own. On a
+cluster each run of the list is a job of its own (docs/gpu.md).
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -47,7 +44,7 @@ from dartslib.settings import Config
 
 SEARCHED = tuple(gradient for gradient in METHODS if gradient != "exact")
 FINALISTS = ("first_order", "finite_difference", "random")
-AGAIN = (1, 2)  # seeds with which three cells are trained again
+AGAIN = (1, 2)  # seeds with which the first cell of each of these is trained again
 KINDS = ("final", "transfer")
 RECORDED = records.RECORDED / "study"  # the study of this checkout
 
@@ -71,23 +68,24 @@ class Run:
     changed: dict[str, Any]
     cell: str = ""
 
+    @property
+    def price_class(self) -> str:
+        """Runs that agree in this take about the same time per epoch."""
+        return self.config.model_dump_json(exclude={"dataset", "seed", "epochs", "part"})
+
     def made(self, record: records.Record) -> bool:
-        """Whether a record is of these settings; one of a run without a setting has its default."""
+        """Whether a record has these settings; one that it lacks counts with its default."""
         try:
             return type(self.config)(**record.meta["config"]) == self.config
         except (KeyError, TypeError, ValueError):  # no run, or one with other settings
             return False
 
 
-def _price_class(config: Config) -> str:
-    """Runs that agree in this have epochs of about one price."""
-    return config.model_dump_json(exclude={"dataset", "seed", "epochs", "part"})
-
-
+@dataclass
 class Study:
     """What the runs are, which of them are finished, and what is left.
 
-    Args:
+    Attributes:
         name: of the profile.
         seeds: searches with each gradient.
         folder: receives a folder for each run.
@@ -99,22 +97,18 @@ class Study:
         ValueError: no seed, or no such profile.
     """
 
-    def __init__(
-        self,
-        name: str = "smoke",
-        seeds: int = 3,
-        folder: Path = Path("runs/study"),
-        recorded: Path | None = None,
-        *,
-        known: tuple[Path, ...] = (),
-        settings: Profile | None = None,
-    ) -> None:
-        if seeds < 1:
-            raise ValueError(f"A study has one seed or more, not {seeds}.")
-        self.profile, self.seeds, self.folder, self.recorded = name, seeds, folder, recorded
-        self.kept = recorded or folder
-        self.known = (self.kept, folder, *known)
-        self.settings = settings or profile(name)
+    name: str = "smoke"
+    seeds: int = 3
+    folder: Path = Path("runs/study")
+    recorded: Path | None = None
+    known: tuple[Path, ...] = ()
+    settings: Profile | None = None
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"A study has one seed or more, not {self.seeds}.")
+        self.settings = self.settings or profile(self.name)
+        self.kept = self.recorded or self.folder
 
     def __iter__(self) -> Iterator[Run]:
         """All runs; the cells of the last two stages are known once those before are finished."""
@@ -134,76 +128,60 @@ class Study:
             )
         return runs[name]
 
-    def _run(self, name: str, kind: str, cell: str = "", **changed: Any) -> Run:
-        base = getattr(self.settings, kind)
-        config = base.changed(**changed)
+    def _run(self, kind: str, name: str, cell: str = "", **changed: Any) -> Run:
+        config = getattr(self.settings, kind).changed(**changed)
         return Run(f"{kind}-{config.dataset}-{name}", kind, config, changed, cell)
 
     @cached_property
-    def searches(self) -> dict[str, list[Run]]:
-        """Gradient -> its searches, by seed."""
-        return {
-            gradient: [
-                self._run(f"{gradient}-{seed}", "search", gradient=gradient, seed=seed)
-                for seed in range(self.seeds)
-            ]
-            for gradient in SEARCHED
-        }
+    def searches(self) -> list[Run]:
+        """Seed by seed, the longest search first, so that no core waits for it at the end."""
+        return [
+            self._run("search", f"{gradient}-{seed}", gradient=gradient, seed=seed)
+            for seed in range(self.seeds)
+            for gradient in reversed(SEARCHED)
+        ]
 
     @cached_property
     def compared(self) -> dict[str, list[Run]]:
         """Group of cells -> the trainings that compare them, all with seed 0."""
-        found = {
-            group: [
-                self._run(f"{group}-{seed}", "compare", search.name)
-                for seed, search in enumerate(searches)
-            ]
-            for group, searches in self.searches.items()
+        cells = {
+            gradient: [run.name for run in self.searches if run.config.gradient == gradient]
+            for gradient in SEARCHED
         }
-        drawn = [f"random-{number}" for number in range(len(SEARCHED) * self.seeds)]
-        return found | {"random": [self._run(cell, "compare", cell) for cell in drawn]}
-
-    @cached_property
-    def again(self) -> dict[str, list[Run]]:
-        """Group of cells -> further trainings of its first cell, with other seeds."""
+        cells["random"] = [f"random-{number}" for number in range(len(self.searches))]
         return {
-            group: [
-                self._run(f"{group}-0-again-{seed}", "compare", first.cell, seed=seed)
-                for seed in AGAIN
-            ]
-            for group, (first, *_) in self.compared.items()
-            if group in FINALISTS
+            group: [self._run("compare", f"{group}-{k}", cell) for k, cell in enumerate(found)]
+            for group, found in cells.items()
         }
 
     def stages(self) -> Iterator[list[Run]]:
         """The lists of runs, one after the other; a later one needs records of those before."""
+        each = len(SEARCHED)
         for seed in range(self.seeds):
-            each = len(SEARCHED)
-            drawn = self.compared["random"][each * seed : each * (seed + 1)]
-            # The longest search first, so that no core waits for it at the end.
-            yield [*(self.searches[gradient][seed] for gradient in reversed(SEARCHED)), *drawn]
-            found = [self.compared[gradient][seed] for gradient in SEARCHED]
-            # A second training with each of the first seeds; what is left over with the last.
-            to = None if seed == self.seeds - 1 else seed + 1
-            yield found + [run for runs in self.again.values() for run in runs[seed:to]]
-        yield self.finals()
-        yield [self._run("long", kind, self.best()) for kind in ("final", "transfer")]
-
-    def finals(self) -> list[Run]:
-        """The final networks of the best cell of each group, a third of the profile's epochs."""
-        short = {kind: getattr(self.settings, kind).epochs // 3 or 1 for kind in KINDS}
-        return [
-            self._run(group, kind, self.best(group), epochs=short[kind])
+            of_seed = slice(each * seed, each * (seed + 1))
+            yield self.searches[of_seed] + self.compared["random"][of_seed]
+            # One more training with each of the first seeds; what is left over with the last.
+            end = None if seed == self.seeds - 1 else seed + 1
+            yield [self.compared[gradient][seed] for gradient in SEARCHED] + [
+                self._run("compare", f"{group}-0-again-{other}", first.cell, seed=other)
+                for group, (first, *_) in self.compared.items()
+                if group in FINALISTS
+                for other in AGAIN[seed:end]
+            ]
+        yield [
+            self._run(kind, group, self.best(group), epochs=epochs)
             for group in FINALISTS
             for kind in KINDS
+            for epochs in [getattr(self.settings, kind).epochs // 3 or 1]
         ]
+        yield [self._run(kind, "long", self.best(*self.compared)) for kind in KINDS]
 
     def best(self, *groups: str) -> str:
-        """The cell with the highest accuracy on held-out images, of these groups or of all.
+        """The cell of these groups with the highest accuracy on held-out images.
 
         All were trained with one seed for this, and looked at once. "" if a record is missing.
         """
-        runs = [run for group in groups or self.compared for run in self.compared[group]]
+        runs = [run for group in groups for run in self.compared[group]]
         found = [self.record(run) for run in runs]
         if None in found:
             return ""
@@ -218,7 +196,7 @@ class Study:
         Raises:
             ValueError: a folder of this study has a run of that name with other settings.
         """
-        for folder in folders or self.known:
+        for folder in folders or (self.kept, self.folder, *self.known):
             try:
                 record = records.load(folder / run.name)
             except (FileNotFoundError, ValueError):
@@ -228,17 +206,13 @@ class Study:
             if folder in (self.kept, self.folder):
                 raise ValueError(
                     f"{folder / run.name} was made with other settings than the profile "
-                    f"{self.profile} has: give this study another folder (--out) or another "
+                    f"{self.name} has: give this study another folder (--out) or another "
                     "name (--record)."
                 )
         return None
 
     def finished(self, run: Run) -> bool:
-        """Whether there is nothing left to do of a run.
-
-        A final network is made once, of the cell that was best then; `overview` says if another one
-        is best now.
-        """
+        """Whether nothing is left to do; a final network is made once, of the cell best then."""
         return self.record(run, self.kept) is not None
 
     def genotype(self, run: Run) -> Genotype:
@@ -247,11 +221,9 @@ class Study:
         Raises:
             ValueError: the record that it comes from is missing.
         """
-        group, _, number = run.cell.partition("-")
-        if group == "random":
-            return draw(self.settings.search.space(), int(number))
-        searches = [search for found in self.searches.values() for search in found]
-        for search in searches:
+        if run.cell.startswith("random-"):
+            return draw(self.settings.search.space(), int(run.cell.removeprefix("random-")))
+        for search in self.searches:
             record = self.record(search) if search.name == run.cell else None
             if record is not None:
                 return record.genotype
@@ -259,22 +231,13 @@ class Study:
             f"{run.name} trains a cell that is not found yet: make the runs before it first."
         )
 
-    def make(
-        self,
-        run: Run,
-        data: str | Path = "data",
-        device: str | None = None,
-        progress: bool = False,
-    ) -> records.Record:
-        """Makes a run, or what is left of it; arguments and errors as of `run_search`."""
-        options = {
-            "profile": self.profile,
+    def make(self, run: Run, **options: Any) -> records.Record:
+        """Makes a run, or what is left of it; options and errors as for `run_search`."""
+        options |= {
+            "profile": self.name,
             "overridden": run.changed,
-            "data": data,
-            "device": device,
             "resume": True,
-            "progress": progress,
-            "command": f"python -m dartslib study --profile {self.profile} --seeds {self.seeds} "
+            "command": f"python -m dartslib study --profile {self.name} --seeds {self.seeds} "
             f"--only {run.name}",
         }
         folder = self.folder / run.name
@@ -288,68 +251,58 @@ class Study:
             records.save(record, self.recorded / run.name)
         return record
 
+    def _done(self, run: Run, *folders: Path) -> tuple[float, float]:
+        """Epochs made of a run, and the seconds on a processor that they took; 0 if not known."""
+        record = self.record(run, *folders)
+        if record is not None:
+            return run.config.epochs, 0.0 if used_gpu(record) else record.meta["seconds"]
+        try:
+            step, steps, seconds = progress(self.folder / run.name) or (0, 1, 0.0)
+        except ValueError:  # a damaged checkpoint
+            return 0.0, 0.0
+        return run.config.epochs * step / steps, seconds
+
     def seconds_left(self) -> dict[str, float | None]:
         """Name of each run that is left -> seconds that it still needs; None if not known.
 
-        From what runs with the same settings took an epoch: here, or else in the recorded study,
-        on its machine. Runs that a GPU took part in are left out.
+        From what runs with the same settings took per epoch: here, or else in the recorded study,
+        on its machine.
         """
-        runs = list(self)
-        prices: dict[str, list[float]] = {}
-        done: dict[str, float] = {}  # epochs
-        for run in runs:
-            record = self.record(run, self.kept)
-            begun = self._begun(run) if record is None else None
-            if record is not None:
-                done[run.name], seconds = run.config.epochs, record.meta["seconds"]
-                if used_gpu(record):
-                    continue
-            elif begun is not None and begun[0]:
-                done[run.name], seconds = run.config.epochs * begun[0] / begun[1], begun[2]
-            else:
-                continue
-            prices.setdefault(_price_class(run.config), []).append(seconds / done[run.name])
-        for run in runs:
-            record = self.record(run, RECORDED)
-            if record is not None and not used_gpu(record):
-                price = record.meta["seconds"] / run.config.epochs
-                prices.setdefault(_price_class(run.config), [price])
-        left = {}
+        runs, prices = list(self), {}
+        for folder in (self.kept, RECORDED):
+            found: dict[str, list[float]] = {}
+            for run in runs:
+                epochs, seconds = self._done(run, folder)
+                if epochs and seconds:
+                    found.setdefault(run.price_class, []).append(seconds / epochs)
+            prices = {name: mean(values) for name, values in found.items()} | prices
+        left: dict[str, float | None] = {}
         for run in runs:
             if not self.finished(run):
-                epochs = run.config.epochs - done.get(run.name, 0)
-                known = prices.get(_price_class(run.config))
-                left[run.name] = epochs * mean(known) if known else None
+                epochs, price = self._done(run, self.kept)[0], prices.get(run.price_class)
+                left[run.name] = None if price is None else (run.config.epochs - epochs) * price
         return left
-
-    def _begun(self, run: Run) -> tuple[int, int, float] | None:
-        """How far an unfinished run is, see `progress`; a damaged checkpoint counts as none."""
-        try:
-            return progress(self.folder / run.name)
-        except ValueError:
-            return None
 
     def overview(self, workers: int) -> list[str]:
         """What is finished and what is left, one line per run, and the sum."""
         lines, left = [], self.seconds_left()
         for run in self:
-            seconds = left.get(run.name)
-            time = "not known yet" if seconds is None else f"{seconds / 60:.1f} min"
-            lines.append(f"{run.name:45}{time if run.name in left else self._of_which(run):>15}")
-        count, known = len(left), [seconds for seconds in left.values() if seconds is not None]
-        total, unknown = sum(known), count - len(known)
-        times = [f"about {total / workers / 3600:.1f} hours, {workers} at once"] * (count > unknown)
-        times += [f"{unknown} whose time is not known yet"] * (unknown > 0)
-        last = f"{count} of {len(lines)} runs left: {', and '.join(times)}"
-        return [*lines, last if count else "all finished"]
-
-    def _of_which(self, run: Run) -> str:
-        """What is said of a finished run: the cell, too, if it is not the best one any more."""
-        trained = self.record(run, self.kept).meta.get("cell")  # a search has none
-        if run.kind not in KINDS or trained == run.cell:
-            return "finished"
-        now = f"now it is {run.cell}" if run.cell else "others are to be compared yet"
-        return f"finished, with {trained}, when that was the best cell; {now}"
+            if run.name in left:
+                seconds = left[run.name]
+                said = "not known yet" if seconds is None else f"{seconds / 60:.1f} min"
+            else:
+                # Of a final network also the cell, which was the best one when it was made.
+                cell = self.record(run, self.kept).meta["cell"] if run.kind in KINDS else ""
+                said = f"finished, with {cell}" if cell else "finished"
+            lines.append(f"{run.name:45}{said:>15}")
+        if not left:
+            return [*lines, "all finished"]
+        known = [seconds for seconds in left.values() if seconds is not None]
+        hours = f"about {sum(known) / workers / 3600:.1f} hours, {workers} at once"
+        times = [hours] if known else []
+        if len(known) < len(left):
+            times.append(f"{len(left) - len(known)} whose time is not known yet")
+        return [*lines, f"{len(left)} of {len(lines)} runs left: {', and '.join(times)}"]
 
 
 def execute(
@@ -358,7 +311,6 @@ def execute(
     data: str | Path = "data",
     device: str | None = None,
     workers: int = 2,
-    cluster: str | None = None,
 ) -> Iterator[Run]:
     """Makes what is left of a study, and yields each run as it ends.
 
@@ -368,15 +320,14 @@ def execute(
     Args:
         study: what to do.
         data, device: as in `run_search`.
-        workers: runs at once, on this machine; they share its cores.
-        cluster: address of a Dask scheduler, whose workers make the runs instead; they must see the
-            same folders and have dartslib. If one is lost, another one goes on with its run.
+        workers: runs at once; they share the cores.
 
     Raises:
         ValueError: some runs could not be made, and why.
-        ChildProcessError: a worker of this machine was killed.
+        ChildProcessError: a worker was killed.
     """
-    with _engine(workers, cluster):
+    threads = max(1, cpu_count() // workers)
+    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
         for stage in study.stages():
             left = [run for run in stage if not study.finished(run)]
             parallel = Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
@@ -401,33 +352,10 @@ def execute(
 def _make(study: Study, run: Run, data: str | Path, device: str | None) -> tuple[Run, str]:
     """A run in a worker; what went wrong, if anything, as a sentence."""
     try:
-        study.make(run, data, device)
+        study.make(run, data=data, device=device, progress=False)
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         return run, f"{run.name}: {error}"
     except Exception as error:  # any other must not end the runs beside it, hours old perhaps
         first = (str(error).splitlines() or [""])[0]
         return run, f"{run.name}: it stops with {type(error).__name__} ({first})."
     return run, ""
-
-
-@contextmanager
-def _engine(workers: int, cluster: str | None) -> Iterator[None]:
-    """Where joblib sends a list of runs."""
-    if cluster is None:
-        threads = max(1, cpu_count() // workers)
-        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
-            yield
-        return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ModuleNotFoundError(
-            "A cluster needs Dask: run `pip install distributed`, or leave --cluster out."
-        ) from None
-    with Client(cluster) as client, parallel_config("dask", client=client):
-        if any(threads > 1 for threads in client.nthreads().values()):
-            raise ValueError(
-                "A worker of this cluster has several threads, and two runs in one process would "
-                "disturb each other: start the workers with --nthreads 1."
-            )
-        yield

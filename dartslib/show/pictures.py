@@ -3,18 +3,17 @@
 import base64
 import html
 import io
-import struct
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-DPI = 144  # pixels of the PNG an inch
-CSS_PIXELS = 90  # the width on the page, an inch; fewer than the PNG has, for sharp letters
-PNG_START = b"\x89PNG\r\n\x1a\n"
+DPI = 144  # pixels of the PNG per inch
+CSS_PIXELS = 90  # per inch on the page; fewer than the PNG has, for sharp letters
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,10 +29,7 @@ class Picture:
     width: int  # on the page, in CSS pixels
 
     def _repr_html_(self) -> str:
-        return (
-            f'<img alt="{html.escape(self.description)}" width="{self.width}" '
-            f'style="max-width: 100%; height: auto" src="{data_address(self.png)}">'
-        )
+        return image_tag(self.png, self.description, f'width="{self.width}" ')
 
     def __repr__(self) -> str:
         return self.description
@@ -49,63 +45,48 @@ def picture(figure: Figure | bytes, description: str, width: int | None = None) 
             numbers differ between machines.
         width: on the page, in CSS pixels; the figure's own size if None. Narrower pages shrink it.
 
-    Raises ValueError for an empty description and TypeError for what is neither a figure nor a PNG.
+    Raises ValueError for an empty description and TypeError for what is neither a figure nor bytes.
     """
     if not description.strip():
         raise ValueError("A picture needs a description: say in a sentence what it shows.")
-    if isinstance(figure, Figure):
-        width = width or round(figure.get_figwidth() * CSS_PIXELS)
-        png = _png(figure)
-    elif isinstance(figure, bytes) and figure.startswith(PNG_START):
-        png = figure
-        pixels = struct.unpack(">I", png[16:20])[0]  # the header chunk begins with the width
-        width = width or round(pixels * CSS_PIXELS / DPI)
+    if isinstance(figure, bytes):
+        inches, png = Image.open(io.BytesIO(figure)).width / DPI, figure
+    elif isinstance(figure, Figure):
+        if "matplotlib.pyplot" in sys.modules:  # only then can the figure be open
+            sys.modules["matplotlib.pyplot"].close(figure)
+        figure.set_dpi(DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # not savefig with its "tight" box: the width is part of the HTML
+        inches, png = (
+            figure.get_figwidth(),
+            small_png(canvas.buffer_rgba()),
+        )
     else:
         kind = type(figure).__name__
         raise TypeError(f"picture() takes a matplotlib Figure or the bytes of a PNG, not {kind}.")
-    return Picture(png, description, width)
+    return Picture(png, description, width or round(inches * CSS_PIXELS))
 
 
-def data_address(png: bytes) -> str:
-    """A PNG as the `data:` address of an HTML picture."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
-def _png(figure: Figure) -> bytes:
-    if "matplotlib.pyplot" in sys.modules:  # only then can the figure be open
-        sys.modules["matplotlib.pyplot"].close(figure)
-    figure.set_dpi(DPI)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # not savefig with its "tight" box: the width is part of the HTML
-    image = _few_colors(np.asarray(canvas.buffer_rgba())[..., :3])
-    buffer = io.BytesIO()
-    image.save(buffer, "png", optimize=True)
-    return buffer.getvalue()
-
-
-def _few_colors(pixels: np.ndarray) -> Image.Image:
-    """The (H, W, 3) bytes with at most 96 colors: a third of the file, as notebooks live in git.
-
-    The colors of areas and text stay exact; the many shades along the edges of lines, a pixel
-    here and there, take the nearest of the colors that PIL finds for the picture.
-    """
-    height, width, _ = pixels.shape
-    packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    found, index, count = np.unique(packed, return_inverse=True, return_counts=True)
-    kept = found[np.argsort(-count, kind="stable")[:64]]
-    shades = Image.fromarray(pixels).quantize(32, Image.Quantize.MEDIANCUT).getpalette()
-    palette = np.concatenate([_unpacked(kept), np.array(shades).reshape(-1, 3)])
-    nearest = [
-        ((palette - colors[:, None]) ** 2).sum(axis=2).argmin(axis=1)
-        for colors in np.array_split(_unpacked(found), 1 + len(found) // 4096)
-    ]
-    image = Image.fromarray(
-        np.concatenate(nearest).astype(np.uint8)[index].reshape(height, width), mode="P"
+def image_tag(png: bytes, description: str, size: str = "") -> str:
+    """A PNG as an HTML picture that shrinks with the page; size: attributes, ending in a space."""
+    address = base64.b64encode(png).decode("ascii")
+    return (
+        f'<img alt="{html.escape(description)}" {size}style="max-width: 100%; height: auto" '
+        f'src="data:image/png;base64,{address}">'
     )
-    image.putpalette(palette.astype(np.uint8).tobytes())
-    return image
 
 
-def _unpacked(colors: np.ndarray) -> np.ndarray:
-    """(N,) packed colors as (N, 3) red, green, blue."""
-    return np.stack([colors >> 16, colors >> 8 & 255, colors & 255], axis=1).astype(int)
+def small_png(pixels: Any, palette: Image.Image | None = None) -> bytes:
+    """A PNG of few colors, a third of the file: notebooks live in git.
+
+    Args:
+        pixels: bytes of shape (H, W, 3 or 4).
+        palette: an image of mode P with all colors; None looks for 96. Those of areas and letters
+            then stay as they are, or nearly; the many shades along the edges of lines, a pixel here
+            and there, take the nearest of them.
+    """
+    image = Image.fromarray(np.asarray(pixels)).convert("RGB")
+    few = image.quantize(96, Image.Quantize.MEDIANCUT, palette=palette, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    few.save(buffer, "png", optimize=palette is None)
+    return buffer.getvalue()
