@@ -77,9 +77,13 @@ def _png(figure: Figure) -> bytes:
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # not savefig with its "tight" box: the width is part of the HTML
-    image = _few_colors(np.asarray(canvas.buffer_rgba())[..., :3])
+    return compressed(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def compressed(pixels: np.ndarray) -> bytes:
+    """The PNG of (H, W, 3) bytes, with few colors."""
     buffer = io.BytesIO()
-    image.save(buffer, "png", optimize=True)
+    _few_colors(pixels).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
