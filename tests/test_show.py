@@ -241,7 +241,7 @@ def test_tensors_are_taken_too():
     space = SPACES["report"]
     tables = last(space)
     tensors = {k: torch.tensor(v, requires_grad=True) for k, v in tables.items()}
-    for draw in (show.margins, lambda t, s: show.alpha_heatmap({"t": t}, s, numbers=True)):
+    for draw in (show.margins, lambda t, s: show.alpha_heatmap({"t": t}, s)):
         assert draw(tensors, space) == draw(tables, space)
 
 
@@ -277,8 +277,8 @@ def test_diagrams_say_where_cells_reduce():
 
 @pytest.mark.parametrize("layers", [1, 2, 20])
 def test_networks_of_any_depth_fit_the_page(layers):
-    for picture in (show.search_network(layers), show.final_network(layers, auxiliary=True)):
-        assert picture.width == 864 and len(picture.png) < 150_000
+    for drawn in (show.search_network(layers), show.final_network(layers, auxiliary=True)):
+        assert drawn.width == 864 and len(drawn.png) < 150_000
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,6 @@ FIGURES = {
 }
 for _name, _space in {"one node": SearchSpace(1), "paper": SPACES["paper"]}.items():
     FIGURES |= {
-        f"alpha, {_name}": lambda s=_space: show.alpha_over_time(history(s), s, "reduction", "t"),
         f"heatmap, {_name}": lambda s=_space: behind(show.alpha_heatmap, {"t": last(s)}, s)[0],
         f"two maps, {_name}": lambda s=_space: behind(
             show.alpha_heatmap, {"a": last(s), "b": last(s, 1)}, s
@@ -321,7 +320,7 @@ def test_figures_are_labeled_readable_and_leave_nothing_behind(name):
     assert isinstance(figure, Figure)
     assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
     for axes in figure.axes:
-        assert not axes.get_visible() or axes.get_title() or axes.get_xlabel() or axes.get_ylabel()
+        assert any([axes.get_title(), axes.get_title("left"), axes.get_xlabel(), axes.get_ylabel()])
     assert any(axes.get_xlabel() for axes in figure.axes)
     picture = show.picture(figure, "what it shows")
     assert picture.width == 864 and len(picture.png) < 150_000
@@ -368,30 +367,6 @@ def test_heatmap_numbers_stand_out_at_every_probability():
         assert contrast(matplotlib.colors.to_rgb(text.get_color()), shade[:3]) >= 4.5
 
 
-def test_alpha_over_time_has_a_panel_an_edge_and_names_what_was_kept():
-    space = SPACES["paper"]
-    made = history(space)
-    figure = show.alpha_over_time(made, space, "normal")
-    panels = [axes for axes in figure.axes if axes.get_visible()]
-    assert len(panels) == len(space.edges)
-    kept = [c for c in choices(last(space), space) if c.kept and c.cell_type == "normal"]
-    words = sorted(text.get_text() for axes in panels for text in axes.texts)
-    assert words == sorted(f"{c.operation}\n{c.probability:.2f}" for c in kept)
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert set(space.operations) < set(legend) and "uniform: 1/8" in legend
-    with pytest.raises(ValueError, match="both"):
-        show.alpha_over_time(made, space, "both")
-
-
-def test_the_legend_of_alpha_over_time_covers_no_panel():
-    for space in (SearchSpace(2), *SPACES.values()):
-        figure = show.alpha_over_time(history(space, 5), space, title="title")
-        figure.draw_without_rendering()
-        legend = figure.legends[0].get_window_extent()
-        panels = [axes.get_window_extent() for axes in figure.axes if axes.get_visible()]
-        assert not any(legend.overlaps(panel) for panel in panels)
-
-
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_margins_fill_what_is_kept_and_band_what_was_close(space):
     tables = last(space)
@@ -420,15 +395,15 @@ def test_nodes_stand_at_the_same_places_whatever_the_cell():
     if not cells.shutil.which("dot"):
         pytest.skip("no dot")
     inputs_only = ((("max_pool_3x3", 0), ("skip_connect", 1)),) * 3
-    seen = set()
+    seen = []
     for name in ("REPORT_FIRST", "REPORT_SECOND"):
         for nodes in (PUBLISHED[name].normal, PUBLISHED[name].reduction, inputs_only):
             graph = cells.cell_graph("", 3, cells._wires(nodes))
             plain = graph.pipe("plain", encoding="utf-8")  # one line a node: node NAME X Y …
             x = {n: float(at) for n, at in re.findall(r"^node (\d+) (\S+)", plain, re.M)}
             assert x["1"] < x["2"] < x["3"] < x["4"] < x["5"]
-            seen.add(tuple(round(x[state] - x["1"], 1) for state in "2345"))
-    assert len(seen) == 1
+            seen.append([x[state] - x["1"] for state in "2345"])
+    assert np.ptp(seen, axis=0).max() < 0.1  # inches
 
 
 def test_curves_bear_the_labels_of_the_caller():
@@ -501,7 +476,6 @@ def test_a_live_runs_lists_are_taken_as_well():
     live = {name: list(values) for name, values in history(space, 2).items()}
     assert isinstance(show.choices_over_time(live, space), Picture)
     for figure in (
-        show.alpha_over_time(live, space),
         show.search_curves({"live": live}),
         show.training_curves({"live": {name: list(v) for name, v in training(True).items()}}),
     ):
@@ -526,13 +500,9 @@ def flipping():
     return made, space
 
 
-def test_flips_are_found_and_drawn():
+def test_what_changes_is_drawn_and_named():
     made, space = flipping()
-    figure, drawn = behind(show.choices_over_time, made, space, numbers=True)
-    words = drawn.description
-    assert "normal cell that would be derived changed at 1 of 3 records, last at step 30" in words
-    assert "from c_{k-1} to node 1" in words
-    assert "reduction cell that would be derived never changed" in words
+    figure, _ = behind(show.choices_over_time, made, space)
     words = [text.get_text() for text in figure.axes[0].texts]
     assert words == ["sep 3x3", "sep 3x3", "sep 5x5"]
 
@@ -549,13 +519,10 @@ def test_what_changes_at_the_last_record_is_drawn():
     assert axes.get_xlim()[1] == made["step"][-1] + 10
 
 
-def test_descriptions_say_what_came_out_of_records_alone():
+def test_descriptions_of_live_runs_say_nothing_of_what_came_out():
     space = SPACES["report"]
     tables = last(space)
-    told = show.alpha_heatmap({"mine": tables}, space, numbers=True).description
-    for c in choices(tables, space):
-        words = f"{c.operation} from {style.state_words(c.source)} to node {c.node + 1} ("
-        assert (words + f"{c.probability:.2f})" in told) or not c.kept
+    told = show.alpha_heatmap({"mine": tables}, space).description
     assert "8 rows by 9 columns" in told and "Outlined: kept by derivation." in told
     for drawn in (
         show.alpha_heatmap({"mine": tables}, space),

@@ -265,6 +265,13 @@ VERDICTS += [
     ),
     Verdict(
         "03",
+        "more than chance would repeat",
+        lambda: (in_common(True, False), [26 / 21]),  # of 12 choices, with 7 operations
+        larger,
+        at(0.7),
+    ),
+    Verdict(
+        "03",
         "One level finds nearly the same cell again",
         lambda: (in_common(True, False, ("one_level",)), in_common(True, False)),
         larger,

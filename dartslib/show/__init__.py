@@ -40,7 +40,6 @@ NAMES = {
     "search_network": "diagrams",
     "final_network": "diagrams",
     "alpha_heatmap": "figures",
-    "alpha_over_time": "figures",
     "margins": "decisions",
     "choices_over_time": "decisions",
     "search_curves": "curves",

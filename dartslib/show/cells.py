@@ -191,9 +191,7 @@ def _stack(pngs: Sequence[bytes]) -> bytes:
     return compressed(np.asarray(canvas))
 
 
-def _wires(
-    nodes: Sequence, other: Sequence = (), shown: Genotype | None = None
-) -> list[Wire]:
+def _wires(nodes: Sequence, other: Sequence = (), shown: Genotype | None = None) -> list[Wire]:
     """The edges of a learned cell, each in the color of its operation among all that are shown.
 
     Those that `other`, the nodes of another cell, has as well are thick.

@@ -77,10 +77,12 @@ def margins(
     if "none" in space.operations:
         pen |= {"marker": "x", "ms": 7, "mew": 1.6, "mec": GREY}
         handles.append(Line2D([], [], label="none", **pen))
-    _legend(figure, handles, "filled: kept; hollow: cut; band: margin between edges; dotted: uniform")
+    _legend(
+        figure, handles, "filled: kept; hollow: cut; band: margin between edges; dotted: uniform"
+    )
     words = (
-        "One row per edge: the probability of each of its operations, the lead of the best one, and "
-        "a band between the weakest kept and the strongest cut edge of each node."
+        "One row per edge: the probability of each of its operations, the lead of the best one, "
+        "and a band between the weakest kept and the strongest cut edge of each node."
     )
     if numbers:
         words += (
@@ -94,16 +96,13 @@ def margins(
 
 
 @styled
-def choices_over_time(
-    history: HISTORY, space: SearchSpace, title: str = "", *, numbers: bool = False
-) -> Picture:
+def choices_over_time(history: HISTORY, space: SearchSpace, title: str = "") -> Picture:
     """A strip per edge: its best operation at each record, thick while derivation would keep it.
 
     Args:
         history: of a search; needs step and probabilities_* of both cell types.
         space: the space of the search.
         title: above both cell types.
-        numbers: the description says how often the cells changed; of a live run leave it.
     """
     rows = _rows(history, space)
     figure, panels = _panels(space, title, 0.31)
@@ -121,11 +120,8 @@ def choices_over_time(
         if name != "none"
     ]
     _legend(figure, handles, "thick: would be kept; thin: would be cut")
-    words = ["One strip per edge: its best operation at each step, thick while it would be kept."]
-    if numbers:
-        after = len(decided(history)) - 1
-        words += [_changes(kind, rows[kind], after, space) for kind in CELL_TYPES]
-    return picture(figure, " ".join(words))
+    words = "One strip per edge: its best operation at each step, thick while it would be kept."
+    return picture(figure, words)
 
 
 def decided(history: HISTORY) -> dict[int, dict[str, np.ndarray]]:
@@ -138,24 +134,6 @@ def decided(history: HISTORY) -> dict[int, dict[str, np.ndarray]]:
     return {
         t: tables for t, tables in every.items() if any(np.ptp(p) > 1e-9 for p in tables.values())
     }
-
-
-def _changes(cell_type: str, rows: list[list[Stretch]], after: int, space: SearchSpace) -> str:
-    """When the derived cell changed last, and at how many of the records after the first."""
-    changes = sorted(
-        (new[0], edge)
-        for edge, row in enumerate(rows)
-        for old, new in zip(row, row[1:], strict=False)
-        if old[3] != new[3] or (new[3] and old[2] != new[2])
-    )
-    if not changes:
-        return f"The {cell_type} cell that would be derived never changed."
-    step, (source, target) = changes[-1][0], space.edges[changes[-1][1]]
-    return (
-        f"The {cell_type} cell that would be derived changed at {len({t for t, _ in changes})} of "
-        f"{after} records, last at step {step:g} on the edge from {state_words(source)} to "
-        f"node {target - 1}."
-    )
 
 
 def _rows(history: HISTORY, space: SearchSpace) -> dict[str, list[list[Stretch]]]:
@@ -212,7 +190,9 @@ def _draw_edge(
     """The best operation of an edge, with its lead if it is kept; below it all others."""
     for name, probability in zip(space.operations, row, strict=True):
         if name != choice.operation:
-            pen = {"marker": "x", "ms": 7, "mew": 1.6} if name == "none" else {"marker": ".", "ms": 8}
+            pen = (
+                {"marker": "x", "ms": 7, "mew": 1.6} if name == "none" else {"marker": ".", "ms": 8}
+            )
             axes.plot(probability, choice.edge + DOWN, color=GREY, ls="none", **pen)
     pen = look(choice.operation, space.operations)
     axes.plot(

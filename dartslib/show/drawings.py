@@ -290,22 +290,20 @@ def heatmap(
         axes.tick_params(length=0, labelsize=12, rotation=0)
     more = "max" if max(np.nanmax(table) for table in tables.values()) > top else "neither"
     bar = figure.colorbar(
-        found[0].collections[0], ax=list(found), pad=0.02, aspect=30, extend=more
+        found[0].collections[0], ax=list(found), pad=0.015, aspect=50, fraction=0.06, extend=more
     )
     bar.set_label(color)
     if outlined:
         handle = Rectangle((0, 0), 1, 1, fill=False, ec=KEPT, lw=3)
         figure.legend([handle], [outline], loc="outside lower right")
-    said = []
-    for title, table in tables.items():
+    size = f"{len(rows)} rows by {len(columns)} columns"
+    said = [f"Heatmap of {color}, {size}, for each of: {'; '.join(tables)}."]
+    for title, table in tables.items() if numbers else ():
         best = ", ".join(
             f"{row} {form.format(np.nanmax(line))} ({columns[int(np.nanargmax(line))]})"
             for row, line in zip(rows, table, strict=True)
         )
-        told = f", largest per row: {best}" if numbers else ""
-        said.append(
-            f"{title}: heatmap of {color}, {len(rows)} rows by {len(columns)} columns{told}."
-        )
+        said.append(f"{title}: largest per row: {best}.")
     said += [f"Outlined: {outline}."] if outlined else []
     return picture(figure, " ".join(said))
 

@@ -220,7 +220,9 @@ class SearchExplorer(Explorer):
         if t in self.flips:
             before = _kept(self._choices[t - 1])
             new = [c for c in kept if (c.edge, c.operation) not in before]
-            named = [f"{c.operation} from {state_words(c.source)} to node {c.node + 1}" for c in new]
+            named = [
+                f"{c.operation} from {state_words(c.source)} to node {c.node + 1}" for c in new
+            ]
             begin += f" New at this moment: {', '.join(named)}."
         return begin
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import Circle, FancyBboxPatch
 
 from dartslib.show.style import (
     BLACK,
@@ -114,7 +114,9 @@ def _draw_wire(
     (x, y), (x_end, y_end) = start, end
     corner, front = min(0.1, abs(y - lane)), x_end - RADIUS - ARROW
     bend = ((x, x, x + corner, front), (y, lane + corner, lane, lane))
-    axes.plot(*bend, color="white", lw=wire.width + 2, zorder=1.5)  # lifts it above those it crosses
+    axes.plot(
+        *bend, color="white", lw=wire.width + 2, zorder=1.5
+    )  # lifts it above those it crosses
     axes.plot(*bend, color=wire.color, lw=wire.width, zorder=2)
     # The arrow points to the circle's center and stops at its edge.
     dx, dy = x_end - front, y_end - lane
@@ -132,9 +134,11 @@ def _draw_state(
     axes: Axes, name: str, at: tuple[float, float], size: tuple[float, float], style: StateLook
 ) -> None:
     """A box, or a circle, around the name of a state."""
-    round_off = RADIUS if style.shape == "circle" else 0.04
-    corner = (at[0] - size[0] / 2, at[1] - size[1] / 2)
-    shape = {"boxstyle": f"round,pad=0,rounding_size={round_off}"}
     pen = {"fc": style.fill, "ec": style.color, "lw": 2, "zorder": 5}
-    axes.add_patch(FancyBboxPatch(corner, *size, **shape, **pen))
+    if style.shape == "circle":
+        axes.add_patch(Circle(at, RADIUS, **pen))
+    else:
+        corner = (at[0] - size[0] / 2, at[1] - size[1] / 2)
+        shape = {"boxstyle": "round,pad=0,rounding_size=0.04"}
+        axes.add_patch(FancyBboxPatch(corner, *size, **shape, **pen))
     axes.text(*at, name, ha="center", va="center", size=13, zorder=6)
