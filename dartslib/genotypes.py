@@ -224,19 +224,5 @@ def _published() -> dict[str, Genotype]:
     return {name: Genotype(cell["normal"], cell["reduction"]) for name, cell in cells.items()}
 
 
-def _report_tables() -> dict[str, dict[str, np.ndarray]]:
-    """The tables in report_tables.toml, with the rows and columns of `SearchSpace.report()`."""
-    text = Path(__file__).with_name("report_tables.toml").read_text("utf-8")
-    printed = tomllib.loads(text)
-    # The report sorts its edges by where they begin, a space by where they end.
-    order = [printed["edges"].index(list(edge)) for edge in SearchSpace.report().edges]
-    return {
-        name: {kind: np.array(tables[kind]).T[order] for kind in CELL_TYPES}
-        for name, tables in printed.items()
-        if name in PUBLISHED
-    }
-
-
 PUBLISHED = _published()
-REPORT_TABLES = _report_tables()  # name of the cell -> cell type -> (edges, operations)
 DARTS_V1, DARTS_V2 = PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dartslib.genotypes import PUBLISHED, REPORT_TABLES, Choice, choices
-from dartslib.runs.results import Results, shared
+from dartslib.genotypes import PUBLISHED, Choice, choices
+from dartslib.runs.results import REPORT_TABLES, Results, shared
 from dartslib.searching import REPORT_ALPHA_TRAVEL
 from dartslib.space import CELL_TYPES, SearchSpace
 
