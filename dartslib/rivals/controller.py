@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import torch
 
 from dartslib.genotypes import Genotype
-from dartslib.loops import BatchSource, accuracy
+from dartslib.gradients import accuracy
+from dartslib.loops import BatchSource
 from dartslib.relaxation import Tables
 from dartslib.rivals.sharing import Drawn, draw_cell
 from dartslib.searching import Search
@@ -57,7 +58,7 @@ def enas(
             for _ in range(children):
                 drawn = _draw(search, generator)
                 reward = _accuracy(search, drawn.path, search.valid, asked)
-                reward += entropy * float(drawn.entropy)
+                reward += entropy * drawn.entropy.item()
                 baseline = reward if baseline is None else baseline
                 baseline = decay * baseline + (1 - decay) * reward
                 loss = loss - (reward - baseline) * drawn.log_probability / children
