@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 from dartslib.genotypes import PUBLISHED, Choice, choices
+from dartslib.runs import records
 from dartslib.runs.results import REPORT_TABLES, Results, shared
 from dartslib.searching import REPORT_ALPHA_TRAVEL
+from dartslib.show.microscope import sizes_and_angles
 from dartslib.space import CELL_TYPES, SearchSpace
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
@@ -62,16 +64,47 @@ def compared(one: str, other: str) -> tuple[Numbers, Numbers]:
     return list(rows[one].accuracies), list(rows[other].accuracies)
 
 
+def by_their_spread(one: Numbers, other: Numbers) -> float:
+    """Two standard errors of a difference of two means, each by the spread of its own group."""
+    return 2 * np.sqrt(np.var(one, ddof=1) / len(one) + np.var(other, ddof=1) / len(other))
+
+
+def step_times(way: str, times: float = 1.0) -> Numbers:
+    """Recorded seconds per step of a way to search, as often as `times` says."""
+    return [times * records.load("step_times").meta["seconds_per_iteration"][way]]
+
+
+def at_three_moments(name: str) -> Numbers:
+    """What looking ahead changes, at the learning rate with which a search begins."""
+    arrows = records.load("hypergradient").history
+    at = int(abs(arrows["xi"] - 0.025).argmin())
+    return [float(sizes_and_angles(arrows, probe)[name][at]) for probe in range(3)]
+
+
+def error_of_the_difference() -> Numbers:
+    """Of the finite difference, in multiples of the term, at the same moments."""
+    arrows = records.load("hypergradient").history
+    at = int(abs(arrows["xi"] - 0.025).argmin())
+    exact, found = arrows["implicit"][:, at], arrows["difference"][:, at]
+    return list(np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1))
+
+
+def planted(kind: str) -> Numbers:
+    """Accuracies on unseen images of ten recorded searches on the planted problem."""
+    return list(records.load("planted").history[f"{kind}_unseen_accuracy"])
+
+
+def supernets(*ways: str) -> Numbers:
+    """Accuracies on held-out images of the supernets of three recorded searches per way."""
+    names = [f"study/search-cifar10-{way}-{seed}" for way in ways for seed in range(3)]
+    return [records.load(name).meta["gap"]["supernet"] for name in names]
+
+
 # What notebook 03 says of tables of alpha, and of the cells that searches found
 
 SPACE = SearchSpace.report()
 TWO = ("first_order", "finite_difference")
 REPORT = (REPORT_TABLES["REPORT_FIRST"], REPORT_TABLES["REPORT_SECOND"])
-
-
-def two_errors(one: Numbers, other: Numbers) -> float:
-    """Two standard errors of a difference of two means, by the spread of each."""
-    return 2 * np.sqrt(np.var(one, ddof=1) / len(one) + np.var(other, ddof=1) / len(other))
 
 
 def at(value: float) -> Callable[[Numbers, Numbers], float]:
@@ -181,7 +214,58 @@ def shared_by_two() -> tuple[Numbers, Numbers]:
 
 
 # A row per verdict, in the order of the notebooks. (Rows are added with the notebooks' text.)
-VERDICTS: list[Verdict] = []
+VERDICTS: list[Verdict] = [
+    # 02
+    Verdict(
+        "02",
+        "a step with ξ > 0 takes more than twice as long as one with ξ = 0",
+        lambda: (step_times("finite_difference"), step_times("first_order", 2)),
+        larger,
+        lambda *_: 0.0,
+    ),
+    Verdict(
+        "02",
+        "changes the gradient more than the implicit term does",
+        lambda: (at_three_moments("direct_change"), at_three_moments("implicit")),
+        larger,
+        by_their_spread,
+    ),
+    Verdict(
+        "02",
+        "the finite difference is off by more than the term itself",
+        lambda: ([min(error_of_the_difference())], [1.0]),
+        larger,
+        lambda *_: 0.0,
+    ),
+    Verdict(
+        "02",
+        "right about as often as a coin",
+        lambda: (planted("control"), [0.5] * 10),
+        alike,
+        lambda *_: 0.02,
+    ),
+    Verdict(
+        "02",
+        "Here the two learn alike",
+        lambda: (planted("finite_difference"), planted("first_order")),
+        alike,
+        by_their_spread,
+    ),
+    Verdict(
+        "02",
+        "One level has the better supernet",
+        lambda: (supernets("one_level"), supernets("first_order", "finite_difference")),
+        larger,
+        by_their_spread,
+    ),
+    Verdict(
+        "02",
+        "the two others learn alike",
+        lambda: (supernets("finite_difference"), supernets("first_order")),
+        alike,
+        by_their_spread,
+    ),
+]
 
 
 # Notebook 03
@@ -191,14 +275,14 @@ VERDICTS += [
         "The report's tables are far more decided than ours.",
         lambda: (largest(REPORT), largest(ours())),
         larger,
-        two_errors,
+        by_their_spread,
     ),
     Verdict(
         "03",
         "In the report's normal cells, `none` has nearly everything on the edges from $c_{k-2}$",
         none_by_source,
         larger,
-        two_errors,
+        by_their_spread,
     ),
     Verdict(
         "03",
@@ -219,14 +303,14 @@ VERDICTS += [
         "Over three seeds the two methods choose max pooling about as often.",
         lambda: (pools("finite_difference"), pools("first_order")),
         alike,
-        two_errors,
+        by_their_spread,
     ),
     Verdict(
         "03",
         "The report's leads are several times as large as ours.",
         lambda: (leads(REPORT), [3 * lead for lead in leads(ours())]),
         larger,
-        two_errors,
+        by_their_spread,
     ),
     Verdict(
         "03",
@@ -254,14 +338,14 @@ VERDICTS += [
         "The seed decides more of the cell than ξ does",
         lambda: (in_common(False, True), in_common(True, False)),
         larger,
-        two_errors,
+        by_their_spread,
     ),
     Verdict(
         "03",
         "Once the seeds differ, it makes no difference whether the method is the same",
         lambda: (in_common(True, False), in_common(False, False)),
         alike,
-        two_errors,
+        by_their_spread,
     ),
     Verdict(
         "03",
@@ -275,7 +359,7 @@ VERDICTS += [
         "One level finds nearly the same cell again",
         lambda: (in_common(True, False, ("one_level",)), in_common(True, False)),
         larger,
-        two_errors,
+        by_their_spread,
     ),
     Verdict(
         "03",

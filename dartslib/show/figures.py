@@ -8,13 +8,11 @@ import numpy as np
 from dartslib.genotypes import as_array, choices
 from dartslib.show.drawings import heatmap
 from dartslib.show.pictures import Picture
-from dartslib.show.style import BLUE, VERMILION, edge_names
+from dartslib.show.style import edge_names
 from dartslib.space import CELL_TYPES, SearchSpace
 
 TOP = 0.5  # probability of the darkest color: the same in every heatmap, so that two compare
 HISTORY = Mapping[str, Sequence | np.ndarray]  # of a record: arrays; of a live run: lists
-# Each cell type has a color, a marker and a line style of its own.
-CELL_LOOKS = {"normal": (BLUE, "o", "-"), "reduction": (VERMILION, "s", (0, (5, 1.6)))}
 
 
 def alpha_heatmap(runs: Mapping[str, Mapping[str, Any]], space: SearchSpace) -> Picture:
