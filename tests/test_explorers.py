@@ -81,7 +81,7 @@ MAKE = {  # explorer: how to make it, and its main control with values for it
         lambda e: (e.alpha["max_pool_3x3"], "value", (1.0, 2.0, -3.0)),
     ),
     "search": (
-        lambda: show.search_explorer({"one": _history(), "two": _history(1, 9)}, SPACE),
+        lambda: show.SearchExplorer({"one": _history(), "two": _history(1, 9)}, SPACE),
         lambda e: (e.moment, "index", (0, 3, 7)),
     ),
     "curves": (
@@ -331,7 +331,7 @@ def test_the_mixture_is_the_sum_that_the_softmax_weighs():
 
 def test_the_search_explorer_shows_what_would_be_derived():
     history = _history()
-    explorer = show.search_explorer({"one": history}, SPACE)
+    explorer = show.SearchExplorer({"one": history}, SPACE)
     cells = []
     for t in range(1, STEPS):
         explorer.moment.index = t
@@ -352,7 +352,7 @@ def test_the_search_explorer_shows_what_would_be_derived():
 def test_what_is_drawn_is_the_moment(t):
     """Map, outlines, numbers; cursor; edges as wide as they are probable, grey where cut."""
     history = _history()
-    explorer = show.search_explorer({"one": history}, SPACE)
+    explorer = show.SearchExplorer({"one": history}, SPACE)
     explorer.moment.index = t
     tables = {kind: history[f"probabilities_{kind}"][t] for kind in ("normal", "reduction")}
     table, (on_map, over_time, cell) = tables["normal"], explorer.figure.axes
@@ -378,7 +378,7 @@ def test_what_is_drawn_is_the_moment(t):
 
 
 def test_another_search_and_another_cell():
-    explorer = show.search_explorer({"one": _history(), "two": _history(1, 9)}, SPACE)
+    explorer = show.SearchExplorer({"one": _history(), "two": _history(1, 9)}, SPACE)
     seen = {_source(explorer)}
     explorer.cell_type.value = "reduction"
     assert "reduction cell" in explorer.status.value
@@ -396,7 +396,7 @@ def test_another_search_and_another_cell():
 
 def test_no_search_and_no_run():
     with pytest.raises(ValueError, match="at least one search"):
-        show.search_explorer({}, SPACE)
+        show.SearchExplorer({}, SPACE)
     with pytest.raises(ValueError, match="at least one run"):
         show.curve_explorer({"compared": {}})
 

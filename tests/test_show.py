@@ -4,6 +4,7 @@ import io
 import re
 import subprocess
 import sys
+from unittest.mock import patch
 
 import graphviz
 import matplotlib
@@ -14,8 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dartslib import show
-from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype, choices, entropy
-from dartslib.show import cells, study, style
+from dartslib.genotypes import DARTS_V1, DARTS_V2, PUBLISHED, Genotype, choices, entropy
+from dartslib.show import cells, decisions, drawings, study, style
+from dartslib.show.pictures import Picture, picture
 from dartslib.show.staircase import Wire, draw_staircase
 from dartslib.space import CELL_TYPES, SearchSpace
 
@@ -76,6 +78,19 @@ def last(space, seed=0):
     return {kind: made[f"probabilities_{kind}"][-1] for kind in CELL_TYPES}
 
 
+def behind(draw, *given, **named):
+    """The matplotlib figure of a drawing, and its picture."""
+    caught = []
+
+    def catch(figure, words):
+        caught.append(figure)
+        return picture(figure, words)
+
+    with patch.object(drawings, "picture", catch), patch.object(decisions, "picture", catch):
+        drawn = draw(*given, **named)
+    return caught[-1], drawn
+
+
 def drawn_edges(source):
     """(source, target, operation or None) of a DOT text, its labels on the way taken together.
 
@@ -133,7 +148,7 @@ def test_a_cell_is_a_picture_that_is_described(engine, cell_type):
     image = Image.open(io.BytesIO(picture.png))
     assert image.size[0] == round(9.6 * 144) and picture.width == 864
     assert len(np.unique(np.asarray(image.convert("L")))) > 10  # not blank
-    assert picture.description == show.describe_cell(DARTS_V2.cell(cell_type), cell_type)
+    assert picture.description.startswith(f"{cell_type.capitalize()} cell: node 1 adds ")
     assert len(picture.png) < 150_000
 
 
@@ -154,17 +169,17 @@ def test_nodes_draw_like_their_genotype():
 
 
 def test_the_description_says_what_every_node_adds():
-    words = show.describe_cell(DARTS_V2.normal, "normal")
+    words = show.cell(DARTS_V2, engine="matplotlib").description
     assert words == (
         "Normal cell: node 1 adds sep_conv_3x3 of c_{k-2} and sep_conv_3x3 of c_{k-1}; node 2 adds "
         "sep_conv_3x3 of c_{k-2} and sep_conv_3x3 of c_{k-1}; node 3 adds sep_conv_3x3 of c_{k-1} "
         "and skip_connect of c_{k-2}; node 4 adds skip_connect of c_{k-2} and dil_conv_3x3 of "
         "node 1. The output c_k concatenates nodes 1 to 4 (dashed)."
     )
-    odd = show.describe_cell(ODD.normal)
+    odd = show.cell(ODD, engine="matplotlib").description
     assert "sep_conv_3x3 of c_{k-2}, dil_conv_5x5 of c_{k-2} and max_pool_3x3 of c_{k-1}" in odd
     assert "node 2 is skip_connect of node 1" in odd
-    assert "stride 2" in show.describe_cell(ODD.reduction, "reduction")
+    assert "stride 2" in show.cell(ODD, "reduction", "matplotlib").description
 
 
 def test_a_live_cell_can_be_described_without_what_came_out():
@@ -194,8 +209,6 @@ def test_a_dot_that_cannot_draw_is_as_good_as_none(monkeypatch):
 def test_a_wrong_word_is_named(bad):
     with pytest.raises(ValueError, match=next(iter(bad.values()))):
         show.cell(DARTS_V2, **bad)
-    with pytest.raises(ValueError, match=next(iter(bad.values()))):
-        show.search_cell(SPACES["report"], **bad)
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
@@ -208,50 +221,34 @@ def test_the_search_cell_joins_every_earlier_state(space, engine):
     assert f"{len(space.edges)} solid lines" in show.search_cell(space, engine=engine).description
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_cell_at_a_moment_shows_what_would_be_kept(space, engine):
-    probabilities = last(space)
-    picture = show.search_cell(space, probabilities, "reduction", engine)
-    kept = [c for c in choices(probabilities, space) if c.kept and c.cell_type == "reduction"]
-    for choice in kept:
-        assert f"{choice.operation} of " in picture.description
-        assert f"({choice.probability:.2f})" in picture.description
-    wires = [
-        cells._decided_wire(c, space) for c in cells._decided(probabilities, space, "reduction")
-    ]
-    assert len(wires) == len(space.edges)
-    assert sum(wire.kept for wire in wires) == len(kept) == 2 * space.nodes
-    assert [w.note for w in wires if not w.kept] == [  # numbers on the grey lines, too
-        f"{c.probability:.2f}"
-        for c in choices(probabilities, space)
-        if not c.kept and c.cell_type == "reduction"
-    ]
-    source = cells.cell_graph("", space.nodes, wires).source
-    assert source.count("fillcolor=white") == len(wires)
-    widest = max(wires, key=lambda wire: wire.width)
-    best = max(choices(probabilities, space)[len(wires) :], key=lambda c: c.probability)
-    assert (widest.source, widest.target) == (best.source, best.node + 2)  # width is probability
+def test_edges_that_another_cell_has_are_thick(engine):
+    """By operation and source, of the same node."""
+    one = (("sep_conv_3x3", 0), ("max_pool_3x3", 1))
+    other = (("max_pool_3x3", 1), ("skip_connect", 0))
+    first, second = Genotype((one, one), (one, one)), Genotype((one, other), (other[:1], one))
+    drawn = show.genotype_cells(first, engine, title="first", beside=second)
+    assert "Thick: 3 of 4 edges." in drawn.description
+    assert "Thick: 3 of 4 edges." in drawn.description.split("Reduction cell")[1]
+    wires = cells._wires(first.normal, second.normal)
+    assert [wire.width == cells.THICK for wire in wires] == [True, True, False, True]
+    assert all(wire.width == cells.THIN for wire in cells._wires(first.normal))
+    assert "Thick" not in show.genotype_cells(first, engine).description
 
 
-def test_one_cells_rows_and_tensors_are_taken_too():
+def test_tensors_are_taken_too():
     torch = pytest.importorskip("torch")
     space = SPACES["report"]
     tables = last(space)
     tensors = {k: torch.tensor(v, requires_grad=True) for k, v in tables.items()}
-    words = show.describe_search_cell(space, tables)
-    assert show.describe_search_cell(space, tables["normal"]) == words
-    assert show.describe_search_cell(space, tensors) == words
-    assert show.describe_heatmap(tensors, space) == show.describe_heatmap(tables, space)
-    assert isinstance(show.alpha_heatmap(tensors, space), Figure)
+    for draw in (show.margins, lambda t, s: show.alpha_heatmap({"t": t}, s)):
+        assert draw(tensors, space) == draw(tables, space)
 
 
 def test_probabilities_of_another_space_are_refused():
-    for draw in (show.alpha_heatmap, show.describe_heatmap):
-        with pytest.raises(ValueError, match=r"\(9, 8\).*\(14, 8\)"):
+    for draw in (show.margins, lambda t, s: show.alpha_heatmap({"t": t}, s)):
+        with pytest.raises(ValueError, match=r"14 edges x 8 operations .*\(9, 8\)"):
             draw(last(SPACES["report"]), SPACES["paper"])
-    with pytest.raises(ValueError, match=r"\(9, 8\)"):
-        show.search_cell(SPACES["paper"], last(SPACES["report"]))
 
 
 def test_operations_are_told_apart_and_added_ones_have_looks():
@@ -279,8 +276,8 @@ def test_diagrams_say_where_cells_reduce():
 
 @pytest.mark.parametrize("layers", [1, 2, 20])
 def test_networks_of_any_depth_fit_the_page(layers):
-    for picture in (show.search_network(layers), show.final_network(layers, auxiliary=True)):
-        assert picture.width == 864 and len(picture.png) < 150_000
+    for drawn in (show.search_network(layers), show.final_network(layers, auxiliary=True)):
+        assert drawn.width == 864 and len(drawn.png) < 150_000
 
 
 @pytest.mark.parametrize(
@@ -306,12 +303,12 @@ FIGURES = {
 }
 for _name, _space in {"one node": SearchSpace(1), "paper": SPACES["paper"]}.items():
     FIGURES |= {
-        f"heatmap, {_name}": lambda s=_space: show.alpha_heatmap(last(s), s, "title"),
-        f"alpha, {_name}": lambda s=_space: show.alpha_over_time(history(s), s, "reduction", "t"),
-        f"choices, {_name}": lambda s=_space: show.choices_over_time(history(s), s, "title"),
-        f"margins, {_name}": lambda s=_space: show.margins(last(s), s, "title"),
-        f"means, {_name}": lambda s=_space: show.operation_means(history(s), s, "title"),
-        f"confidence, {_name}": lambda s=_space: show.confidence(history(s), "title"),
+        f"heatmap, {_name}": lambda s=_space: behind(show.alpha_heatmap, {"t": last(s)}, s)[0],
+        f"two maps, {_name}": lambda s=_space: behind(
+            show.alpha_heatmap, {"a": last(s), "b": last(s, 1)}, s
+        )[0],
+        f"choices, {_name}": lambda s=_space: behind(show.choices_over_time, history(s), s, "t")[0],
+        f"margins, {_name}": lambda s=_space: behind(show.margins, last(s), s, "title")[0],
     }
 
 
@@ -322,7 +319,7 @@ def test_figures_are_labeled_readable_and_leave_nothing_behind(name):
     assert isinstance(figure, Figure)
     assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
     for axes in figure.axes:
-        assert not axes.get_visible() or axes.get_title() or axes.get_xlabel() or axes.get_ylabel()
+        assert any([axes.get_title(), axes.get_title("left"), axes.get_xlabel(), axes.get_ylabel()])
     assert any(axes.get_xlabel() for axes in figure.axes)
     picture = show.picture(figure, "what it shows")
     assert picture.width == 864 and len(picture.png) < 150_000
@@ -334,14 +331,14 @@ def test_figures_are_labeled_readable_and_leave_nothing_behind(name):
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_the_heatmap_has_every_number_and_outlines_what_is_kept(space):
     tables = last(space)
-    figure = show.alpha_heatmap(tables, space)
+    figure, _ = behind(show.alpha_heatmap, {"mine": tables}, space)
     for axes, cell_type in zip(figure.axes, CELL_TYPES, strict=False):
         numbers = [float(text.get_text()) for text in axes.texts]
         np.testing.assert_allclose(numbers, tables[cell_type].T.ravel(), atol=5.1e-4)
         names = [label.get_text() for label in axes.get_xticklabels()]
         assert names[:2] == ["$c_{k-2}$\n→ 1", "$c_{k-1}$\n→ 1"] and len(names) == len(space.edges)
         assert [t.get_text() for t in axes.get_yticklabels()] == list(space.operations)
-        outlined = {patch.get_xy() for patch in axes.patches}
+        outlined = {frame.get_xy() for frame in axes.patches}
         kept = [c for c in choices(tables, space) if c.kept and c.cell_type == cell_type]
         assert outlined == {(c.edge, space.operations.index(c.operation)) for c in kept}
         assert axes.collections[0].get_clim() == (0, 0.5)  # the same in every map
@@ -362,81 +359,50 @@ def contrast(one, other):
 def test_heatmap_numbers_stand_out_at_every_probability():
     space = SPACES["report"]
     table = np.linspace(0, 1, 72).reshape(9, 8)
-    axes = show.alpha_heatmap({"normal": table, "reduction": table}, space).axes[0]
+    figure, _ = behind(show.alpha_heatmap, {"t": {"normal": table, "reduction": table}}, space)
+    axes = figure.axes[0]
     shades = axes.collections[0].to_rgba(table.T.ravel())
     for text, shade in zip(axes.texts, shades, strict=True):
         assert contrast(matplotlib.colors.to_rgb(text.get_color()), shade[:3]) >= 4.5
 
 
-def test_alpha_over_time_has_a_panel_an_edge_and_names_what_was_kept():
-    space = SPACES["paper"]
-    made = history(space)
-    figure = show.alpha_over_time(made, space, "normal")
-    panels = [axes for axes in figure.axes if axes.get_visible()]
-    assert len(panels) == len(space.edges)
-    kept = [c for c in choices(last(space), space) if c.kept and c.cell_type == "normal"]
-    words = sorted(text.get_text() for axes in panels for text in axes.texts)
-    assert words == sorted(f"{c.operation}\n{c.probability:.2f}" for c in kept)
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert set(space.operations) < set(legend) and "uniform: 1/8" in legend
-    with pytest.raises(ValueError, match="both"):
-        show.alpha_over_time(made, space, "both")
-
-
-def test_the_legend_of_alpha_over_time_covers_no_panel():
-    for space in (SearchSpace(2), *SPACES.values()):
-        figure = show.alpha_over_time(history(space, 5), space, title="title")
-        figure.draw_without_rendering()
-        legend = figure.legends[0].get_window_extent()
-        panels = [axes.get_window_extent() for axes in figure.axes if axes.get_visible()]
-        assert not any(legend.overlaps(panel) for panel in panels)
-
-
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_margins_fill_what_is_kept_and_band_what_was_close(space):
     tables = last(space)
-    figure = show.margins(tables, space)
+    figure, drawn = behind(show.margins, tables, space, numbers=True)
     for axes, cell_type in zip(figure.axes, CELL_TYPES, strict=True):
         mine = [c for c in choices(tables, space) if c.cell_type == cell_type]
         large = [line for line in axes.lines if line.get_markersize() == 9]
         places = [(line.get_xdata()[0], line.get_ydata()[0]) for line in large]
-        np.testing.assert_allclose(places, [(c.probability, c.edge) for c in mine])
+        np.testing.assert_allclose(places, [(c.probability, c.edge - decisions.UP) for c in mine])
         assert [line.get_markerfacecolor() != "white" for line in large] == [c.kept for c in mine]
         margins = {c.node: c.edge_margin for c in mine if not np.isnan(c.edge_margin)}
         np.testing.assert_allclose([p.get_width() for p in axes.patches], list(margins.values()))
-        assert [t.get_text() for t in axes.texts] == [f"{m:.3f}" for m in margins.values()]
-    with pytest.raises(ValueError, match="needs"):
-        show.margins({kind: table[:-1] for kind, table in tables.items()}, space)
+        leads = [f"+{c.operation_margin:.3f}" for c in mine if c.kept]
+        assert [t.get_text() for t in axes.texts] == leads + [f"{m:.3f}" for m in margins.values()]
+        # Nothing is hidden: the other operations stand lower than every best one.
+        small = [line.get_ydata()[0] for line in axes.lines if line.get_marker() in (".", "x")]
+        assert len(small) == len(mine) * (len(space.operations) - 1)
+        np.testing.assert_allclose(np.mod(small, 1), decisions.DOWN)
+    narrow = min((c for c in choices(tables, space) if c.kept), key=lambda c: c.operation_margin)
+    assert f"by {narrow.operation_margin:.4f}" in drawn.description
+    bold = [t.get_text() for a in figure.axes for t in a.texts if t.get_weight() == "bold"]
+    assert bold == [f"+{narrow.operation_margin:.3f}"]
 
 
-def test_nodes_stand_in_their_order_whatever_the_cell():
-    inputs_only = (("max_pool_3x3", 0), ("skip_connect", 1))
-    genotype = Genotype((inputs_only,) * 3, (inputs_only,) * 3)
+def test_nodes_stand_at_the_same_places_whatever_the_cell():
     if not cells.shutil.which("dot"):
         pytest.skip("no dot")
-    graph = cells.cell_graph("", 3, cells._wires(genotype.normal))
-    plain = graph.pipe("plain", encoding="utf-8")  # one line a node: node NAME X Y …
-    x = {n: float(at) for n, at in re.findall(r"^node (\d+) (\S+)", plain, re.M)}
-    assert x["1"] < x["2"] < x["3"] < x["4"] < x["5"]
-
-
-def test_means_are_over_the_edges_and_skip_is_thick():
-    space = SPACES["report"]
-    made = history(space)
-    figure = show.operation_means(made, space)
-    for axes, cell_type in zip(figure.axes, CELL_TYPES, strict=True):
-        lines = axes.lines[: len(space.operations)]
-        expected = made[f"probabilities_{cell_type}"].mean(axis=1)
-        np.testing.assert_allclose([line.get_ydata() for line in lines], expected.T)
-        widths = dict(zip(space.operations, (line.get_linewidth() for line in lines), strict=True))
-        assert max(widths, key=widths.get) == "skip_connect"
-
-
-def test_confidence_has_the_line_of_the_uniform():
-    figure = show.confidence(history(SPACES["report"]))
-    left = figure.axes[0]
-    assert any(np.allclose(line.get_ydata(), np.log(8)) for line in left.lines)
-    assert any("ln 8 = 2.08" in text.get_text() for text in left.texts)
+    inputs_only = ((("max_pool_3x3", 0), ("skip_connect", 1)),) * 3
+    seen = []
+    for name in ("REPORT_FIRST", "REPORT_SECOND"):
+        for nodes in (PUBLISHED[name].normal, PUBLISHED[name].reduction, inputs_only):
+            graph = cells.cell_graph("", 3, cells._wires(nodes))
+            plain = graph.pipe("plain", encoding="utf-8")  # one line a node: node NAME X Y …
+            x = {n: float(at) for n, at in re.findall(r"^node (\d+) (\S+)", plain, re.M)}
+            assert x["1"] < x["2"] < x["3"] < x["4"] < x["5"]
+            seen.append([x[state] - x["1"] for state in "2345"])
+    assert np.ptp(seen, axis=0).max() < 0.1  # inches
 
 
 def test_curves_bear_the_labels_of_the_caller():
@@ -507,16 +473,14 @@ def test_a_difference_of_two_single_runs_is_seen():
 def test_a_live_runs_lists_are_taken_as_well():
     space = SPACES["report"]
     live = {name: list(values) for name, values in history(space, 2).items()}
+    assert isinstance(show.choices_over_time(live, space), Picture)
     for figure in (
-        show.alpha_over_time(live, space),
-        show.choices_over_time(live, space),
-        show.confidence(live),
         show.search_curves({"live": live}),
         show.training_curves({"live": {name: list(v) for name, v in training(True).items()}}),
     ):
         assert isinstance(figure, Figure)
     only = {name: values[:1] for name, values in live.items()}  # before the first step
-    assert isinstance(show.choices_over_time(only, space), Figure)
+    assert isinstance(show.choices_over_time(only, space), Picture)
 
 
 def flipping():
@@ -535,13 +499,9 @@ def flipping():
     return made, space
 
 
-def test_flips_are_found_and_drawn():
+def test_what_changes_is_drawn_and_named():
     made, space = flipping()
-    words = show.describe_choices(made, space)
-    assert "normal cell that would be derived changed at 1 of 3 records, last at step 30" in words
-    assert "from c_{k-1} to node 1" in words
-    assert "reduction cell that would be derived never changed" in words
-    figure = show.choices_over_time(made, space)
+    figure, _ = behind(show.choices_over_time, made, space)
     words = [text.get_text() for text in figure.axes[0].texts]
     assert words == ["sep 3x3", "sep 3x3", "sep 5x5"]
 
@@ -551,24 +511,24 @@ def test_what_changes_at_the_last_record_is_drawn():
     made, space = flipping()
     table = made["probabilities_normal"]
     made["probabilities_normal"] = np.concatenate([table[:2], [table[1]] * 2, table[4:]])
-    axes = show.choices_over_time(made, space).axes[0]
+    axes = behind(show.choices_over_time, made, space)[0].axes[0]
     boxes = [path.get_extents() for bars in axes.collections for path in bars.get_paths()]
     late = [box for box in boxes if box.x0 == made["step"][-1]]
     assert late and all(box.x1 == box.x0 + 10 for box in late)
     assert axes.get_xlim()[1] == made["step"][-1] + 10
 
 
-def test_descriptions_of_recorded_runs_say_what_came_out():
+def test_descriptions_of_live_runs_say_nothing_of_what_came_out():
     space = SPACES["report"]
-    tables, words = last(space), show.describe_heatmap(last(space), space)
-    for cell_type in CELL_TYPES:
-        best = max(
-            (c for c in choices(tables, space) if c.cell_type == cell_type),
-            key=lambda c: c.probability,
-        )
-        assert f"{best.operation} from" in words and f"with {best.probability:.3f}" in words
-    assert "9 edges by 8 operations" in words and "0.125" in words
-    assert "2.079 when uniform" in show.describe_confidence(history(space))
+    tables = last(space)
+    told = show.alpha_heatmap({"mine": tables}, space).description
+    assert "8 rows by 9 columns" in told and "Outlined: kept by derivation." in told
+    for drawn in (
+        show.alpha_heatmap({"mine": tables}, space),
+        show.margins(tables, space),
+        show.choices_over_time(history(space), space),
+    ):
+        assert not re.search(r"\.\d|conv", drawn.description)
 
 
 def test_show_loads_no_torch_and_its_names_are_functions():

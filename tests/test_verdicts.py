@@ -7,17 +7,21 @@ must be false.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dartslib.genotypes import PUBLISHED, Choice, choices
 from dartslib.runs import records
-from dartslib.runs.results import Results
+from dartslib.runs.results import REPORT_TABLES, Results, shared
+from dartslib.searching import REPORT_ALPHA_TRAVEL
 from dartslib.show.microscope import sizes_and_angles
+from dartslib.space import CELL_TYPES, SearchSpace
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 Numbers = list[float]
@@ -96,6 +100,119 @@ def supernets(*ways: str) -> Numbers:
     return [records.load(name).meta["gap"]["supernet"] for name in names]
 
 
+# What notebook 03 says of tables of alpha, and of the cells that searches found
+
+SPACE = SearchSpace.report()
+TWO = ("first_order", "finite_difference")
+REPORT = (REPORT_TABLES["REPORT_FIRST"], REPORT_TABLES["REPORT_SECOND"])
+
+
+def at(value: float) -> Callable[[Numbers, Numbers], float]:
+    """A bar that is known beforehand."""
+    return lambda one, other: value
+
+
+def tables(gradient: str, moment: int = -1, what: str = "probabilities") -> dict[str, np.ndarray]:
+    """Alpha's two tables in the search of seed 0."""
+    history = study().searches(gradient)[0].history
+    return {kind: history[f"{what}_{kind}"][moment] for kind in CELL_TYPES}
+
+
+def ours() -> list[dict[str, np.ndarray]]:
+    return [tables(gradient) for gradient in TWO]
+
+
+def kept(found: dict[str, np.ndarray]) -> list[Choice]:
+    return [choice for choice in choices(found, SPACE) if choice.kept]
+
+
+def chosen(found: dict[str, np.ndarray]) -> set[tuple]:
+    return {(c.cell_type, c.edge, c.operation) for c in kept(found)}
+
+
+def largest(several: Iterable[dict[str, np.ndarray]]) -> Numbers:
+    return [p for found in several for table in found.values() for p in table.max(axis=1)]
+
+
+def leads(several: Iterable[dict[str, np.ndarray]]) -> Numbers:
+    return [choice.operation_margin for found in several for choice in kept(found)]
+
+
+def none_by_source() -> tuple[Numbers, Numbers]:
+    """Of the report's normal cells: on the edges from c_{k-2}, and on all others."""
+    found = ([], [])
+    for table in REPORT:
+        for (source, _), row in zip(SPACE.edges, table["normal"], strict=True):
+            found[source > 0].append(row[SPACE.operations.index("none")])
+    return found
+
+
+def changed_by_another_way() -> Numbers:
+    """Choices that differ at the end when alpha is ranked raw, and when none is left out first."""
+    column, found = SPACE.operations.index("none"), []
+    for gradient in TWO:
+        right, logits = chosen(tables(gradient)), tables(gradient, what="logits")
+        rest = {kind: p / (1 - p[:, [column]]) for kind, p in tables(gradient).items()}
+        found += [len(right - chosen(logits)), len(right - chosen(rest))]
+    return found
+
+
+def turned_within(steps: float) -> Numbers:
+    """The share of the 16 decisions of each search that could turn over within so many steps."""
+    found = []
+    for gradient in TWO:
+        meta = study().searches(gradient)[0].meta
+        rate = meta["config"]["alpha_lr"] or REPORT_ALPHA_TRAVEL / meta["steps"]
+        ratios, weakest = [], {}
+        for c in kept(tables(gradient)):
+            ratios.append(c.probability / (c.probability - c.operation_margin))
+            if not np.isnan(c.edge_margin):  # strongest first in each node: the last one stays
+                ratio = c.probability / (c.probability - c.edge_margin)
+                weakest[c.cell_type, c.node] = ratio
+        ratios += weakest.values()
+        found.append(float(np.mean(np.log(ratios) / (2 * rate) < steps)))
+    return found
+
+
+def late_changes() -> Numbers:
+    """How often the cell of each search changed in the last tenth of its records."""
+    found = []
+    for gradient in TWO:
+        count = len(study().searches(gradient)[0].history["step"])
+        cells = [chosen(tables(gradient, t)) for t in range(count)]
+        found.append(sum(cells[t] != cells[t - 1] for t in range(int(0.9 * count) + 1, count)))
+    return found
+
+
+def weight_kept() -> Numbers:
+    return [
+        sum(c.probability for c in kept(found) if c.cell_type == kind) / len(SPACE.edges)
+        for found in ours()
+        for kind in CELL_TYPES
+    ]
+
+
+def pools(gradient: str) -> Numbers:
+    runs = study().searches(gradient)
+    return [run.genotype.to_json().count("max_pool_3x3") for run in runs]
+
+
+def in_common(same_method: bool, same_seed: bool, methods: tuple[str, ...] = TWO) -> Numbers:
+    """The choices, of 12, that two searches share."""
+    runs = [(method, run) for method in methods for run in study().searches(method)]
+    return [
+        12 * shared(one.genotype, other.genotype)
+        for (a, one), (b, other) in combinations(runs, 2)
+        if (a == b) is same_method and (one.meta["seed"] == other.meta["seed"]) is same_seed
+    ]
+
+
+def shared_by_two() -> tuple[Numbers, Numbers]:
+    """Choices that our two searches of seed 0 share, and those that the report's two cells do."""
+    report = shared(PUBLISHED["REPORT_FIRST"], PUBLISHED["REPORT_SECOND"])
+    return [len(set.intersection(*map(chosen, ours())))], [12 * report]
+
+
 # A row per verdict, in the order of the notebooks. (Rows are added with the notebooks' text.)
 VERDICTS: list[Verdict] = [
     # 02
@@ -147,6 +264,109 @@ VERDICTS: list[Verdict] = [
         lambda: (supernets("finite_difference"), supernets("first_order")),
         alike,
         by_their_spread,
+    ),
+]
+
+
+# Notebook 03
+VERDICTS += [
+    Verdict(
+        "03",
+        "The report's tables are far more decided than ours.",
+        lambda: (largest(REPORT), largest(ours())),
+        larger,
+        by_their_spread,
+    ),
+    Verdict(
+        "03",
+        "In the report's normal cells, `none` has nearly everything on the edges from $c_{k-2}$",
+        none_by_source,
+        larger,
+        by_their_spread,
+    ),
+    Verdict(
+        "03",
+        "At the end of our two runs neither changes a choice",
+        lambda: (changed_by_another_way(), [0]),
+        alike,
+        at(0.5),
+    ),
+    Verdict(
+        "03",
+        "The report's two cells have no choice in common, ours have four.",
+        shared_by_two,
+        larger,
+        at(3.5),
+    ),
+    Verdict(
+        "03",
+        "Over three seeds the two methods choose max pooling about as often.",
+        lambda: (pools("finite_difference"), pools("first_order")),
+        alike,
+        by_their_spread,
+    ),
+    Verdict(
+        "03",
+        "The report's leads are several times as large as ours.",
+        lambda: (leads(REPORT), [3 * lead for lead in leads(ours())]),
+        larger,
+        by_their_spread,
+    ),
+    Verdict(
+        "03",
+        "More than half of the decisions could turn over within 20 more steps",
+        lambda: (turned_within(20), [0.5]),
+        larger,
+        at(0.0),
+    ),
+    Verdict(
+        "03",
+        "Neither search had come to rest:",
+        lambda: ([min(late_changes())], [0]),
+        larger,
+        at(1.5),
+    ),
+    Verdict(
+        "03",
+        "About an eighth of the weight is kept",
+        lambda: (weight_kept(), [1 / 8]),
+        alike,
+        at(0.015),
+    ),
+    Verdict(
+        "03",
+        "The seed decides more of the cell than ξ does",
+        lambda: (in_common(False, True), in_common(True, False)),
+        larger,
+        by_their_spread,
+    ),
+    Verdict(
+        "03",
+        "Once the seeds differ, it makes no difference whether the method is the same",
+        lambda: (in_common(True, False), in_common(False, False)),
+        alike,
+        by_their_spread,
+    ),
+    Verdict(
+        "03",
+        "more than chance would repeat",
+        lambda: (in_common(True, False), [26 / 21]),  # of 12 choices, with 7 operations
+        larger,
+        at(0.7),
+    ),
+    Verdict(
+        "03",
+        "One level finds nearly the same cell again",
+        lambda: (in_common(True, False, ("one_level",)), in_common(True, False)),
+        larger,
+        by_their_spread,
+    ),
+    Verdict(
+        "03",
+        "they are worse than those of ξ = 0",
+        lambda: compared("first_order", "one_level"),
+        larger,
+        of_a_mean,
     ),
 ]
 

@@ -1,7 +1,8 @@
 """Checks of notebook 03: alphas and cells."""
 
 from collections.abc import Callable
-from math import exp, isclose
+from itertools import combinations
+from math import isclose
 from typing import Any
 
 import numpy as np
@@ -55,29 +56,41 @@ def flips(count: Callable) -> str | None:
 
 
 @exercise
-def edge_weights(weigh: Callable) -> str | None:
-    """Against the two softmaxes, a number at a time."""
-    rng = np.random.default_rng(0)
-    logits, beta = rng.normal(size=(3, 8)), rng.normal(size=3)
+def edges_in_common(difference: Any, bar: Any, says: str) -> str | None:
+    """The kept edges that two seeds of one method share, against what chance gives."""
+    from dartslib.runs.results import Results
 
-    def softmax(values: Any) -> list[float]:
-        powers = [exp(value) for value in values]
-        return [power / sum(powers) for power in powers]
+    words = ("more than chance", "less than chance", "not told apart")
+    if says not in words:
+        return f"the verdict is one of: {', '.join(words)}"
+    edges, all_of_it = [], []
+    for gradient in ("first_order", "finite_difference"):
+        for a, b in combinations(Results().searches(gradient), 2):
+            one, other = _choices(a.genotype), _choices(b.genotype)
+            all_of_it.append(len(one & other))
+            edges.append(len({c[:3] for c in one} & {c[:3] for c in other}))
+    chance = 2 * (4 / 2 + 4 / 3 + 4 / 4)  # per node two of k edges and two of k share 4 / k
+    expected, spread = np.mean(edges) - chance, np.std(edges, ddof=1)
+    if isclose(difference, -expected, abs_tol=0.01):
+        return "the sign is wrong: the searches come first, chance is taken off"
+    if isclose(difference, np.mean(all_of_it) - chance, abs_tol=0.01):
+        return "these are edges with the same operation: count edges, whatever runs on them"
+    if not isclose(difference, expected, abs_tol=0.01):
+        return f"the mean of the {len(edges)} pairs is not {difference + chance:.2f}"
+    if isclose(bar, 2 * spread, abs_tol=0.01):
+        return "that is the bar of a single pair; a mean of six moves less, by a root of 6"
+    if not isclose(bar, 2 * spread / len(edges) ** 0.5, abs_tol=0.02):
+        return "two standard errors are twice the standard deviation (with n - 1) over a root of n"
+    if says != "not told apart":
+        return "the difference is shorter than its bar: it may be luck, to either side"
+    return None
 
-    rows = [softmax(row) for row in logits]
-    expected = [[b * p for p in row] for b, row in zip(softmax(beta), rows, strict=True)]
-    found = np.asarray(called(weigh, logits.copy(), beta.copy()), dtype=float)
-    if found.shape != logits.shape:
-        return f"from {logits.shape} and {beta.shape} it makes {found.shape}"
-    if np.allclose(found, expected):
-        return None
-    if np.allclose(found, rows):
-        return "each edge sums to 1, whatever its β: edges do not compete"
-    if np.allclose(found, beta[:, None] * np.asarray(rows)):
-        return "that is β itself, which may be negative: a softmax over the edges comes first"
-    if isclose(found.sum(), 1.0):
-        return (
-            "it sums to 1, but as one softmax over everything: there a large α anywhere on an edge "
-            "makes the edge strong, and here only β does"
-        )
-    return f"a node's weights sum to 1, and yours to {found.sum():.3f}"
+
+def _choices(genotype: Any) -> set[tuple[str, int, int, str]]:
+    """(cell type, node, source, operation) of every kept edge."""
+    return {
+        (kind, node, source, name)
+        for kind in ("normal", "reduction")
+        for node, edges in enumerate(genotype.cell(kind))
+        for name, source in edges
+    }

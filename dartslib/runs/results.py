@@ -4,6 +4,7 @@ Every number is taken from the records of `dartslib.runs.study`, or computed fro
 A spread is a standard deviation with n - 1; with one run there is none, and it is nan.
 """
 
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dartslib.genotypes import Genotype
+from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.runs import records
 from dartslib.runs.records import Record
-from dartslib.space import CELL_TYPES
+from dartslib.space import CELL_TYPES, SearchSpace
 
 STUDY = records.RECORDED / "study"
 GROUPS = ("one_level", "first_order", "finite_difference", "random")
@@ -231,3 +232,19 @@ def shared(a: Genotype, b: Genotype) -> float:
             same += len(set(one) & set(other))
             total += len(one)
     return same / total
+
+
+def _report_tables() -> dict[str, dict[str, np.ndarray]]:
+    """The tables in report_tables.toml, with the rows and columns of `SearchSpace.report()`."""
+    text = Path(__file__).with_name("report_tables.toml").read_text("utf-8")
+    printed = tomllib.loads(text)
+    # The report sorts its edges by where they begin, a space by where they end.
+    order = [printed["edges"].index(list(edge)) for edge in SearchSpace.report().edges]
+    return {
+        name: {kind: np.array(tables[kind]).T[order] for kind in CELL_TYPES}
+        for name, tables in printed.items()
+        if name in PUBLISHED
+    }
+
+
+REPORT_TABLES = _report_tables()  # name of the cell -> cell type -> (edges, operations)

@@ -1,29 +1,28 @@
 """Cells as pictures: learned ones (Figures 7 and 8 of the report) and the search's own (Figure 3).
 
 Graphviz draws where its program dot is installed, matplotlib elsewhere (`staircase`). The
-description in words is the same for both, and so is the size on the page.
+description in words is the same for both, and so is the width on the page.
 """
 
 import io
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import graphviz
 import numpy as np
 from PIL import Image
 
-from dartslib.genotypes import Choice, Genotype, as_array, choices
-from dartslib.show.pictures import DPI, Picture, picture
+from dartslib.genotypes import Genotype
+from dartslib.show.pictures import DPI, Picture, picture, small_png
 from dartslib.show.staircase import Wire, draw_staircase
-from dartslib.show.style import GREY, WIDTH, look, state_look, state_name
+from dartslib.show.style import GREY, WIDTH, look, state_look, state_name, state_words
 from dartslib.space import CELL_TYPES, SearchSpace
 
 Engine = Literal["auto", "dot", "matplotlib"]
 ENGINES = ("auto", "dot", "matplotlib")
-FULL = 9.0  # points of a wire whose operation has probability 1
-CUT = "#B3B3B3"
+THIN, THICK = 1.8, 4.5  # points of a wire that is one cell's own, and of one that two share
 
 
 def cell(
@@ -31,8 +30,8 @@ def cell(
     cell_type: str = "normal",
     engine: Engine = "auto",
     *,
-    title: str | None = None,
-    description: str | None = None,
+    title: str = "",
+    description: str = "",
 ) -> Picture:
     """A learned cell; its description says in words what every node adds.
 
@@ -40,7 +39,7 @@ def cell(
         nodes_or_genotype: a `Genotype`, or the nodes of one cell in a genotype's form.
         cell_type: which cell of a genotype; for nodes, what the title calls them.
         engine: "dot" (Graphviz), "matplotlib", or "auto": Graphviz where it is installed.
-        title: above the cell; the cell type if None.
+        title: above the cell, in place of the cell type.
         description: in place of the words made from the cell. A live search finds another cell on
             another machine: there, say only what is drawn.
 
@@ -48,121 +47,65 @@ def cell(
         ValueError: not a cell, or an unknown cell type or engine.
         FileNotFoundError: engine is "dot" and the program is not installed.
     """
-    nodes = _nodes(nodes_or_genotype, cell_type)
+    genotype = nodes_or_genotype
+    if not isinstance(genotype, Genotype):
+        genotype = Genotype(nodes_or_genotype, nodes_or_genotype)
+    nodes = genotype.cell(cell_type)
     png = _draw(title or f"{cell_type} cell", len(nodes), _wires(nodes), engine)
-    return picture(png, description or describe_cell(nodes, cell_type))
+    return picture(png, description or _described(nodes, cell_type))
 
 
 def genotype_cells(
-    genotype: Genotype,
-    engine: Engine = "auto",
-    *,
-    title: str = "",
-    description: str | None = None,
+    genotype: Genotype, engine: Engine = "auto", *, title: str = "", beside: Genotype | None = None
 ) -> Picture:
     """Both cells of a genotype, the normal one above the reduction cell.
 
+    Nodes and labels stand at the same distances from the left in every cell, so that two compare.
+
     Args:
         genotype: what a search found.
-        engine, description: as for `cell`.
+        engine: as for `cell`.
         title: begins the title of each cell, for instance "recorded, ξ > 0".
+        beside: another genotype; edges that it has as well are drawn thick.
     """
-    pngs = []
+    pngs, words = [], []
     for cell_type in CELL_TYPES:
-        nodes = _nodes(genotype, cell_type)
+        nodes = genotype.cell(cell_type)
         name = f"{title}: {cell_type} cell" if title else f"{cell_type} cell"
-        wires = _wires(nodes, genotype.normal + genotype.reduction)
+        other = beside.cell(cell_type) if beside else ()
+        wires = _wires(nodes, other, genotype)
         pngs.append(_draw(name, len(nodes), wires, engine))
-    words = " ".join(describe_cell(genotype.cell(cell_type), cell_type) for cell_type in CELL_TYPES)
-    return picture(_stack(pngs), description or words)
+        words.append(_described(nodes, cell_type))
+        if beside is not None:
+            words.append(f"Thick: {sum(w.width == THICK for w in wires)} of {len(wires)} edges.")
+    return picture(_stack(pngs), " ".join(words))
 
 
-def search_cell(
-    space: SearchSpace,
-    probabilities: Mapping[str, Any] | Any | None = None,
-    cell_type: str = "normal",
-    engine: Engine = "auto",
-    *,
-    title: str | None = None,
-    description: str | None = None,
-) -> Picture:
+def search_cell(space: SearchSpace, engine: Engine = "auto") -> Picture:
     """The cell during the search: a mixed operation on every edge (Figure 3 of the report).
-
-    Solid lines are mixed operations, dashed lines the concatenation. With probabilities it is the
-    cell at that moment: a line is as wide as its best operation other than none is probable, and
-    bears that number; edges that would be kept have the operation's color and name, others are
-    grey.
 
     Args:
         space: its nodes and edges.
-        probabilities: cell type -> (edges, operations), or the rows of this cell alone;
-            arrays or tensors.
-        cell_type: which cell the probabilities are taken from.
-        engine, title, description: as for `cell`.
+        engine: as for `cell`.
     """
-    _check(cell_type)
-    if probabilities is None:
-        wires = [Wire(source, target) for source, target in space.edges]
-        words = describe_search_cell(space)
-        name = "cell of the search: solid = mixed operation, dashed = concatenation"
-    else:
-        decided = _decided(probabilities, space, cell_type)
-        wires = [_decided_wire(choice, space) for choice in decided]
-        words = describe_search_cell(space, probabilities, cell_type)
-        name = f"{cell_type} cell: width = probability, grey = would be cut"
-    png = _draw(title or name, space.nodes, wires, engine)
-    return picture(png, description or words)
-
-
-def describe_cell(nodes: Sequence, cell_type: str = "") -> str:
-    """A learned cell in words: what every node adds, and what the output is.
-
-    Args:
-        nodes: one cell in a genotype's form.
-        cell_type: begins the description, if given.
-    """
-    nodes = _nodes(nodes, cell_type or CELL_TYPES[0])
-    parts = []
-    for number, edges in enumerate(nodes, start=1):
-        terms = [f"{operation} of {_in_words(source)}" for operation, source in edges]
-        parts.append(f"node {number} {'is' if len(terms) == 1 else 'adds'} {_listed(terms)}")
-    name = f"{cell_type} cell".strip().capitalize()
-    return f"{name}: {'; '.join(parts)}. {_output(len(nodes), cell_type)}"
-
-
-def describe_search_cell(
-    space: SearchSpace,
-    probabilities: Mapping[str, Any] | Any | None = None,
-    cell_type: str = "normal",
-) -> str:
-    """The search's cell in words; with probabilities, what each node would keep and cut."""
-    if probabilities is None:
-        return (
-            f"Cell of the search: inputs c_{{k-2}} and c_{{k-1}}, {space.nodes} intermediate "
-            f"nodes. Every node adds a mixed operation of each earlier state: "
-            f"{len(space.edges)} solid lines. {_output(space.nodes)}"
-        )
-    parts = []
-    for node in range(space.nodes):
-        mine = [c for c in _decided(probabilities, space, cell_type) if c.node == node]
-        kept = [
-            f"{c.operation} of {_in_words(c.source)} ({c.probability:.2f})" for c in mine if c.kept
-        ]
-        cut = [f"{_in_words(c.source)} ({c.probability:.2f})" for c in mine if not c.kept]
-        rest = f", and cut {_listed(cut)}" if cut else ""
-        parts.append(f"node {node + 1} would keep {_listed(kept)}{rest}")
-    name = f"{cell_type.capitalize()} cell during the search"
-    return f"{name}: {'; '.join(parts)}. {_output(space.nodes, cell_type)}"
+    wires = [Wire(source, target) for source, target in space.edges]
+    title = "cell of the search: solid = mixed operation, dashed = concatenation"
+    words = (
+        f"Cell of the search: inputs c_{{k-2}} and c_{{k-1}}, {space.nodes} intermediate nodes. "
+        f"Every node adds a mixed operation of each earlier state: {len(wires)} solid lines. "
+        f"{_output(space.nodes)}"
+    )
+    return picture(_draw(title, space.nodes, wires, engine), words)
 
 
 def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digraph:
     """A cell as a Graphviz graph; `.source` is its text. States bear their numbers as names.
 
-    The nodes stand from left to right in their order, so that two cells compare.
+    The nodes stand from left to right in their order, and the labels of a node's edges right
+    before it, so that two cells compare.
     """
     letters = {"fontname": "DejaVu Sans,Helvetica,Arial", "fontsize": "13"}
-    near, far = ("0.12", "0.33") if any(wire.text for wire in wires) else ("0.4", "0.8")
-    tidy = all(wire.text for wire in wires)  # wires enter labels at the side; with many, they curl
+    near, far = ("0.16", "0.26") if any(wire.text for wire in wires) else ("0.4", "0.8")
     graph = graphviz.Digraph(
         graph_attr=letters
         | {"rankdir": "LR", "label": title, "labelloc": "t", "fontsize": "14", "dpi": str(DPI)}
@@ -178,19 +121,19 @@ def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digrap
     for state in range(2, nodes + 3):
         graph.node(str(state), **_state(state, nodes))
     for number, wire in enumerate(wires):
-        pen = {"color": wire.color, "penwidth": f"{wire.width:.2f}"}
-        ends = str(wire.source), str(wire.target)
-        if not (wire.text or wire.note):
-            graph.edge(*ends, **pen)
+        pen = {"color": wire.color, "penwidth": f"{wire.width:.1f}"}
+        source, target = str(wire.source), str(wire.target)
+        if not wire.text:
+            graph.edge(source, target, **pen)
             continue
         # The label is a node on the way: so dot leads every other edge around it.
-        label, text = f"label{number}", "\n".join(filter(None, (wire.text, wire.note)))
-        frame = {"shape": "box", "fillcolor": "white", "height": "0.3"}
-        frame["style"] = "rounded,filled" if tidy else "filled"
-        graph.node(label, text, **frame, color=wire.color, penwidth="1.5")
-        west, east = (":w", ":e") if tidy else ("", "")
-        graph.edge(ends[0], label + west, arrowhead="none", **pen)
-        graph.edge(label + east, ends[1], **pen)
+        label, frame = f"label{number}", {"shape": "box", "style": "rounded,filled"}
+        frame |= {"fillcolor": "white", "color": wire.color, "penwidth": "1.5"}
+        graph.node(label, wire.text, height="0.3", width="1.42", **frame)
+        graph.edge(source, f"{label}:w", arrowhead="none", **pen)
+        graph.edge(f"{label}:e", target, weight="3", **pen)
+        if wire.target > max(2, wire.source + 1):  # not before the node before
+            graph.edge(str(wire.target - 1), label, style="invis", weight="0")
     for state in range(2, nodes + 2):
         graph.edge(str(state), str(nodes + 2), style="dashed", color=GREY, penwidth="1.6")
         if state > 2:
@@ -224,8 +167,7 @@ def _draw(title: str, nodes: int, wires: Sequence[Wire], engine: str) -> bytes:
         )
     if engine == "dot" or (engine == "auto" and shutil.which("dot")):
         try:
-            png = cell_graph(title, nodes, wires).pipe("png", quiet=True)
-            return _stack([png])
+            return _stack([cell_graph(title, nodes, wires).pipe("png", quiet=True)])
         except (graphviz.ExecutableNotFound, subprocess.CalledProcessError):
             if engine == "dot":  # a dot that cannot draw a PNG; "auto" draws without it
                 raise
@@ -246,72 +188,45 @@ def _stack(pngs: Sequence[bytes]) -> bytes:
             image = image.resize((width, round(image.height * width / image.width)))
         canvas.paste(image, ((width - image.width) // 2, top))
         top += image.height + gap
-    buffer = io.BytesIO()
-    few = canvas.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(buffer, "png", optimize=True)
-    return buffer.getvalue()
+    return small_png(np.asarray(canvas))
 
 
-def _check(cell_type: str) -> None:
-    if cell_type not in CELL_TYPES:
-        raise ValueError(f"A cell is one of {', '.join(CELL_TYPES)}, not {cell_type!r}.")
+def _wires(nodes: Sequence, other: Sequence = (), shown: Genotype | None = None) -> list[Wire]:
+    """The edges of a learned cell, each in the color of its operation among all that are shown.
+
+    Those that `other`, the nodes of another cell, has as well are thick.
+    """
+    every = shown.normal + shown.reduction if shown else nodes
+    names = list(dict.fromkeys(operation for edges in every for operation, _ in edges))
+    wires = []
+    for place, edges in enumerate(nodes):
+        also = other[place] if place < len(other) else ()
+        for operation, source in edges:
+            width = THICK if (operation, source) in also else THIN
+            color = look(operation, names).color
+            wires.append(Wire(source, place + 2, operation, color, width))
+    return wires
 
 
-def _nodes(nodes_or_genotype: Any, cell_type: str) -> Sequence:
-    """The nodes of one cell, checked."""
-    if isinstance(nodes_or_genotype, Genotype):
-        return nodes_or_genotype.cell(cell_type)
-    return Genotype(nodes_or_genotype, nodes_or_genotype).cell(cell_type)
-
-
-def _wires(nodes: Sequence, shown: Sequence | None = None) -> list[Wire]:
-    """The edges of a learned cell, each in the color of its operation among all that are shown."""
-    names = list(dict.fromkeys(operation for edges in shown or nodes for operation, _ in edges))
-    return [
-        Wire(source, target, operation, color=look(operation, names).color)
-        for target, edges in enumerate(nodes, start=2)
-        for operation, source in edges
-    ]
-
-
-def _decided(probabilities: Any, space: SearchSpace, cell_type: str) -> list[Choice]:
-    """What derivation would decide on every edge of one cell."""
-    _check(cell_type)
-    if isinstance(probabilities, Mapping):
-        rows = as_array(probabilities[cell_type])
-    else:
-        rows = as_array(probabilities)
-    if rows.shape != (len(space.edges), len(space.operations)):
-        raise ValueError(
-            f"The probabilities have shape {rows.shape}; this space needs "
-            f"({len(space.edges)}, {len(space.operations)}): edges, operations."
-        )
-    found = choices(dict.fromkeys(CELL_TYPES, rows), space)
-    return [choice for choice in found if choice.cell_type == cell_type]
-
-
-def _decided_wire(choice: Choice, space: SearchSpace) -> Wire:
-    width = max(0.5, FULL * float(np.clip(choice.probability, 0, 1)))
-    note = f"{choice.probability:.2f}"
-    if not choice.kept:
-        return Wire(choice.source, choice.node + 2, "", note, CUT, width, kept=False)
-    color = look(choice.operation, space.operations).color
-    return Wire(choice.source, choice.node + 2, choice.operation, note, color, width)
-
-
-def _in_words(state: int) -> str:
-    return state_name(state) if state < 2 else f"node {state_name(state)}"
-
-
-def _output(nodes: int, cell_type: str = "") -> str:
+def _described(nodes: Sequence, cell_type: str) -> str:
+    """A learned cell in words: what every node adds, and what the output is."""
+    parts = []
+    for number, edges in enumerate(nodes, start=1):
+        terms = [f"{operation} of {state_words(source)}" for operation, source in edges]
+        parts.append(f"node {number} {'is' if len(terms) == 1 else 'adds'} {_listed(terms)}")
     stride = " Operations on the inputs have stride 2." if cell_type == "reduction" else ""
+    words = f"{cell_type.capitalize()} cell: {'; '.join(parts)}."
+    return f"{words} {_output(len(nodes))}{stride}"
+
+
+def _output(nodes: int) -> str:
     joined = "is node 1" if nodes == 1 else f"concatenates nodes 1 to {nodes}"
-    return f"The output c_k {joined} (dashed).{stride}"
+    return f"The output c_k {joined} (dashed)."
 
 
 def _listed(words: Sequence[str]) -> str:
     """a; a and b; a, b and c."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else "nothing"
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _markup(name: str) -> str:

@@ -10,6 +10,7 @@ The picture's description names title, axes and series. With `numbers=True` it a
 of formulas and records, which are the same on every machine; of live runs leave it.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -238,7 +239,8 @@ def heatmap(
     form: str = "{:.2f}",
     outlined: Mapping[str, Any] | None = None,
     outline: str = "",
-    stacked: bool = False,
+    across: int | None = None,
+    parted: Sequence[int] = (),
     numbers: bool = False,
 ) -> Picture:
     """Tables as colors, with the number in each field.
@@ -249,10 +251,11 @@ def heatmap(
         x, y: what columns and rows are.
         color: what the values are, with their unit.
         top: the value of the darkest color; the largest of all panels where None.
-        form: how a number is written.
+        form: how a number is written; below 1 it goes without its zero, for room.
         outlined: title -> (rows, columns) booleans: which fields get a frame.
         outline: what a frame means.
-        stacked: panels above one another.
+        across: how many panels lie side by side; all where None.
+        parted: columns before which a line is drawn.
         numbers: the description says the largest value of each row.
 
     Raises:
@@ -266,46 +269,47 @@ def heatmap(
         if table.shape != (len(rows), len(columns)):
             raise ValueError(f"{title!r} is {table.shape}, its names {len(rows)} x {len(columns)}.")
     top = top or max(np.nanmax(table) for table in tables.values())
-    shape = (len(panels), 1) if stacked else (1, len(panels))
-    height = (0.36 * len(rows) + 1.0) * shape[0] + 0.9
-    figure = Figure(figsize=(WIDTH, height))
-    found = figure.subplots(*shape, squeeze=False).ravel()
-    for axes, (title, table) in zip(found, tables.items(), strict=True):
-        texts = np.vectorize(form.format)(table)
+    across = across or len(panels)
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(WIDTH, (0.36 * len(rows) + 1.0) * down + 0.9))
+    found = figure.subplots(down, across, squeeze=False).ravel()[: len(panels)]
+    for place, (axes, (title, table)) in enumerate(zip(found, tables.items(), strict=True)):
+        texts = np.vectorize(lambda v: re.sub(r"\b0\.", ".", form.format(v)))(table)
         sns.heatmap(
             table, ax=axes, cmap=SHADES, vmin=0, vmax=top, annot=texts, fmt="", cbar=False,
             annot_kws={"size": 12}, linewidths=0.5, linecolor="white",
-            xticklabels=list(columns), yticklabels=list(rows),
+            xticklabels=list(columns), yticklabels=[] if place % across else list(rows),
         )  # fmt: skip
         for text, shade in zip(axes.texts, axes.collections[0].to_rgba(table.ravel()), strict=True):
             text.set_color(ink(shade))  # seaborn turns white too early
-        for place in zip(
-            *np.nonzero((outlined or {}).get(title, np.zeros_like(table))), strict=True
-        ):
+        for column in parted:
+            axes.axvline(column, color="white", lw=7)
+            axes.axvline(column, color=BLACK, lw=1)
+        for field in zip(*np.nonzero((outlined or {}).get(title, ())), strict=True):
             for edge, width in (("white", 5.5), (KEPT, 3)):
-                frame = Rectangle(place[::-1], 1, 1, fill=False, ec=edge, lw=width, clip_on=False)
+                frame = Rectangle(field[::-1], 1, 1, fill=False, ec=edge, lw=width, clip_on=False)
                 axes.add_patch(frame).set_zorder(3)
         axes.set_title(title, loc="left")
-        axes.set(
-            xlabel=x if axes is found[-1] or not stacked else "",
-            ylabel=y if not stacked or y else "",
-        )
+        last, first = place >= len(panels) - across, place % across == 0
+        axes.set(xlabel=x if last else "", ylabel=y if first else "")
         axes.tick_params(length=0, labelsize=12, rotation=0)
-    bar = figure.colorbar(found[0].collections[0], ax=list(found), pad=0.02, aspect=30)
+    more = "max" if max(np.nanmax(table) for table in tables.values()) > top else "neither"
+    bar = figure.colorbar(
+        found[0].collections[0], ax=list(found), pad=0.015, aspect=50, fraction=0.06, extend=more
+    )
     bar.set_label(color)
     if outlined:
         handle = Rectangle((0, 0), 1, 1, fill=False, ec=KEPT, lw=3)
         figure.legend([handle], [outline], loc="outside lower right")
-    said = []
-    for title, table in tables.items():
+    size = f"{len(rows)} rows by {len(columns)} columns"
+    said = [f"Heatmap of {color}, {size}, for each of: {'; '.join(tables)}."]
+    for title, table in tables.items() if numbers else ():
         best = ", ".join(
             f"{row} {form.format(np.nanmax(line))} ({columns[int(np.nanargmax(line))]})"
             for row, line in zip(rows, table, strict=True)
         )
-        told = f", largest per row: {best}" if numbers else ""
-        said.append(
-            f"{title}: heatmap of {color}, {len(rows)} rows by {len(columns)} columns{told}."
-        )
+        said.append(f"{title}: largest per row: {best}.")
+    said += [f"Outlined: {outline}."] if outlined else []
     return picture(figure, " ".join(said))
 
 

@@ -7,38 +7,28 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from dartslib.genotypes import Choice, choices
+from dartslib.genotypes import Choice, choices, entropy
 from dartslib.show.decisions import decided
 from dartslib.show.explorers import DPI, WIDE, Explorer, Player
-from dartslib.show.figures import HISTORY, TOP, arrays, checked_tables
+from dartslib.show.figures import HISTORY, TOP, arrays
 from dartslib.show.style import (
     BLACK,
     BLUE,
-    INPUT,
     KEPT,
-    NODE,
     SHADES,
     WIDTH,
+    edge_names,
     ink,
     look,
+    state_look,
     state_math,
-    state_name,
+    state_words,
 )
 from dartslib.space import CELL_TYPES, SearchSpace
 
 CUT = "#B3B3B3"
 APART = 0.13  # neighboring edges at a state; a state's radius is 0.27
 BROADEST = 16.0  # points of an edge whose operation has probability 1
-
-
-def search_explorer(histories: Mapping[str, HISTORY], space: SearchSpace) -> "SearchExplorer":
-    """A slider over the moments of recorded searches; see `SearchExplorer`.
-
-    Args:
-        histories: label -> history of a search; each needs step and probabilities_*.
-        space: the space of all of them.
-    """
-    return SearchExplorer(histories, space)
 
 
 class SearchExplorer(Explorer):
@@ -57,7 +47,7 @@ class SearchExplorer(Explorer):
 
     def __init__(self, histories: Mapping[str, HISTORY], space: SearchSpace) -> None:
         if not histories:
-            raise ValueError("search_explorer needs at least one search: {label: history}.")
+            raise ValueError("SearchExplorer needs at least one search: {label: history}.")
         self.space = space
         self._histories = {label: arrays(history) for label, history in histories.items()}
         self.run = widgets.Dropdown(options=list(histories), description="search", **WIDE)
@@ -97,12 +87,10 @@ class SearchExplorer(Explorer):
         """Axes, the entropy over the whole run, the ticks where the cell changes, the states."""
         history, kind = self._history, self.cell_type.value
         self._tables = history[f"probabilities_{kind}"]
-        moments = decided(history)
         self._choices = {
-            t: [c for c in choices(checked_tables(tables, self.space), self.space)
-                if c.cell_type == kind]
-            for t, tables in moments.items()
-        }  # fmt: skip
+            t: [c for c in choices(tables, self.space) if c.cell_type == kind]
+            for t, tables in decided(history).items()
+        }
         self.flips = [
             t for t in self._choices
             if t - 1 in self._choices and _kept(self._choices[t]) != _kept(self._choices[t - 1])
@@ -124,7 +112,7 @@ class SearchExplorer(Explorer):
             xlim=(0, len(edges)), ylim=(len(operations), 0), title=f"{kind} cell: softmax of α"
         )
         axes.set_xticks(np.arange(len(edges)) + 0.5)
-        axes.set_xticklabels([f"{state_math(s)}\n→ {t - 1}" for s, t in edges], fontsize=10)
+        axes.set_xticklabels(edge_names(self.space, "\n"), fontsize=10)
         axes.set_yticks(np.arange(len(operations)) + 0.5)
         axes.set_yticklabels(operations, fontsize=10)
         axes.tick_params(length=0)
@@ -139,9 +127,7 @@ class SearchExplorer(Explorer):
         self.moving += [self._mesh, *self._frames, *self._numbers]
 
     def _line(self, axes, steps: np.ndarray) -> None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(self._tables > 0, self._tables * np.log(self._tables), 0)
-        self._entropy = -terms.sum(axis=2).mean(axis=1)
+        self._entropy = entropy(self._tables).mean(axis=1)
         axes.plot(steps, self._entropy, color=BLUE)
         for t in self.flips:
             axes.axvline(steps[t], ymax=0.22, color=KEPT, lw=1.2)
@@ -171,7 +157,7 @@ class SearchExplorer(Explorer):
             self._wires.append(line)
         self.moving += self._wires
         for state, (x, y) in place.items():
-            style = INPUT if state < 2 else NODE
+            style = state_look(state, nodes)
             disc = Circle((x, y), 0.27, fc=style.fill, ec=style.color, lw=2, animated=True)
             axes.add_patch(disc)
             name = axes.text(x, y, state_math(state), ha="center", va="center", size=12,
@@ -228,13 +214,15 @@ class SearchExplorer(Explorer):
         kept = [c for c in self._choices[t] if c.kept]
         parts = []
         for node in range(self.space.nodes):
-            mine = [f"{c.operation} of {_place(c.source)}" for c in kept if c.node == node]
+            mine = [f"{c.operation} of {state_words(c.source)}" for c in kept if c.node == node]
             parts.append(f"node {node + 1}: {' and '.join(mine)}")
         begin += "; ".join(parts) + "."
         if t in self.flips:
             before = _kept(self._choices[t - 1])
             new = [c for c in kept if (c.edge, c.operation) not in before]
-            named = [f"{c.operation} from {_place(c.source)} to node {c.node + 1}" for c in new]
+            named = [
+                f"{c.operation} from {state_words(c.source)} to node {c.node + 1}" for c in new
+            ]
             begin += f" New at this moment: {', '.join(named)}."
         return begin
 
@@ -246,10 +234,6 @@ def _options(steps: np.ndarray) -> list[tuple[str, int]]:
 
 def _kept(found: list[Choice]) -> set[tuple[int, str]]:
     return {(c.edge, c.operation) for c in found if c.kept}
-
-
-def _place(state: int) -> str:
-    return state_name(state) if state < 2 else f"node {state - 1}"
 
 
 def _bow(start: tuple[float, float], end: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:

@@ -57,10 +57,7 @@ def picture(figure: Figure | bytes, description: str, width: int | None = None) 
         figure.set_dpi(DPI)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()  # not savefig with its "tight" box: the width is part of the HTML
-        inches, png = (
-            figure.get_figwidth(),
-            small_png(canvas.buffer_rgba()),
-        )
+        inches, png = figure.get_figwidth(), small_png(canvas.buffer_rgba())
     else:
         kind = type(figure).__name__
         raise TypeError(f"picture() takes a matplotlib Figure or the bytes of a PNG, not {kind}.")

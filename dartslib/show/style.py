@@ -14,6 +14,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 
+from dartslib.space import SearchSpace
+
 WIDTH = 9.6  # inches of every figure: what a notebook's column holds
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with any common color vision.
@@ -137,6 +139,16 @@ def state_name(state: int) -> str:
 def state_math(state: int) -> str:
     """The same for matplotlib, with the index set low."""
     return f"${state_name(state)}$" if state < 2 else str(state - 1)
+
+
+def state_words(state: int) -> str:
+    """The same in a sentence: c_{k-2}, c_{k-1}, node 1, node 2, …."""
+    return state_name(state) if state < 2 else f"node {state - 1}"
+
+
+def edge_names(space: SearchSpace, gap: str = " ") -> list[str]:
+    """The edges of a space for matplotlib: from, `gap`, and an arrow to the node."""
+    return [f"{state_math(source)}{gap}→ {target - 1}" for source, target in space.edges]
 
 
 # Ways to search, by their name in records and in words: the same look in every figure.
