@@ -29,7 +29,7 @@ NAMES = {
     "mixture_maps": "mixing",
     "mixture_explorer": "mixing",
     "search_explorer": "moments",
-    "curve_explorer": "switches",
+    "CurveExplorer": "switches",
     "hypergradient_terms": "microscope",
     "difference_errors_recorded": "microscope",
     "hypergradient_explorer": "microscope",
@@ -51,19 +51,12 @@ NAMES = {
     "choices_over_time": "decisions",
     "describe_choices": "decisions",
     "search_curves": "curves",
-    "training_curves": "curves",
-    "accuracy_bars": "curves",
-    "differences": "intervals",
     "choice_over_time": "comparisons",
     "difference_errors": "comparisons",
     "step_costs": "comparisons",
     "alphas_compared": "comparisons",
     "planted_images": "planted",
     "planted_searches": "planted",
-    "cells_compared": "study",
-    "accuracy_by_size": "study",
-    "gap_stages": "study",
-    "finals_compared": "study",
 }
 
 __all__ = list(NAMES)
