@@ -61,11 +61,12 @@ def _difference(one: list[float], other: list[float], study: Results) -> str:
 
 
 def _trained_again(study: Results) -> dict[str, list[float]]:
-    """Group and seed of a cell that was trained several times -> its accuracies."""
+    """Where a cell that was trained several times comes from -> its accuracies."""
     return {
-        f"{GROUPS[way]}, seed {seed} again": [run.meta["result"]["valid_accuracy"] for run in runs]
+        f"{GROUPS[runs[0].name.split('-')[2]]}, one cell": [
+            run.meta["result"]["valid_accuracy"] for run in runs
+        ]
         for runs in study.again()
-        for way, seed in [runs[0].name.split("-")[2:]]
     }
 
 
@@ -88,10 +89,10 @@ def _compared(study: Results) -> str:
             HEAD,
             *rows,
             f"\n{ahead or 'None'} of the {len(learned)} learned cells came out above the best "
-            f"random one (best against best: {100 * (max(learned) - max(drawn)):+.1f} points). ± in "
-            "the table is the standard deviation over n cells. One cell trained with another seed "
-            f"moves by {100 * study.noise.deviation:.2f} points (standard deviation); so a difference "
-            f"of means has a bar of two standard errors: ξ > 0, minus ξ = 0 "
+            f"random one (best against best: {100 * (max(learned) - max(drawn)):+.1f} points). "
+            "± in the table is the standard deviation over n cells. One cell trained with another "
+            f"seed moves by {100 * study.noise.deviation:.2f} points (standard deviation); so a "
+            "difference of means has a bar of two standard errors: ξ > 0, minus ξ = 0 "
             f"{_difference(second, first, study)}; one level, minus ξ = 0 "
             f"{_difference(values['one_level'], first, study)}; ξ = 0 and ξ > 0 together, minus at "
             f"random {_difference(first + second, drawn, study)}. "
