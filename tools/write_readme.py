@@ -206,7 +206,7 @@ def pictures() -> None:
     compared = {GROUPS[way]: row.accuracies for way, row in study.comparison().items()}
     title = "Each point a training; the stroke is their mean"
     drawn = {
-        "toy": show.picture(show.toy_paths(runs), "paths of the toy problem"),
+        "toy": show.toy_map(runs),
         "cells": show.genotype_cells(found),
         "compared": show.rows(
             {title: compared | _trained_again(study)},

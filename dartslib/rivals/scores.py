@@ -56,7 +56,8 @@ def synflow(network: nn.Module, shape: tuple[int, ...]) -> float:
         weight.data.abs_()
     total = network(torch.ones(1, *shape, dtype=torch.float64)).sum()
     slopes = torch.autograd.grad(total, weights, allow_unused=True)
-    return float(sum((w * s).sum() for w, s in zip(weights, slopes, strict=True) if s is not None))
+    pairs = zip(weights, slopes, strict=True)  # a weight that nothing comes through has no slope
+    return float(sum((w.detach() * s).sum() for w, s in pairs if s is not None))
 
 
 def naswot(network: nn.Module, images: Tensor) -> float:
