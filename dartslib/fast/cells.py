@@ -214,8 +214,8 @@ def _mixed_terms(cell: Cell) -> Iterator[Term | None]:
 
 
 def _derived_terms(cell: DerivedCell) -> Iterator[Term | None]:
-    for node, (operations, sources) in enumerate(zip(cell.nodes, cell.sources, strict=True)):
-        for operation, source in zip(operations, sources, strict=True):
+    for node, (operations, edges) in enumerate(zip(cell.nodes, cell.edges, strict=True)):
+        for operation, (_, source) in zip(operations, edges, strict=True):
             yield Term.of(4 + node, 2 + source, operation, 0)
 
 
