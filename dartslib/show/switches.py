@@ -90,10 +90,10 @@ class CurveExplorer(Explorer):
         kinds = [Line2D([], [], color=GREY, ls=ls, label=words) for ls, words in PARTS.values()]
         place = "lower right" if quantity == "accuracy" else "upper right"
         axes.legend(handles=kinds, loc=place, frameon=True, framealpha=0.9, edgecolor="none")
-        pens = [(label, self._looks[label]) for label in named]
         labels = [
             Line2D([], [], color=pen.color, marker=pen.marker, mec="white", label=label)
-            for label, pen in pens
+            for label, pen in self._looks.items()
+            if label in named
         ]
         self.figure.legend(handles=labels, loc="lower center", ncols=4)
 
