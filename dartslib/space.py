@@ -3,7 +3,7 @@
 Section 2.1 of the report, section 2.1 of Liu et al. (2019). Pure data, no torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 CELL_TYPES = ("normal", "reduction")
@@ -69,3 +69,15 @@ class SearchSpace:
     def edges_into(self, target: int) -> list[int]:
         """The positions in `edges` of the edges that enter a state."""
         return [position for position, (_, end) in enumerate(self.edges) if end == target]
+
+
+def reduction_cells(layers: int, reductions: Collection[int] | None = None) -> frozenset[int]:
+    """Which cells reduce: those at one and two thirds of the depth, unless they are named.
+
+    Raises:
+        ValueError: a cell that is none of 0 to layers - 1.
+    """
+    reducing = (layers // 3, 2 * layers // 3) if reductions is None else reductions
+    if not frozenset(reducing) <= set(range(layers)):
+        raise ValueError(f"reductions must name cells from 0 to {layers - 1}, not {reducing}.")
+    return frozenset(reducing)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dartslib.operations import FactorizedReduce, conv_bn
 from dartslib.relaxation import START, MixedOperation, Moment, Tables
-from dartslib.space import CELL_TYPES, SearchSpace
+from dartslib.space import CELL_TYPES, SearchSpace, reduction_cells
 
 
 class Place(NamedTuple):
@@ -118,14 +118,6 @@ def classifier(
             layers += [nn.Linear(c_in, c_out), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(256, num_classes))
     raise ValueError(f'A head is "linear" or "mlp", not {kind!r}.')
-
-
-def reduction_cells(layers: int, reductions: Collection[int] | None = None) -> frozenset[int]:
-    """Which cells reduce: those at one and two thirds of the depth, unless they are named."""
-    reducing = (layers // 3, 2 * layers // 3) if reductions is None else reductions
-    if not frozenset(reducing) <= set(range(layers)):
-        raise ValueError(f"reductions must name cells from 0 to {layers - 1}, not {reducing}.")
-    return frozenset(reducing)
 
 
 class Cell(nn.Module):

@@ -259,7 +259,6 @@ def test_diagrams_say_where_cells_reduce():
     assert "36, 72, 144" in words
     assert "Reduction cells: 4, 9;" in show.final_network().description
     assert "All are normal cells" in show.search_network(1, ()).description
-    assert "29 x 29, 15 x 15, 8 x 8" in show.search_network(image_size=29).description
     for word in ("search space", "search strategy", "performance estimation", "final network"):
         assert word in show.nas_picture().description
 
@@ -279,10 +278,7 @@ def test_networks_that_cannot_be_are_refused(arguments, word):
         show.search_network(**arguments)
 
 
-RUNS = {"recorded: xi = 0": history(SPACES["report"]), "live": history(SPACES["report"], 4, 1)}
-FIGURES = {
-    "curves": lambda: show.search_curves(RUNS, "two runs"),
-}
+FIGURES = {}
 for _name, _space in {"one node": SearchSpace(1), "paper": SPACES["paper"]}.items():
     FIGURES |= {
         f"heatmap, {_name}": lambda s=_space: show.alpha_heatmap(last(s), s, "title"),
@@ -425,7 +421,6 @@ def test_a_live_runs_lists_are_taken_as_well():
         show.alpha_over_time(live, space),
         show.choices_over_time(live, space),
         show.confidence(live),
-        show.search_curves({"live": live}),
     ):
         assert isinstance(figure, Figure)
     only = {name: values[:1] for name, values in live.items()}  # before the first step

@@ -19,8 +19,7 @@ NAMES = {
     "heatmap": "drawings",
     "toy_map": "toy",
     "XiExplorer": "toy_explorer",
-    "mixture_maps": "mixing",
-    "mixture_explorer": "mixing",
+    "MixtureExplorer": "mixing",
     "search_explorer": "moments",
     "CurveExplorer": "switches",
     "hypergradient_terms": "microscope",
@@ -43,13 +42,7 @@ NAMES = {
     "margins": "decisions",
     "choices_over_time": "decisions",
     "describe_choices": "decisions",
-    "search_curves": "curves",
-    "choice_over_time": "comparisons",
     "difference_errors": "comparisons",
-    "step_costs": "comparisons",
-    "alphas_compared": "comparisons",
-    "planted_images": "planted",
-    "planted_searches": "planted",
 }
 
 __all__ = list(NAMES)
