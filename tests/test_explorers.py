@@ -11,7 +11,7 @@ import pytest
 
 from dartslib import show, toy
 from dartslib.genotypes import derive
-from dartslib.show import study
+from dartslib.show import style
 from dartslib.show.microscope import angle, sizes_and_angles
 from dartslib.show.pictures import data_address
 from dartslib.space import SearchSpace
@@ -69,8 +69,8 @@ def _maps():
 
 def _runs():
     return {
-        "compared": {"first order": [_curves(), _curves()], "random": [_curves()]},
-        "search": {"first order": [_curves(7)]},
+        "compared": {"ξ = 0": [_curves(), _curves()], "at random": [_curves()]},
+        "search": {"ξ = 0": [_curves(7)]},
     }
 
 
@@ -85,8 +85,8 @@ MAKE = {  # explorer: how to make it, and its main control with values for it
         lambda e: (e.moment, "index", (0, 3, 7)),
     ),
     "curves": (
-        lambda: show.curve_explorer(_runs()),
-        lambda e: (e.switches["random"], "value", (False, True, False)),
+        lambda: show.CurveExplorer(_runs()),
+        lambda e: (e.switches["at random"], "value", (False, True, False)),
     ),
     "hypergradient": (
         lambda: show.hypergradient_explorer(_gradients()),
@@ -398,7 +398,7 @@ def test_no_search_and_no_run():
     with pytest.raises(ValueError, match="at least one search"):
         show.SearchExplorer({}, SPACE)
     with pytest.raises(ValueError, match="at least one run"):
-        show.curve_explorer({"compared": {}})
+        show.CurveExplorer({"compared": {}})
 
 
 # Curves
@@ -408,22 +408,20 @@ def test_a_run_that_has_no_validation():
     """One level has no half for alpha alone: its record holds nothing but nan there."""
     record = _curves() | {"valid_accuracy": np.full(5, np.nan), "valid_loss": np.full(5, np.nan)}
     del record["evaluation_step"]
-    explorer = show.curve_explorer({"search": {"one level": [record]}})
+    explorer = show.CurveExplorer({"search": {"one level": [record]}})
     assert "one level 50.0%" in explorer.status.value and len(_lines(explorer)) == 1
 
 
-def test_a_group_of_the_study_keeps_its_look_when_others_are_not_there():
-    groups = {"first_order": [_curves()], "random": [_curves()]}
-    explorer = show.curve_explorer({"compared": groups, "search": {"random": [_curves()]}})
-    assert [s.description for s in explorer.switches.values()] == [
-        "first order (ξ = 0) (1)",
-        "drawn at random (1)",
-    ]
-    looks = {group: study.LOOKS[group][0] for group in groups}
-    assert {line.get_color() for line in explorer.moving} == set(looks.values())
+def test_a_way_to_search_keeps_its_look_when_others_are_not_there():
+    groups = {"ξ = 0": [_curves()], "at random": [_curves()]}
+    explorer = show.CurveExplorer({"compared": groups, "search": {"at random": [_curves()]}})
+    found = [switch.description for switch in explorer.switches.values()]
+    assert found == ["ξ = 0 (1)", "at random (1)"]
+    pens = style.looks(list(groups))
+    assert {line.get_color() for line in explorer.moving} == {pen.color for pen in pens.values()}
     explorer.kind.value = "search"
-    assert {line.get_color() for line in explorer.moving} == {looks["random"]}
-    assert "drawn at random 40.0%" in explorer.status.value
+    assert {line.get_color() for line in explorer.moving} == {pens["at random"].color}
+    assert "at random 40.0%" in explorer.status.value
 
 
 def test_few_operations_are_all_named():
@@ -434,18 +432,18 @@ def test_few_operations_are_all_named():
 
 
 def test_switches_take_runs_away():
-    explorer = show.curve_explorer(_runs())
-    assert "first order 40.0%, 40.0%; drawn at random 40.0%" in explorer.status.value
+    explorer = show.CurveExplorer(_runs())
+    assert "ξ = 0 40.0%, 40.0%; at random 40.0%" in explorer.status.value
     assert len(_lines(explorer)) == 6  # three runs, trained on and held out
-    explorer.switches["first order"].value = False
-    assert "first order" not in explorer.status.value
+    explorer.switches["ξ = 0"].value = False
+    assert "ξ = 0" not in explorer.status.value
     assert len(_lines(explorer)) == 2
-    explorer.switches["random"].value = False
+    explorer.switches["at random"].value = False
     assert "no run is switched on" in explorer.status.value
     explorer.kind.value = "search"
-    assert list(explorer.switches) == ["first order"]
+    assert list(explorer.switches) == ["ξ = 0"]
     explorer.quantity.value = "loss"
-    assert "last record of loss: first order 1.400" in explorer.status.value
+    assert "last record of loss: ξ = 0 1.400" in explorer.status.value
 
 
 # The hypergradient

@@ -126,7 +126,7 @@ def test_a_final_network_is_of_the_best_cell_of_its_group(name, tmp_path):
 
 @pytest.mark.parametrize("kind", ["final-cifar10", "transfer-cifar100"])
 def test_the_random_cell_is_ahead_and_not_for_its_size(kind):
-    """As sections 7 and 10 of notebook 04 say in words."""
+    """As the README says in words."""
     metas = {g: _read(f"{kind}-{g}")[0] for g in ("random", "first_order", "finite_difference")}
     accuracies = {group: meta["result"]["test_accuracy"] for group, meta in metas.items()}
     smallest = min(metas, key=lambda group: metas[group]["weights"])
@@ -135,13 +135,10 @@ def test_the_random_cell_is_ahead_and_not_for_its_size(kind):
     readme = README.read_text(encoding="utf-8")
     said = f"drawn at random came first, by {100 * (best - second):.1f} points, with the fewest"
     assert said in readme
-    # And by more than two trainings of one cell ever did.
-    trained = [[run.meta["result"]["valid_accuracy"] for run in runs] for runs in Results().again()]
-    assert len(trained) == 3 and best - second > max(max(v) - min(v) for v in trained)
 
 
 def test_one_search_is_above_the_best_random_cell_by_less_than_seeds_may_move_it():
-    """As section 10 of notebook 04 answers its questions."""
+    """As the README says; the verdicts of notebook 04 stand in test_verdicts.py."""
     study = Results()
     rows = study.comparison()
     drawn = rows.pop("random").accuracies
@@ -155,5 +152,9 @@ def test_one_search_is_above_the_best_random_cell_by_less_than_seeds_may_move_it
     )
     assert sentence.startswith(f"1 of the {sum(row.n for row in rows.values())} learned cells")
     assert f"{100 * max(ahead.values()):+.1f} points" in sentence
-    # That on one level stands out the other way.
-    assert 2 * sum(value > max(rows["one_level"].accuracies) for value in drawn) > len(drawn)
+    means = [row.mean for row in rows.values()]  # one level, xi = 0, xi > 0
+    assert f"ξ > 0, minus ξ = 0 {100 * (means[2] - means[1]):+.2f} ± " in sentence
+    assert f"one level, minus ξ = 0 {100 * (means[0] - means[1]):+.2f} ± " in sentence
+    learned = np.mean([*rows["first_order"].accuracies, *rows["finite_difference"].accuracies])
+    lead = 100 * (learned - np.mean(drawn))
+    assert f"ξ = 0 and ξ > 0 together, minus at random {lead:+.2f} ± 0.77 (alike)" in sentence

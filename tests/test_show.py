@@ -16,7 +16,7 @@ from PIL import Image
 
 from dartslib import show
 from dartslib.genotypes import DARTS_V1, DARTS_V2, PUBLISHED, Genotype, choices, entropy
-from dartslib.show import cells, decisions, drawings, study, style
+from dartslib.show import cells, decisions, drawings, style
 from dartslib.show.pictures import Picture, picture
 from dartslib.show.staircase import Wire, draw_staircase
 from dartslib.space import CELL_TYPES, SearchSpace
@@ -55,20 +55,6 @@ def history(space, records=30, seed=0):
         made[f"{part}_loss"] = 1 + np.exp(-3 * time)
         made[f"{part}_accuracy"] = 0.6 - 0.5 * np.exp(-3 * time)
         made[f"{part}_loss"][0] = made[f"{part}_accuracy"][0] = np.nan
-    return made
-
-
-def training(watched):
-    """A made-up training, with or without a validation set."""
-    time = np.arange(20)
-    made = {"step": 100 * time, "epoch": time / 4, "train_loss": 2 / (1 + time)}
-    made["train_accuracy"] = 1 - 0.9 / (1 + time)
-    if watched:
-        made["evaluation_step"] = np.array([400, 800, 1200])
-        made["valid_loss"], made["valid_accuracy"] = (
-            np.array([1.2, 1, 0.9]),
-            np.array([0.5, 0.6, 0.7]),
-        )
     return made
 
 
@@ -289,18 +275,7 @@ def test_networks_that_cannot_be_are_refused(arguments, word):
         show.search_network(**arguments)
 
 
-RUNS = {"recorded: xi = 0": history(SPACES["report"]), "live": history(SPACES["report"], 4, 1)}
-FIGURES = {
-    "curves": lambda: show.search_curves(RUNS, "two runs"),
-    "training": lambda: show.training_curves({"watched": training(True), "not": training(False)}),
-    "bars": lambda: show.accuracy_bars(
-        [("xi = 0", 0.7828, "report"), ("xi = 0", [0.8, 0.82], "recorded")], "Test", chance=0.1
-    ),
-    "plain bars": lambda: show.accuracy_bars([("a", 0.9)]),
-    "differences": lambda: show.differences(
-        [("CIFAR-10", 0.0139, 0.0057, "report"), ("CIFAR-10", -0.004, 0.006, "recorded")], "title"
-    ),
-}
+FIGURES = {}
 for _name, _space in {"one node": SearchSpace(1), "paper": SPACES["paper"]}.items():
     FIGURES |= {
         f"heatmap, {_name}": lambda s=_space: behind(show.alpha_heatmap, {"t": last(s)}, s)[0],
@@ -405,80 +380,10 @@ def test_nodes_stand_at_the_same_places_whatever_the_cell():
     assert np.ptp(seen, axis=0).max() < 0.1  # inches
 
 
-def test_curves_bear_the_labels_of_the_caller():
-    for figure, labels in (
-        (show.search_curves(RUNS), list(RUNS)),
-        (show.training_curves({"final": training(True)}), ["final"]),
-    ):
-        assert [text.get_text() for text in figure.legends[0].get_texts()] == labels
-        left, right = figure.axes
-        assert left.get_ylabel() and right.get_ylabel() and left.get_xlabel() in ("step", "epoch")
-    evaluated = show.training_curves({"final": training(True)}).axes[1].lines[1]
-    np.testing.assert_allclose(evaluated.get_xdata(), [1, 2, 3])  # epochs of the evaluations
-    assert len(show.training_curves({"final": training(False)}).axes[0].lines) == 1
-
-
-def test_a_group_of_the_study_looks_alike_in_every_figure():
-    """Alone or among others, of a training or in a comparison of cells."""
-    two = {"first_order": training(True), "random": training(True)}
-    for runs in (two, {"random": training(True)}, {"mine": training(True), **two}):
-        figure = show.training_curves(runs)
-        texts = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert texts == [study.GROUPS.get(label, label) for label in runs]
-        drawn = {line.get_color() for line in figure.axes[1].lines}
-        assert len(drawn) == len(runs) and study.LOOKS["random"][0] in drawn
-        line = figure.axes[1].lines[-1]  # random ones are the last
-        assert (line.get_color(), line.get_marker()) == study.LOOKS["random"]
-
-
-def test_bars_show_means_and_every_seed():
-    rows = [("a", [0.5, 0.7], "recorded"), ("b", 0.4, "report")]
-    axes = show.accuracy_bars(rows).axes[0]
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.6, 0.4])
-    words = [text.get_text() for text in axes.texts]
-    assert words == ["60.00% (mean of 2)", "40.00%"]
-    np.testing.assert_allclose(axes.lines[0].get_xdata(), [0.5, 0.7])
-    with pytest.raises(ValueError, match="at least one row"):
-        show.accuracy_bars([])
-
-
-def test_differences_reach_two_standard_errors():
-    rows = [("a", 0.02, 0.005, "report"), ("b", -0.01, 0.01, "recorded"), ("c", 0, 0, "report")]
-    axes = show.differences(rows).axes[0]
-    reached = [bars[0].get_segments()[0] for _, _, bars in axes.containers]
-    np.testing.assert_allclose([segment[:, 0] for segment in reached], [[1, 3], [-3, 1], [0, 0]])
-    words = [text.get_text() for text in axes.texts]
-    assert words == ["+2.00 ± 1.00", "-1.00 ± 2.00", "+0.00 ± 0.00"]
-    assert {text.xy[0] for text in axes.texts} == {3}  # beside the longest bar, on none of them
-    named = [text.get_text() for text in axes.figure.legends[0].get_texts()]
-    assert named == ["report", "recorded"] and not axes.patches
-    wide = [(*row[:3], f"{row[3]}, minus the cell {row[0]}") for row in rows]
-    figure = show.differences(wide, seeds=0.024)
-    figure.draw_without_rendering()
-    box = figure.legends[0].get_window_extent()
-    assert 0 <= box.x0 and box.x1 <= figure.bbox.x1  # nothing of it is cut
-    (band,) = figure.axes[0].patches
-    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((-2.4, 2.4))
-    with pytest.raises(ValueError, match="at least one row"):
-        show.differences([])
-
-
-def test_a_difference_of_two_single_runs_is_seen():
-    """It has no standard error, and stands in the picture all the same."""
-    axes = show.differences([("a", 0.08, np.nan, "one run"), ("b", 0.01, 0.001, "many")]).axes[0]
-    assert axes.get_xlim()[0] < 8 < axes.get_xlim()[1]
-    assert [text.get_text() for text in axes.texts] == ["+8.00", "+1.00 ± 0.20"]
-
-
 def test_a_live_runs_lists_are_taken_as_well():
     space = SPACES["report"]
     live = {name: list(values) for name, values in history(space, 2).items()}
     assert isinstance(show.choices_over_time(live, space), Picture)
-    for figure in (
-        show.search_curves({"live": live}),
-        show.training_curves({"live": {name: list(v) for name, v in training(True).items()}}),
-    ):
-        assert isinstance(figure, Figure)
     only = {name: values[:1] for name, values in live.items()}  # before the first step
     assert isinstance(show.choices_over_time(only, space), Picture)
 

@@ -10,11 +10,10 @@ import sys
 import time
 from collections import Counter
 from functools import partial
-from math import isnan, nan
+from math import isnan
 from pathlib import Path
 from statistics import mean, stdev, variance
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -22,13 +21,12 @@ from plain import is_one_sentence
 from torch import nn
 
 import dartslib
-from dartslib import show
 from dartslib.data import DataSet, split
 from dartslib.relaxation import Relaxation
 from dartslib.runs import driving, gap, records, running, study
 from dartslib.runs.drawing import draw
 from dartslib.runs.profiles import Profile
-from dartslib.runs.results import Noise, Results, Summary, cpu_hours, shared
+from dartslib.runs.results import Results, cpu_hours, shared
 from dartslib.runs.study import Study, execute
 from dartslib.searching import SearchConfig
 from dartslib.space import SearchSpace
@@ -466,8 +464,9 @@ def test_the_tables_of_a_study(whole):
             for m in _metas(folder, "compare", "tiny", group, "0")
             if m["seed"] != 0
         ]
-        again = {place: sorted(values) for place, values in row.again.items()}
-        assert again == ({0: sorted(others)} if group != "one_level" else {})
+        found = [runs[1:] for runs in results.again() if runs[0].name == f"compare-tiny-{group}-0"]
+        again = [sorted(run.meta["result"]["valid_accuracy"] for run in runs) for runs in found]
+        assert again == ([sorted(others)] if group != "one_level" else [])
         assert row.weights == pytest.approx(mean(m["weights"] for m in metas))
         assert row.multiply_adds == pytest.approx(mean(m["multiply_adds"] for m in metas))
         assert row.cpu_hours == pytest.approx(mean(m["cpu_seconds"] for m in metas) / 3600)
@@ -589,99 +588,6 @@ def test_a_measurement_has_no_first_epoch():
     with pytest.raises(ValueError, match="python -m benchmarks.planted") as error:
         remake.begin(records.load("planted"), "data")
     assert is_one_sentence(error.value)
-
-
-# The figures
-
-ROWS = {
-    "one_level": Summary((0.72,), 6e4, 2e7, 0.2),
-    "first_order": Summary((0.71, 0.73, 0.72), 6e4, 2e7, 0.2, {1: (0.715, 0.74)}),
-    "random": Summary((0.70, 0.69, 0.74, 0.71), 5e4, 1.5e7, 0.2),
-}
-GAPS = {
-    "first_order": {
-        "supernet": [0.5, 0.52],
-        "one_hot": [0.1, 0.12],
-        "one_hot_new_statistics": [0.3, 0.25],
-        "scratch": [0.7, 0.71],
-    }
-}
-FINALS = {"first_order": 0.86, "long": 0.9}
-SIZES = {"random": [(2e7, 0.7), (3e7, 0.72)]}
-FIGURES = {
-    "cells": lambda: show.cells_compared(ROWS, Noise(0.008, 6), "Cells"),
-    "cells, no noise": lambda: show.cells_compared(ROWS, Noise(nan, 0)),
-    "size": lambda: show.accuracy_by_size(SIZES, Noise(0.008, 6)),
-    "size, no noise": lambda: show.accuracy_by_size(SIZES, Noise(nan, 0)),
-    "gap": lambda: show.gap_stages(GAPS, 0.1),
-    "finals": lambda: show.finals_compared({"CIFAR-10": FINALS}),
-}
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_labeled_and_readable(name):
-    before = dict(matplotlib.rcParams)
-    figure = FIGURES[name]()
-    assert dict(matplotlib.rcParams) == before
-    (axes,) = figure.axes
-    assert axes.get_xlabel() or axes.get_ylabel()
-    assert show.picture(figure, "what it shows").width == 864
-    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().strip()]
-    assert min(text.get_fontsize() for text in texts) >= 11.9
-
-
-def test_every_cell_is_a_point_and_the_band_is_the_noise():
-    axes = show.cells_compared(ROWS, Noise(0.008, 6)).axes[0]
-    found = [line for line in axes.lines if line.get_linestyle() == "None"]
-    again = [line for line in found if line.get_markerfacecolor() == "white"]
-    points = [line for line in found if line not in again]
-    assert [tuple(p.get_xdata()) for p in points] == [row.accuracies for row in ROWS.values()]
-    assert [tuple(p.get_xdata()) for p in again] == [(0.715, 0.74)]
-    assert set(again[0].get_ydata()) == {points[1].get_ydata()[1]}  # beside its own cell
-    means = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "-"]
-    assert means == [row.mean for row in ROWS.values() if row.n > 1]  # one point is its own mean
-    for row, band in zip(ROWS.values(), axes.collections, strict=True):
-        x = band.get_paths()[0].vertices[:, 0]
-        assert (x.min(), x.max()) == pytest.approx((row.mean - 0.016, row.mean + 0.016))
-
-
-def test_a_bar_beside_the_sizes_is_as_long_as_two_seeds_may_differ():
-    (bar,) = show.accuracy_by_size(SIZES, Noise(0.008, 6)).axes[0].collections
-    low, high = bar.get_segments()[0][:, 1]
-    assert high - low == pytest.approx(2 * 2**0.5 * 0.008)
-    assert not show.accuracy_by_size(SIZES, Noise(nan, 0)).axes[0].collections
-
-
-def test_every_search_is_a_line_over_the_stages():
-    lines = [
-        x.get_ydata() for x in show.gap_stages(GAPS, 0.1).axes[0].lines if len(x.get_ydata()) == 4
-    ]
-    assert [list(y) for y in lines] == [[0.5, 0.1, 0.3, 0.7], [0.52, 0.12, 0.25, 0.71]]
-
-
-def test_bars_of_final_networks_are_two_standard_errors():
-    row = {"random": 0.5}  # the panels share their rows
-    figure = show.finals_compared({"a": FINALS, "b": row}, images=400)
-    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert [name.split()[0] for name in names] == ["first", "drawn", "the"]
-    for axes, found in zip(figure.axes, (FINALS, row), strict=True):
-        bars = [c.get_segments()[0] for c in axes.collections]
-        for (group, accuracy), bar in zip(found.items(), bars, strict=True):
-            reach = 2 * (accuracy * (1 - accuracy) / 400) ** 0.5
-            assert tuple(bar[:, 0]) == pytest.approx((accuracy - reach, accuracy + reach))
-            assert bar[0, 1] == ["first_order", "random", "long"].index(group)
-
-
-def test_figures_of_a_study_without_runs():
-    for figure in (
-        lambda: show.cells_compared({}, Noise(nan, 0)),
-        lambda: show.accuracy_by_size({}, Noise(nan, 0)),
-        lambda: show.gap_stages({}, 0.1),
-        lambda: show.finals_compared({}),
-    ):
-        with pytest.raises(ValueError, match="at least one") as error:
-            figure()
-        assert is_one_sentence(error.value)
 
 
 # Several processes

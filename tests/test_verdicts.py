@@ -9,7 +9,7 @@ must be false.
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 
@@ -368,6 +368,140 @@ VERDICTS += [
         larger,
         of_a_mean,
     ),
+]
+
+
+def of_their_spreads(one: Numbers, other: Numbers) -> float:
+    """Two standard errors of a difference of two means, by the spreads of the groups."""
+    return 2 * np.sqrt(np.var(one, ddof=1) / len(one) + np.var(other, ddof=1) / len(other))
+
+
+def learned_and_random() -> tuple[Numbers, Numbers]:
+    """Accuracies of the cells learned on two levels, and of those drawn at random."""
+    first, drawn = compared("first_order", "random")
+    return first + compared("finite_difference", "random")[0], drawn
+
+
+def trained_again(seeds: int) -> tuple[Numbers, Numbers]:
+    """The cells of the first searches with xi = 0 and xi > 0, under so many training seeds."""
+    found = {runs[0].name.split("-")[2]: runs[:seeds] for runs in study().again()}
+    return tuple(
+        [run.meta["result"]["valid_accuracy"] for run in found[way]]
+        for way in ("first_order", "finite_difference")
+    )
+
+
+def final(kind: str, way: str) -> Numbers:
+    """Test accuracy of a final network; kind is "final" or "transfer"."""
+    return [study().finals()[way][kind].meta["result"]["test_accuracy"]]
+
+
+def neighbors_in_size(kind: str, step: int) -> tuple[Numbers, Numbers]:
+    """Two final networks trained alike, the one with fewer multiply-adds first."""
+    sizes = {
+        way: found[kind].meta["multiply_adds"]
+        for way, found in study().finals().items()
+        if way != "long"
+    }
+    smaller, larger = sorted(sizes, key=sizes.get)[step : step + 2]
+    return final(kind, smaller), final(kind, larger)
+
+
+def stage(name: str, *ways: str) -> Numbers:
+    """Accuracies between supernet and derived cell; see `Results.gaps`."""
+    return [value for way in ways for value in study().gaps()[way][name]]
+
+
+VERDICTS += [  # notebook 04
+    Verdict("04", phrase, groups, holds, bar)
+    for phrase, groups, holds, bar in [
+        (
+            "Two more trainings of each cell, and the order turns.",
+            lambda: trained_again(1)[::-1],  # with one seed xi > 0 is ahead
+            larger,
+            lambda *_: 0,
+        ),
+        (
+            "Two more trainings of each cell, and the order turns.",
+            lambda: trained_again(3),
+            larger,
+            lambda *_: 0,
+        ),
+        (
+            "Is second order better than first? The two are alike here.",
+            lambda: compared("finite_difference", "first_order"),
+            alike,
+            of_a_mean,
+        ),
+        (
+            "One level finds the worst cells",
+            lambda: compared("first_order", "one_level"),
+            larger,
+            of_a_mean,
+        ),
+        (
+            "One level finds the worst cells",
+            lambda: compared("random", "one_level"),
+            larger,
+            of_a_mean,
+        ),
+        (
+            "Cells learned on two levels and cells drawn at random are alike.",
+            learned_and_random,
+            alike,
+            of_a_mean,
+        ),
+        (
+            "the order may be luck from top to bottom",  # a spread less than twice the noise
+            lambda: ([study().comparison()["random"].spread], [study().noise.deviation]),
+            alike,
+            lambda *_: study().noise.deviation,
+        ),
+        (
+            "The best supernet gives the worst cells.",
+            lambda: (stage("supernet", "one_level"), stage("supernet", "first_order")),
+            larger,
+            of_their_spreads,
+        ),
+        (
+            "cut to its cell, the supernet guesses",
+            lambda: (stage("one_hot", *study().gaps()), [0.1]),
+            alike,
+            lambda *_: 2 * np.sqrt(0.1 * 0.9 / 5000),  # two standard errors of 5,000 images
+        ),
+        *[
+            (
+                "accuracy runs exactly opposite to multiply-adds",
+                partial(neighbors_in_size, kind, step),
+                larger,
+                of_a_mean,
+            )
+            for kind in ("final", "transfer")
+            for step in (0, 1)
+        ],
+        *[
+            (
+                "it gains more than seven points on CIFAR-10 and seventeen on CIFAR-100",
+                lambda kind=kind: (final(kind, "long"), final(kind, "random")),
+                larger,
+                lambda *_, gain=gain: gain,
+            )
+            for kind, gain in (("final", 0.07), ("transfer", 0.17))
+        ],
+        (
+            "a cell that nobody searched for beat the report by eight points",
+            lambda: (final("final", "long"), [0.7967]),
+            larger,
+            lambda *_: 0.08,
+        ),
+        ("No. Here the search was not worth it.", learned_and_random, alike, of_a_mean),
+        (
+            "best against best it is a quarter of a point where two are needed",
+            lambda: tuple([max(group)] for group in learned_and_random()),
+            alike,
+            of_a_mean,
+        ),
+    ]
 ]
 
 

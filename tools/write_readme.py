@@ -53,48 +53,52 @@ def _row(kind: str, group: str, found: Summary, more: str = "") -> str:
     )
 
 
+def _difference(one: list[float], other: list[float], study: Results) -> str:
+    """The difference of two means in points, its bar by the noise of a training, and its words."""
+    difference = 100 * (mean(one) - mean(other))
+    bar = 200 * study.noise.deviation * sqrt(1 / len(one) + 1 / len(other))
+    return f"{difference:+.2f} ± {bar:.2f} ({'alike' if abs(difference) < bar else 'it counts'})"
+
+
+def _trained_again(study: Results) -> dict[str, list[float]]:
+    """Where a cell that was trained several times comes from -> its accuracies."""
+    return {
+        f"{GROUPS[runs[0].name.split('-')[2]]}, one cell": [
+            run.meta["result"]["valid_accuracy"] for run in runs
+        ]
+        for runs in study.again()
+    }
+
+
 def _compared(study: Results) -> str:
     compared = study.comparison()
     rows = [_row("compare", group, found) for group, found in compared.items()]
-    best = max(compared["random"].accuracies)
-    learned = [
-        value
-        for group, found in compared.items()
-        if group != "random"
-        for value in found.accuracies
-    ]
-    ahead = sum(value > best for value in learned)
+    values = {group: list(found.accuracies) for group, found in compared.items()}
+    drawn, first, second = (values[g] for g in ("random", "first_order", "finite_difference"))
+    learned = [value for group in values if group != "random" for value in values[group]]
+    ahead = sum(value > max(drawn) for value in learned)
     size = _size(study.compared("random")[0].meta["config"])
-    noise, drawn = study.noise, compared["random"]
     again = "; ".join(
-        f"{'one ' * (group == 'random')}{GROUPS[group]} "
-        f"{', '.join(f'{value:.2%}' for value in values)} (mean {mean(values):.2%})"
-        for group, found in compared.items()
-        for place, others in found.again.items()
-        for values in [(found.accuracies[place], *others)]
+        f"{label.split(',')[0]} {', '.join(f'{value:.2%}' for value in trained)} "
+        f"(mean {mean(trained):.2%})"
+        for label, trained in _trained_again(study).items()
     )
-    elsewhere = [
-        used_gpu(run) != used_gpu(first) for first, *others in study.again() for run in others
-    ]
-    where = ""
-    if any(elsewhere):
-        where = f" ({sum(elsewhere)} of {len(elsewhere)} times on another machine, too)"
     return "\n".join(
         [
             f"**Cells compared** (Table 2; {size}; CIFAR-10, images that no search has seen):\n",
             HEAD,
             *rows,
             f"\n{ahead or 'None'} of the {len(learned)} learned cells came out above the best "
-            f"random one (best against best: {100 * (max(learned) - best):+.1f} points). ± is the "
-            "standard deviation over n cells. The same cell under "
-            f"another seed{where} moves by {100 * noise.deviation:.2f} percentage points "
-            f"(standard deviation; cells trained again: {len(study.again())}, degrees of freedom: "
-            f"{noise.freedom}); the spread of the random cells is "
-            f"{drawn.spread / noise.deviation:.1f} times that, and below about 2 the seeds alone "
-            f"may be the whole of it. With every seed: {again}.\n",
-            "![Accuracies of the compared cells, one row per group: the learned ones, the random "
-            "ones, their other trainings, and the noise of a training behind.]"
-            "(docs/compared.png)\n",
+            f"random one (best against best: {100 * (max(learned) - max(drawn)):+.1f} points). "
+            "± in the table is the standard deviation over n cells. One cell trained with another "
+            f"seed moves by {100 * study.noise.deviation:.2f} points (standard deviation); so a "
+            "difference of means has a bar of two standard errors: ξ > 0, minus ξ = 0 "
+            f"{_difference(second, first, study)}; one level, minus ξ = 0 "
+            f"{_difference(values['one_level'], first, study)}; ξ = 0 and ξ > 0 together, minus at "
+            f"random {_difference(first + second, drawn, study)}. "
+            f"One cell of each with three seeds: {again}.\n",
+            "![Accuracies of the compared cells, one row per way to search and one for those drawn "
+            "at random; below, one cell of each with three seeds.](docs/compared.png)\n",
         ]
     )
 
@@ -199,11 +203,17 @@ def pictures() -> None:
     runs = [toy.descend(xi) for xi in (0, 0.3, 0.5, 0.7)]
     study = Results()
     found = study.searches("finite_difference")[0].genotype
-    compared = show.cells_compared(study.comparison(), study.noise)
+    compared = {GROUPS[way]: row.accuracies for way, row in study.comparison().items()}
+    title = "Each point a training; the stroke is their mean"
     drawn = {
         "toy": show.toy_map(runs),
         "cells": show.genotype_cells(found),
-        "compared": show.picture(compared, "accuracies of the compared cells"),
+        "compared": show.rows(
+            {title: compared | _trained_again(study)},
+            x="accuracy on held-out images",
+            percent=True,
+            form="{:.2%}",
+        ),
     }
     for name, picture in drawn.items():
         write_whole(ROOT / "docs" / f"{name}.png", picture.png)

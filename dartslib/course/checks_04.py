@@ -2,44 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable
-from math import ceil
+from math import ceil, isclose, sqrt
 
 import numpy as np
 
 from dartslib.course.checks import called, exercise
-
-
-@exercise
-def same_size(channels_for: Callable) -> str | None:
-    """Against the networks themselves, one channel more and one less."""
-    import torch
-
-    from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
-    from dartslib.networks import FinalNetwork
-    from dartslib.runs.cost import count_weights
-
-    def size(genotype: Genotype, channels: int) -> int:
-        with torch.device("meta"):
-            return count_weights(
-                FinalNetwork(genotype, channels=channels, layers=14, num_classes=10)
-            )
-
-    places = [(DARTS_V1, 478_394), (DARTS_V2, 100_000), (DARTS_V2, 2_000_000)]
-    found = [called(channels_for, *place) for place in places]
-    if found == [round(16 * weights / size(genotype, 16)) for genotype, weights in places]:
-        return "weights do not grow in proportion to the channels: there is a square in them"
-    for channels, (genotype, weights) in zip(found, places, strict=True):
-        if channels not in range(1, 65):
-            return f"channels are a whole number from 1 to 64, and this is {channels!r}"
-        sizes = {c: size(genotype, c) for c in (channels - 1, channels, channels + 1) if c}
-        best = min(sizes, key=lambda c: abs(sizes[c] - weights))
-        if best != channels:
-            return (
-                f"for {weights:,} weights you say {channels} channels, which are "
-                f"{sizes[channels]:,} weights; with {best} there are {sizes[best]:,}, which is "
-                "closer"
-            )
-    return None
 
 
 @exercise
@@ -65,6 +32,35 @@ def seeds_needed(needed: Callable) -> str | None:
         return "a number of trainings is rounded up: rounded down, the bar is too long"
     s, t, d = places[0]
     return f"with {s}, {t} and d = {d} it takes {by_trying(s**2 + t**2, d)}, not {found[0]}"
+
+
+@exercise
+def judge(answer: Callable) -> str | None:
+    """Difference, bar and what they allow, on groups of several sizes."""
+    places = [
+        ([79.3, 79.6, 79.6], [78.8, 79.2, 80.6], 0.73),  # as in the study
+        ([77.4, 78.0, 77.9], [78.8, 79.2, 80.6], 0.73),
+        ([74.64], [71.42], 0.73),
+        ([80.0, 81.0], [79.0, 79.5, 78.5, 80.0], 0.4),
+    ]
+    for one, other, sigma in places:
+        difference, bar, said = called(answer, list(one), list(other), sigma)
+        d, root = np.mean(one) - np.mean(other), sqrt(1 / len(one) + 1 / len(other))
+        if not isclose(difference, d, abs_tol=1e-9):
+            if isclose(difference, max(one) - max(other)):
+                return "the best of each is luck in part: compare the means"
+            return f"the mean of one minus that of the other is {d:+.2f}, not {difference:+.2f}"
+        if isclose(bar, sigma * root):
+            return "that is one standard error of the difference, and the bar is two"
+        if len(one) == 3 and isclose(bar, 2 * sigma * sqrt(2)):
+            return "that is the bar of two single trainings, and a mean of three scatters less"
+        if not isclose(bar, 2 * sigma * root):
+            return f"the bar of {len(one)} against {len(other)} is {2 * sigma * root:.2f}"
+        if abs(d) < bar and said != "alike":
+            return f"{d:+.2f} is shorter than its bar of {bar:.2f}: that one is {said} is too much"
+        if abs(d) >= bar and said != ("better" if d > 0 else "worse"):
+            return f"{d:+.2f} is longer than its bar of {bar:.2f}, and that counts"
+    return None
 
 
 @exercise

@@ -5,8 +5,8 @@ A spread is a standard deviation with n - 1; with one run there is none, and it 
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, combinations_with_replacement, product
 from math import nan, sqrt
@@ -47,27 +47,21 @@ class Summary:
         accuracies: of each run, as fractions, in the order of seeds.
         weights, multiply_adds: means over the runs.
         cpu_hours: as the function of that name.
-        again: place in `accuracies` -> the same cell's accuracies under other training seeds.
     """
 
     accuracies: tuple[float, ...]
     weights: float
     multiply_adds: float
     cpu_hours: float
-    again: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, runs: Sequence[Record], accuracy: str, again: Sequence[Sequence[Record]] = ()
-    ) -> "Summary":
+    def of(cls, runs: Sequence[Record], accuracy: str) -> "Summary":
         """The row of these runs.
 
         Args:
             runs: a training each.
             accuracy: its name in their `result`.
-            again: the trainings of some cells, the one among `runs` first; see `Results.again`.
         """
-        names = [run.name for run in runs]
         return cls(
             tuple(run.meta["result"][accuracy] for run in runs),
             *(
@@ -75,11 +69,6 @@ class Summary:
                 for name in ("weights", "multiply_adds")
             ),
             cpu_hours(runs),
-            {
-                names.index(first.name): tuple(run.meta["result"][accuracy] for run in others)
-                for first, *others in again
-                if first.name in names
-            },
         )
 
     @property
@@ -175,9 +164,7 @@ class Results:
         """Group of cells -> its row in Table 2, of those that have a record."""
         runs = {group: self.compared(group) for group in GROUPS}
         return {
-            group: Summary.of(found, "valid_accuracy", self.again())
-            for group, found in runs.items()
-            if found
+            group: Summary.of(found, "valid_accuracy") for group, found in runs.items() if found
         }
 
     def finals(self) -> dict[str, dict[str, Record]]:

@@ -21,7 +21,7 @@ NAMES = {
     "XiExplorer": "toy_explorer",
     "MixtureExplorer": "mixing",
     "SearchExplorer": "moments",
-    "curve_explorer": "switches",
+    "CurveExplorer": "switches",
     "hypergradient_terms": "microscope",
     "difference_errors_recorded": "microscope",
     "hypergradient_explorer": "microscope",
@@ -34,15 +34,7 @@ NAMES = {
     "alpha_heatmap": "figures",
     "margins": "decisions",
     "choices_over_time": "decisions",
-    "search_curves": "curves",
-    "training_curves": "curves",
-    "accuracy_bars": "curves",
-    "differences": "intervals",
     "difference_errors": "comparisons",
-    "cells_compared": "study",
-    "accuracy_by_size": "study",
-    "gap_stages": "study",
-    "finals_compared": "study",
 }
 
 __all__ = list(NAMES)

@@ -1,12 +1,10 @@
 """How exact a finite difference is: notebook 05 uses it."""
 
 from collections.abc import Mapping
-from itertools import cycle
 
 from matplotlib.figure import Figure
 
-from dartslib.show.curves import RUNS
-from dartslib.show.style import BLACK, WIDTH, styled
+from dartslib.show.style import BLACK, WIDTH, looks, styled
 
 
 @styled
@@ -18,11 +16,12 @@ def difference_errors(errors: Mapping[str, Mapping[float, float]]) -> Figure:
     """
     figure = Figure(figsize=(WIDTH, 4.6))
     axes = figure.subplots()
-    for (label, found), (color, marker) in zip(errors.items(), cycle(RUNS), strict=False):
+    pens = looks(list(errors))
+    for label, found in errors.items():
         radii = sorted(found)
         axes.plot(
-            radii, [found[radius] for radius in radii], color=color, marker=marker, mec="white",
-            label=label,
+            radii, [found[radius] for radius in radii], color=pens[label].color,
+            marker=pens[label].marker, mec="white", label=label,
         )  # fmt: skip
     axes.set(xscale="log", yscale="log")
     low, high = axes.get_ylim()

@@ -175,7 +175,7 @@ def rows(
     found = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     style, said = looks(labels), []
     for axes, (title, row) in zip(found, panels.items(), strict=True):
-        told = []
+        told, numbered = [], []  # (text, end of what is drawn, place)
         for label, given in row.items():
             values, place, pen = (
                 np.atleast_1d(np.asarray(given, float)),
@@ -196,13 +196,15 @@ def rows(
                     values, [place] * len(values), pen.marker or "o", color=pen.color, mec="white",
                     ms=10, zorder=3,
                 )  # fmt: skip
-            text = form.format(mean) + (
-                "" if wide is None else f" ± {form.format(wide).lstrip('+')}"
-            )
-            end = max(values.max(), mean + (wide or 0))
-            _say(axes, text, (end, place), (9, 0), va="center")
+            text = ("mean " if len(values) > 1 else "") + form.format(mean)
+            text += "" if wide is None else f" ± {form.format(wide).lstrip('+')}"
+            numbered.append((text, max(values.max(), mean + (wide or 0)), place))
             each = f" ({', '.join(map(form.format, values))})" if len(values) > 1 else ""
             told.append(f"{label} {text}{each}" if numbers else label)
+        far = max((end for _, end, _ in numbered), default=0.0)
+        for text, end, place in numbered:
+            at = far if title in reach else end  # beside error bars in a column, clear of zero
+            _say(axes, text, (at, place), (9, 0), va="center")
         for label, value in (levels or {}).items():
             axes.axvline(value, color=BLACK, ls=":", lw=1.8, zorder=1)
             _say(axes, label, (value, 1), (3, 2), xycoords=("data", "axes fraction"))
@@ -211,7 +213,8 @@ def rows(
         axes.set_title(title, pad=18 if levels else 6)
         axes.set(xlabel=x, ylim=(len(labels) - 0.4, -0.6))
         left, right = axes.get_xlim()
-        room = 0.1 + 0.02 * max(len(form.format(0.5)) + 8 * bool(reach), 6) * len(panels)
+        letters = max(len(text) for text, _, _ in numbered)
+        room = 0.06 + 0.02 * max(letters, 6) * len(panels)
         axes.set_xlim(0 if bars else left, right + room * (right - left))  # for the numbers
         axes.xaxis.set_major_locator(MaxNLocator(6 if len(panels) == 1 else 4, steps=[1, 2, 5, 10]))
         if percent:
