@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from dartslib import show
 from dartslib.space import CELL_TYPES, REPORT_OPERATIONS
 
-ERRORS = {"smooth": {1e-2: 4e-4, 1e-1: 4e-2}, "kinks": {1e-2: 2.0, 1e-1: 0.6}}
 SECONDS = {
     "recorded": {"one_level": 3.0, "first_order": 2.0, "finite_difference": 5.0, "exact": 9.0},
     "report": {"first_order": 1.07, "finite_difference": 2.3},
@@ -26,7 +25,6 @@ FIGURES = {
     "choice": lambda: show.choice_over_time(
         range(20), np.random.default_rng(0).dirichlet(np.ones(8), 20), REPORT_OPERATIONS
     ),
-    "errors": lambda: show.difference_errors(ERRORS),
     "costs": lambda: show.step_costs(SECONDS),
     "alphas": lambda: show.alphas_compared({"live": PAIR, "recorded": PAIR}),
     "one pair": lambda: show.alphas_compared({"recorded": PAIR}),
@@ -47,12 +45,6 @@ def test_figures_are_labeled_and_readable(name):
 def test_costs_are_multiples_of_first_order():
     bars = show.step_costs(SECONDS).axes[0].patches
     assert [bar.get_width() for bar in bars] == pytest.approx([1.5, 1, 2.5, 4.5, 1, 2.3 / 1.07])
-
-
-def test_errors_are_drawn_by_length_of_the_step():
-    axes = show.difference_errors(ERRORS).axes[0]
-    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1e-2, 4e-4], [1e-1, 4e-2]])
 
 
 def test_alphas_lie_across_and_upward_on_one_scale():

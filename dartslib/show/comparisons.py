@@ -1,4 +1,4 @@
-"""Steps of a search compared: how a choice forms, what a step costs, how exact a difference is.
+"""Steps of a search compared: how a choice forms, what a step costs.
 
 Notebook 02 uses these. Every function takes plain numbers and returns a matplotlib figure as wide
 as a notebook's column.
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dartslib.genotypes import as_array
-from dartslib.show.curves import BARS, RUNS
+from dartslib.show.curves import BARS
 from dartslib.show.drawings import every
 from dartslib.show.figures import CELL_LOOKS, HISTORY
 from dartslib.show.style import BLACK, GREY, WIDTH, look, styled
@@ -48,37 +48,6 @@ def choice_over_time(
     axes.axhline(1 / len(operations), color=BLACK, lw=0.9, ls=(0, (1, 2)))
     axes.set(xlabel="step", ylabel="probability (softmax of α)", ylim=(0, 1.02))
     figure.legend(loc="outside right")
-    return figure
-
-
-@styled
-def difference_errors(errors: Mapping[str, Mapping[float, float]]) -> Figure:
-    """How far a finite difference is from the exact term, over the length of its step.
-
-    Args:
-        errors: network -> {length of the step: error divided by the exact term's norm}.
-    """
-    figure = Figure(figsize=(WIDTH, 4.6))
-    axes = figure.subplots()
-    for (label, found), (color, marker) in zip(errors.items(), cycle(RUNS), strict=False):
-        radii = sorted(found)
-        axes.plot(
-            radii, [found[radius] for radius in radii], color=color, marker=marker, mec="white",
-            label=label,
-        )  # fmt: skip
-    axes.set(xscale="log", yscale="log")
-    low, high = axes.get_ylim()
-    axes.axhline(1, color=BLACK, ls=":", lw=1.8)
-    axes.annotate(
-        "error as large as the term", (0.02, 1), xycoords=("axes fraction", "data"),
-        xytext=(0, 5), textcoords="offset points", fontsize=12,
-    )  # fmt: skip
-    axes.set(
-        ylim=(min(low, 0.5), max(high, 4)),
-        xlabel="length of the step, R ‖v‖",
-        ylabel="error of the implicit term / term",
-    )
-    figure.legend(loc="outside lower center", ncols=max(1, len(errors)))
     return figure
 
 

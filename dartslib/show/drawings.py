@@ -38,6 +38,7 @@ def lines(
         x: name of the horizontal axis, with its unit.
         y: name of the vertical one, or one per panel, which then have scales of their own.
         levels: label -> height of a dotted line across, such as {"chance": 0.1}.
+        uprights: label -> place of an upright dotted line, such as {"the search's": 0.025}.
         log: "x", "y" or "xy" for logarithmic axes.
         percent: y is a share, shown in percent.
         low, high: ends of the vertical axis; what the values need where None.
@@ -71,6 +72,7 @@ def _drawn(
     join: str,
     *,
     levels: Mapping[str, float] | None = None,
+    uprights: Mapping[str, float] | None = None,
     log: str = "",
     percent: bool = False,
     low: float | None = None,
@@ -102,6 +104,9 @@ def _drawn(
         for label, value in (levels or {}).items():
             axes.axhline(value, color=BLACK, ls=":", lw=1.8, zorder=1)
             _say(axes, label, (0.02, value), (0, 4), xycoords=("axes fraction", "data"))
+        for label, value in (uprights or {}).items():
+            axes.axvline(value, color=BLACK, ls=":", lw=1.8, zorder=1)
+            _say(axes, label, (value, 1), (4, -4), xycoords=("data", "axes fraction"), va="top")
         if bar:
             axes.errorbar(
                 0.985, float(np.mean(axes.get_ylim())), yerr=bar[1] / 2, color=BLACK, capsize=7,
@@ -129,7 +134,8 @@ def _drawn(
             for label, (_, ys) in series.items()
         )
         said.append(f"{title}: {name} over {x}, {what} for each of: {told}.")
-    said += [f"Dotted: {', '.join(levels)}."] if levels else []
+    dotted = [*(levels or {}), *(uprights or {})]
+    said += [f"Dotted: {', '.join(dotted)}."] if dotted else []
     said += [f"A bar shows {bar[0]}."] if bar else []
     return picture(figure, " ".join(said))
 
