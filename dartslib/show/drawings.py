@@ -113,11 +113,14 @@ def _drawn(
                 transform=axes.get_yaxis_transform(), elinewidth=2.2, capthick=2.2, label=bar[0],
             )  # fmt: skip
             axes.margins(x=0.09)  # the bar is no point
-        axes.set_ylim(low, high)
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1))
-        if "x" not in log and all(float(v).is_integer() for xs, _ in series.values() for v in xs):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        if "x" not in log:
+            whole = all(float(v).is_integer() for xs, _ in series.values() for v in xs)
+            most = max(3, 10 // len(panels))
+            axes.xaxis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 5, 10]))
+    for axes in found:  # now that all is drawn: panels may share their scale
+        axes.set_ylim(low, high)
     handles = {label: h for axes in found for h, label in zip(*axes.get_legend_handles_labels())}  # noqa: B905
     if len(handles) > 1 or bar:
         columns = max(1, min(len(handles), 110 // (8 + max(map(len, handles)))))
