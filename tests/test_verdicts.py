@@ -142,7 +142,7 @@ VERDICTS += [
     Verdict("05", "Another batch turns the gradient more than twice as far as second order does",
             lambda: ([float(f.mean()) for f in over_moments("angle_other")],
                      [2 * turn for turn in turned("whole")]), larger, fixed(5)),
-    Verdict("05", "Only with the largest ξ, and at one of the three moments, does second order reach",
+    Verdict("05", "Only with the largest ξ, and at one of the three moments",
             lambda: (turned("whole", -1)[1:2], [float(over_moments("angle_other")[1].min())]),
             larger, fixed(5)),
     Verdict("05", "The implicit term is the smaller change at every ξ",
@@ -153,7 +153,7 @@ VERDICTS += [
             lambda: ([float(a[AT_XI] / b[AT_XI]) for a, b in zip(
                 over_moments("by_difference"), over_moments("implicit"), strict=True)], [2.0]),
             alike, fixed(0.5)),
-    Verdict("05", "The implicit term has less in common from one moment to the next than two batches",
+    Verdict("05", "The implicit term has less in common from one moment to the next than",
             lambda: (pairs(terms()["implicit"][:, AT_XI]), within_moments()), larger, of_means),
     Verdict("05", "Two batches with first order come nearer than one with second order",
             lambda: (bought("second order"), bought("two")), larger, fixed(5)),

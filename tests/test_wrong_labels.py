@@ -1,11 +1,10 @@
-"""Section 6 of notebook 05: where L_val does not know alpha. The reader's own cells, on more seeds."""
+"""Section 6 of notebook 05, where L_val does not know alpha: the reader's own cells, other seeds."""
 
 from contextlib import redirect_stdout
 from io import StringIO
 
 import nbformat
 import pytest
-import torch
 from tools.write_exercises import NOTEBOOKS
 
 CELLS = (
@@ -16,7 +15,8 @@ CELLS = (
 
 def section(seed, steps=600):
     """What the section's cells print, and their names, at another seed or for fewer steps."""
-    sources = {cell.id: cell.source for cell in nbformat.read(NOTEBOOKS / "05_hypergradient.ipynb", 4).cells}
+    cells = nbformat.read(NOTEBOOKS / "05_hypergradient.ipynb", 4).cells
+    sources = {cell.id: cell.source for cell in cells}
     names, said = {}, StringIO()
     with redirect_stdout(said):
         for cell in CELLS:

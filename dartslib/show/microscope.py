@@ -148,9 +148,9 @@ class HypergradientExplorer(Explorer):
         return (
             f"Step {self.record['step'][self.moment.value]:.0f}, ξ = {self.record['xi'][k]:.3f}: "
             f"the implicit term is {now['implicit']:.1%} of the first-order gradient, the direct "
-            f"term changes by {now['direct_change']:.1%}. The whole gradient is turned by "
-            f"{now['angle_whole']:.0f}°, the direct term alone by {now['angle_direct']:.0f}°, another "
-            f"batch by {others.min():.0f}° to {others.max():.0f}°."
+            f"term changes by {now['direct_change']:.1%}. The whole gradient is "
+            f"turned by {now['angle_whole']:.0f}°, the direct term alone by "
+            f"{now['angle_direct']:.0f}°, another batch by {others.min():.0f}° to {others.max():.0f}°."
         )
 
 
