@@ -27,11 +27,14 @@ class DerivedCell(nn.Module):
     Args:
         nodes: one cell of a genotype.
         place: where it stands.
+
+    Attributes:
+        edges: the nodes as given: per node its (operation, source state).
     """
 
     def __init__(self, nodes: Nodes, place: Place) -> None:
         super().__init__()
-        self.sources = [[source for _, source in edges] for edges in nodes]
+        self.edges = nodes
         self.adjust_before = adjust(place.c_before, place.channels, place.after_reduction, False)
         self.adjust_last = adjust(place.c_last, place.channels, False, False)
         self.nodes = nn.ModuleList(
@@ -55,9 +58,9 @@ class DerivedCell(nn.Module):
         in a reduction cell.
         """
         states = [self.adjust_before(before), self.adjust_last(last)]  # each (N, channels, H, W)
-        for operations, sources in zip(self.nodes, self.sources, strict=True):
+        for operations, edges in zip(self.nodes, self.edges, strict=True):
             terms = []
-            for operation, source in zip(operations, sources, strict=True):
+            for operation, (_, source) in zip(operations, edges, strict=True):
                 term = operation(states[source])  # (N, channels, H', W')
                 if drop_path > 0 and not isinstance(operation, nn.Identity):
                     term = drop_paths(term, drop_path, generator)

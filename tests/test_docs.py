@@ -123,6 +123,14 @@ def test_reading_minutes():
     assert minutes == {"Promise and set-up": pytest.approx(0.705), "1 · First": pytest.approx(2.6)}
 
 
+def test_the_minutes_at_the_top_of_notebook_01():
+    node = nbformat.read(NOTEBOOKS[0], 4)
+    (found,) = re.findall(r"reading (\d+) minutes, exercises (\d+) minutes", node.cells[0].source)
+    reading = sum(write_instructor.reading_minutes(node).values())
+    exercises = sum(e.minutes for e in load() if e.notebook == NOTEBOOKS[0].stem)
+    assert [int(minutes) for minutes in found] == [round(reading), exercises]
+
+
 def test_the_instructor_points_to_sections_that_exist():
     page = write_instructor.PAGE.read_text(encoding="utf-8")
     there = {

@@ -74,7 +74,7 @@ def _runs():
 
 
 MAKE = {  # explorer: how to make it, and its main control with values for it
-    "xi": (show.xi_explorer, lambda e: (e.slider, "value", (0.3, 0.7, 1.2))),
+    "xi": (show.XiExplorer, lambda e: (e.slider, "value", (0.3, 0.7, 1.2))),
     "mixture": (
         lambda: show.mixture_explorer(np.zeros((8, 8)), _maps()),
         lambda e: (e.alpha["max_pool_3x3"], "value", (1.0, 2.0, -3.0)),
@@ -198,7 +198,7 @@ def test_the_picture_follows_at_once(each):
 
 @pytest.fixture
 def explorer():
-    return show.xi_explorer()
+    return show.XiExplorer()
 
 
 def test_it_begins_with_the_report_and_the_optimum(explorer):

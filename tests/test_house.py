@@ -135,7 +135,7 @@ ROWS = (
     *CORE, "methods", "data", "fast", "runs", "api", "tabular", "rivals", "show", "course",
     "__main__",
 )  # fmt: skip
-LATER = {"api", "rivals"}
+LATER = {"api"}
 
 
 def _row(part):

@@ -12,50 +12,107 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dartslib import show, toy
+from dartslib.show import drawings
+from dartslib.show import toy as toy_file
 
 RUNS = [toy.descend(xi) for xi in (0, 0.3, 0.5, 0.7)]
+LOSSES = {
+    f"ξ = {run.xi:g}": (range(run.steps + 1), toy.valid_loss(run.w, run.alpha)) for run in RUNS
+}
 FIGURES = {
     "map": lambda: show.toy_map(),
-    "lookahead": lambda: show.toy_lookahead([0, 0.3, 0.5, 0.7]),
-    "start": lambda: show.toy_start(RUNS),
-    "paths": lambda: show.toy_paths(RUNS),
-    "one path": lambda: show.toy_paths(RUNS[:1]),
-    "three paths": lambda: show.toy_paths(RUNS[:3]),
-    "losses": lambda: show.toy_losses(RUNS),
-    "distances": lambda: show.toy_distances([toy.descend(49), toy.descend(51)], ["a", "b"]),
-    "fixed points": lambda: show.toy_fixed_points([toy.descend(x, curvature=4) for x in (0, 0.25)]),
-    "times": lambda: show.toy_times({"one way": {0: 1e-6, 0.5: 2e-6}, "another": {0.5: 1e-3}}),
+    "start": lambda: show.toy_map(RUNS, first=60),
+    "paths": lambda: show.toy_map(RUNS),
+    "one path": lambda: show.toy_map(RUNS[:1]),
+    "three paths": lambda: show.toy_map(RUNS[:3]),
+    "lines": lambda: show.lines({"A loss": LOSSES}, x="steps", y="loss", levels={"here": 0}),
+    "two scales": lambda: show.lines({"A": LOSSES, "B": LOSSES}, x="steps", y=["loss", "gain"]),
 }
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures of which pictures are made."""
+    figures, make = [], show.picture
+    for file in (drawings, toy_file):
+        monkeypatch.setattr(file, "picture", lambda *a: figures.append(a[0]) or make(*a))
+    return figures
+
+
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_labeled_and_change_no_settings(name):
+def test_figures_are_labeled_and_change_no_settings(name, drawn):
     before = dict(matplotlib.rcParams)
     open_figures = plt.get_fignums()
-    figure = FIGURES[name]()
-    assert isinstance(figure, Figure)
+    picture = FIGURES[name]()
+    (figure,) = drawn
     assert dict(matplotlib.rcParams) == before
     assert plt.get_fignums() == open_figures  # so that no notebook shows it a second time
     labels = [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes if axes.get_visible()]
     assert all(labels) or name.endswith("paths")  # inner panels share their neighbors' labels
-    picture = show.picture(figure, "what it shows")
     image = Image.open(io.BytesIO(picture.png))
     assert image.size[0] == pytest.approx(figure.get_figwidth() * 144, abs=1)
     assert len(picture.png) < 150_000  # notebooks are kept in git
 
 
-def test_paths_show_start_end_optimum_fixed_point_and_the_feasible_line():
-    figure = show.toy_paths(RUNS)
-    names = set(figure.axes[0].get_legend_handles_labels()[1])
-    assert {"start", "end of the run", "fixed point", "optimum (1, 1)"} <= names
-    assert any("feasible" in name for name in names)
-    assert [axes.get_title() for axes in figure.axes] == [
-        f"ξ = {run.xi:g}: settled after {run.steps} steps" for run in RUNS
-    ]
+def _points(axes, label):
+    """The (x, y) of the one line of a label."""
+    (line,) = (line for line in axes.lines if line.get_label() == label)
+    return np.stack(line.get_data())
+
+
+def test_the_map_of_a_run_has_its_way_its_ends_and_its_fixed_point(drawn):
+    runs = [*RUNS, toy.descend(0.9, curvature=1.0, start=(-1.0, 3.0))]
+    said = show.toy_map(runs).description
+    (figure,) = drawn
+    for axes, run in zip(figure.axes, runs, strict=False):
+        assert axes.get_title() == f"ξ = {run.xi:g}: settled after {run.steps} steps"
+        way = _points(axes, "a marker every 50 steps")
+        assert (way == [run.alpha, run.w]).all()
+        assert (_points(axes, "start") == way[:, :1]).all()
+        assert (_points(axes, "end of the run") == way[:, -1:]).all()
+        assert (_points(axes, "fixed point") == toy.fixed_point(run.xi, run.curvature)).all()
+        assert (_points(axes, "optimum (1, 1)") == 1).all()
+        assert np.ptp(_points(axes, "feasible: w = α"), axis=0).max() == 0
+        assert f"ξ = {run.xi:g} goes to ({run.end[0]:.2f}, {run.end[1]:.2f})" in said
+    assert not figure.axes[5].get_visible()
+
+
+def test_the_first_steps_of_all_runs_stand_on_one_map(drawn):
+    said = show.toy_map(RUNS, first=60).description
+    (axes,) = drawn[0].axes
+    for run in RUNS:
+        assert (_points(axes, f"ξ = {run.xi:g}") == [run.alpha[:61], run.w[:61]]).all()
+    assert "end of the run" not in axes.get_legend_handles_labels()[1]
+    assert f"ξ = 0 goes to ({RUNS[0].alpha[60]:.2f}, {RUNS[0].w[60]:.2f}) in 60 steps" in said
+
+
+def test_an_xi_looks_the_same_in_every_figure(drawn):
+    show.toy_map(RUNS, first=9)
+    show.lines({"": {"ξ = 0.5, alone": ([0, 1], [1, 2]), "to compare": ([0, 1], [1, 1])}},
+               x="x", y="y", dashed=["to compare"])  # fmt: skip
+    show.toy_map([RUNS[0], RUNS[2]])
+    lines = [[line for axes in figure.axes for line in axes.lines] for figure in drawn]
+    colors = [{line.get_label().split(",")[0]: line.get_color() for line in row} for row in lines]
+    assert colors[0]["ξ = 0.5"] == colors[1]["ξ = 0.5"] == colors[2]["a marker every 50 steps"]
+    assert len({colors[0][f"ξ = {run.xi:g}"] for run in RUNS}) == 4
+    compared = lines[1][-1]
+    assert compared.is_dashed() and compared.get_color() == "#000000"
+
+
+def test_panels_that_share_a_scale_hold_the_lines_of_all(drawn):
+    show.lines({"low": {"a": ([0, 1], [0, 1])}, "high": {"a": ([0, 1], [-9, 9])}}, x="x", y="y")
+    show.lines(
+        {"low": {"a": ([0, 1], [0, 1])}, "high": {"a": ([0, 1], [2, 9])}}, x="x", y="y", low=0
+    )
+    for figure, least in zip(drawn, (-9, 0), strict=True):
+        for axes in figure.axes:
+            low, high = axes.get_ylim()
+            assert low <= least and high >= 9
+    assert low == 0
 
 
 def test_a_picture_is_html_with_a_description():
-    picture = show.picture(show.toy_map(), 'a "map" & more')
+    picture = show.picture(Figure(), 'a "map" & more')
     assert repr(picture) == 'a "map" & more'
     found = re.fullmatch(
         r'<img alt="a &quot;map&quot; &amp; more" width="\d+" style="[^"]+" '

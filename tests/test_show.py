@@ -16,7 +16,7 @@ from PIL import Image
 from dartslib import show
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype, choices, entropy
 from dartslib.show import cells, study, style
-from dartslib.show.staircase import draw_staircase
+from dartslib.show.staircase import Wire, draw_staircase
 from dartslib.space import CELL_TYPES, SearchSpace
 
 SPACES = {"report": SearchSpace.report(), "paper": SearchSpace.darts()}
@@ -201,7 +201,7 @@ def test_a_wrong_word_is_named(bad):
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_search_cell_joins_every_earlier_state(space, engine):
-    wires = [style.Wire(*edge) for edge in space.edges]
+    wires = [Wire(*edge) for edge in space.edges]
     solid, dashed = drawn_edges(cells.cell_graph("", space.nodes, wires).source)
     assert sorted(solid) == sorted((s, t, None) for s, t in space.edges)
     assert len(dashed) == space.nodes

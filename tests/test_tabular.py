@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from dartslib.data import DataSet
-from dartslib.genotypes import derive
+from dartslib.genotypes import PUBLISHED, derive
 from dartslib.networks import FinalNetwork
+from dartslib.runs import many
 from dartslib.space import CELL_TYPES
-from dartslib.tabular import making
+from dartslib.tabular import collecting, making
+from dartslib.tabular import table as tables
 from dartslib.tabular.cells import OPERATIONS, SPACE, cells, classes, name, representative
 
 
@@ -98,3 +100,81 @@ def test_small_images_are_means_of_four_pixels(monkeypatch):
     four = large.x_train[5, 1, 10:12, 4:6].double().mean()
     assert abs(float(small.x_train[5, 1, 5, 2]) - float(four)) <= 0.5
     assert torch.equal(small.y_train, large.y_train[:6])
+
+
+def rows_of(values):
+    """A made-up table: name of a class -> value of each run."""
+    made = {"commit": "c", "data": "d", "machine": {"cores": 2}, "versions": {"python": "3"}}
+    return [
+        {"recipe": "short", "cell": cell, "run": run, "seed": 0, "valid": value, "test": value / 2,
+         "train": 1.0, "epochs": [0.1] * 8, "seconds": 9.0} | made
+        for cell, runs in values.items() for run, value in enumerate(runs)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Written and read as the real one is: each run of class k has (k + run / 100) / 1000."""
+    names = [name(cell.normal) for cell in classes()]
+    values = {cell: [(k + r / 100) / 1000 for r in range(3)] for k, cell in enumerate(names)}
+    for module in (collecting, tables):
+        for constant, file in (("HERE", ""), ("ROWS", "table.csv"), ("ABOUT", "table.json")):
+            monkeypatch.setattr(module, constant, tmp_path / file, raising=False)
+    monkeypatch.setattr(tables, "PRICES", tmp_path / "prices.csv")
+    prices = ["cell,train_seconds", *(f"{cell},{k + 1}" for k, cell in enumerate(values))]
+    (tmp_path / "prices.csv").write_text("\n".join(prices), encoding="utf-8")
+    collecting.collect(rows_of(values))
+    tables.load.cache_clear()
+    yield tables.load()
+    tables.load.cache_clear()
+
+
+def test_the_table_answers(table):
+    cell = table.classes[50]
+    assert table.query(cell, run=2).valid == pytest.approx(0.05002)
+    assert table.query(cell).valid == pytest.approx(0.05001)
+    assert table.query(cell).runs == (0, 1, 2) and table.query(cell).seconds == 51
+    assert table.truth(cell, without=2) == pytest.approx(0.050005)
+    assert table.rank(cell) == 207 - 50 and table.rank(table.classes[-1]) == 1
+    generator = np.random.default_rng(0)
+    drawn = {table.draw(cell, generator).runs[0] for _ in range(50)}
+    assert drawn == {0, 1, 2}
+    assert len(table.query(cell).epochs) == 8
+    for cell in table.cells:  # equal cells have one answer, in whatever order they are written
+        swapped = type(cell)(*[tuple(node[::-1] for node in cell.normal)] * 2)
+        assert table.query(swapped) is table.query(cell)
+
+
+def test_a_stranger_gets_a_sentence(table):
+    with pytest.raises(ValueError, match="no cell of the table: it has two nodes"):
+        table.query(PUBLISHED["DARTS_V2"])
+    with pytest.raises(ValueError, match="no run 3 of 'max0 max1"):
+        table.query(table.classes[0], run=3)
+    with pytest.raises(ValueError, match="no training of .* by the long recipe"):
+        table.query(table.classes[0], recipe="long")
+
+
+def test_the_plan_makes_a_valid_table_at_any_moment():
+    plan = making.plan()
+    assert len(plan) == len(set(plan)) == 3 * 207 + 24
+    for run in range(3):
+        part = plan[207 * run : 207 * (run + 1)]
+        assert {int(job.split("-")[1]) for job in part} == set(range(207))
+        assert {job.split("-")[2] for job in part} == {str(run)}
+    assert plan[:207] != sorted(plan[:207]) and plan[-1].startswith("long-")
+
+
+def test_a_list_of_jobs_goes_on_where_it_was(tmp_path):
+    asked = list(many.make_all(tmp_path, ["a", "b"], _length, workers=2))
+    assert sorted(asked) == ["a", "b"]
+    assert many.finished(tmp_path, ["a", "b", "ccc"]) == {"a": {"of": 1}, "b": {"of": 1}}
+    assert list(many.make_all(tmp_path, ["a", "ccc", "b"], _length)) == ["ccc"]
+    with pytest.raises(ValueError, match="no such job"):
+        list(many.make_all(tmp_path, ["bad"], _length))
+    assert "bad" not in many.finished(tmp_path, ["bad"])
+
+
+def _length(job):
+    if job == "bad":
+        raise ValueError("no such job")
+    return {"of": len(job)}

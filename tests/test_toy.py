@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_verdicts import markdown
 
 from dartslib import toy
 
@@ -275,12 +276,70 @@ import sys
 import dartslib, dartslib.toy, dartslib.show
 from dartslib import show, toy
 runs = [toy.descend(xi) for xi in (0, 0.5)]
-for draw in (show.toy_paths, show.toy_losses, show.toy_distances, show.toy_start):
-    show.picture(draw(runs), "runs")
-show.xi_explorer()
+show.toy_map(runs)
+show.toy_map(runs, first=60)
+show.lines({"w": {"w": (range(len(runs[0].w)), runs[0].w)}}, x="steps", y="w")
+show.XiExplorer()
 heavy = {"torch", "torchvision", "pandas", "seaborn", "matplotlib.pyplot"} & set(sys.modules)
 print(sorted(heavy))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert done.stderr == ""
+
+
+# What notebook 01 says of its runs
+
+
+def _settles(xi, **settings):
+    return toy.descend(xi, **settings).reason == "settled"
+
+
+def _rest_of_two_steps(xi):
+    """Where a run that looks two steps ahead comes to rest; nan where it leaves."""
+    alpha, w, left = 2.0, -2.0, (1 - 2 * xi) ** 2
+    for _ in range(20_000):
+        alpha -= 0.01 * (alpha + left * (w - alpha) - 2 + (1 - left) * alpha)
+        w -= 0.02 * (w - alpha)
+    return alpha if abs(alpha) < 1e3 else math.nan
+
+
+def _losses(xi):
+    run = toy.descend(xi)
+    return toy.valid_loss(run.w, run.alpha)
+
+
+SAID = {
+    "comes to rest, content, near $L_{val} = 1$": lambda: abs(_losses(0)[-1] - 1) < 0.01,
+    "It ends there from anywhere": lambda: all(
+        toy.descend(0, start=(alpha, w)).distance < 0.02 for alpha in (-3, 0, 3) for w in (-3, 3)
+    ),
+    "rises the most, to 3.4": lambda: (
+        round(_losses(0).max(), 1) == 3.4 and max(_losses(xi).max() for xi in XIS[1:]) < 3.4
+    ),
+    "All four *rise* from $-7$": lambda: all(
+        _losses(xi)[0] == -7 and (np.diff(_losses(xi)[:50]) > 0).all() for xi in XIS
+    ),
+    "jumps from one side to the other": lambda: all(
+        (np.diff(np.sign(np.diff(toy.descend(xi).alpha[:41]))) != 0).all() for xi in (49, 51)
+    ),
+    "0.36: steps this short": lambda: round(toy.descend(0.5, lr=1e-4).distance, 2) == 0.36,
+    "Those from 0.40 to 0.80": lambda: all(
+        _settles(k / 20, lr=0.8) == (8 <= k <= 16) for k in range(31)
+    ),
+    "from about 0.81 on it rests farther off than with one step": lambda: all(
+        (abs(_rest_of_two_steps(xi) - 1) > abs(toy.fixed_point(xi) - 1)) == (xi > 0.81)
+        for xi in (0.3, 0.6, 0.8, 0.82, 1.0)
+    ),
+    "otherwise always beyond 1": lambda: all(_rest_of_two_steps(xi) > 1 for xi in (0, 0.3, 0.7, 1)),
+    "from about 1.21 on": lambda: (
+        _rest_of_two_steps(1.15) > 1 and math.isnan(_rest_of_two_steps(1.25))
+    ),
+}
+
+
+@pytest.mark.parametrize("phrase", SAID)
+def test_what_notebook_01_says_is_so(phrase):
+    text = markdown("01").replace("# ", "")  # a solution's comments run over lines
+    assert phrase in text
+    assert SAID[phrase]()

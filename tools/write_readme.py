@@ -200,7 +200,7 @@ def pictures() -> None:
     found = study.searches("finite_difference")[0].genotype
     compared = show.cells_compared(study.comparison(), study.noise)
     drawn = {
-        "toy": show.picture(show.toy_paths(runs), "paths of the toy problem"),
+        "toy": show.toy_map(runs),
         "cells": show.genotype_cells(found),
         "compared": show.picture(compared, "accuracies of the compared cells"),
     }

@@ -8,7 +8,7 @@
 exercises.toml, the checks of notebook 01 in checks_01.py, and so on.
 """
 
-from dartslib.course import checks_01, checks_02, checks_03, checks_04, checks_05  # noqa: F401
+from dartslib.course import checks_02, checks_03, checks_04, checks_05  # noqa: F401
 from dartslib.course.checks import beside, check
 
 __all__ = ["beside", "check"]

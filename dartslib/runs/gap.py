@@ -7,9 +7,11 @@ that neither half has seen, at the end of a search, while its weights are still 
 import torch
 from torch import Tensor, nn
 
+from dartslib.genotypes import Genotype
 from dartslib.loops import BatchSource
-from dartslib.relaxation import Tables
+from dartslib.relaxation import Architecture, Tables
 from dartslib.searching import Search
+from dartslib.space import CELL_TYPES
 from dartslib.training import evaluate
 
 STEPS = 50  # batches for statistics anew: more than a BatchNorm's own memory of some ten
@@ -32,17 +34,24 @@ def one_hot(search: Search) -> Tables:
     Returns:
         Cell type -> (edges, operations), on the device of alpha.
     """
-    space, genotype = search.architecture.space, search.architecture.derive()
-    found = {
-        cell_type: torch.zeros_like(table)
-        for cell_type, table in search.architecture.probabilities().items()
-    }
+    return path(search.architecture.derive(), search.architecture)
+
+
+def path(genotype: Genotype, architecture: Architecture) -> Tables:
+    """A mixture that leaves only one cell of the supernet: 1 for its operations, else 0.
+
+    Args:
+        genotype: of the architecture's space.
+        architecture: gives space, device and type.
+    """
+    space = architecture.space
+    found = {k: torch.zeros_like(architecture.logits[k]) for k in CELL_TYPES}
     for cell_type, table in found.items():
         for target, edges in enumerate(genotype.cell(cell_type), start=2):
             for operation, source in edges:
                 edge = space.edges.index((source, target))
                 table[edge, space.operations.index(operation)] = 1.0
-    return found
+    return {cell_type: table.detach() for cell_type, table in found.items()}
 
 
 @torch.no_grad()
@@ -58,17 +67,30 @@ def measure(search: Search, unseen: BatchSource) -> dict[str, float]:
         with `one_hot` for the mixture. "one_hot_new_statistics": the same, after
         BatchNorm's means and variances have been taken anew over `STEPS` batches of w's half.
     """
-    supernet, chosen = search.supernet, one_hot(search)
-    was_training = supernet.training
-    mixed = search.architecture.mixture(moment=search.moment)
-    found = {
-        name: evaluate(_Mixed(supernet, mixture), unseen, search.memory_format)[1]
-        for name, mixture in (("supernet", mixed), ("one_hot", chosen))
+    mixed, chosen = search.architecture.mixture(moment=search.moment), one_hot(search)
+    return {
+        "supernet": accuracy(search, mixed, unseen, anew=False),
+        "one_hot": accuracy(search, chosen, unseen, anew=False),
+        "one_hot_new_statistics": accuracy(search, chosen, unseen),
     }
+
+
+@torch.no_grad()
+def accuracy(search: Search, mixture: Tables, unseen: BatchSource, *, anew: bool = True) -> float:
+    """Accuracy of the supernet under a mixture, a fraction; the search's state stays as it is.
+
+    Args:
+        search: whose weights are used.
+        mixture: what multiplies the operations, such as the `path` of one cell.
+        unseen: batches to evaluate on.
+        anew: take BatchNorm's statistics anew for this mixture, from w's half.
+    """
+    supernet = search.supernet
+    was_training, network = supernet.training, _Mixed(supernet, mixture)
     buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
-    _new_statistics(_Mixed(supernet, chosen), search.train, search.memory_format)
-    network = _Mixed(supernet, chosen)
-    found["one_hot_new_statistics"] = evaluate(network, unseen, search.memory_format)[1]
+    if anew:
+        _new_statistics(network, search.train, search.memory_format)
+    found = evaluate(network, unseen, search.memory_format)[1]
     for name, buffer in supernet.named_buffers():
         buffer.copy_(buffers[name])
     supernet.train(was_training)

@@ -1,7 +1,7 @@
 """Figures, cells and explorers: each function returns what it draws and writes nothing.
 
     from dartslib import show
-    show.picture(show.toy_paths(runs), "what the figure shows")
+    show.toy_map(runs)
 
 The names load on first use, so that the toy's figures never load torch, and nothing heavy loads
 before it is drawn. No file here bears the name of a function: `show.picture` is the function.
@@ -18,14 +18,7 @@ NAMES = {
     "rows": "drawings",
     "heatmap": "drawings",
     "toy_map": "toy",
-    "toy_lookahead": "toy",
-    "toy_start": "toy",
-    "toy_paths": "toy",
-    "toy_losses": "toy",
-    "toy_distances": "toy",
-    "toy_fixed_points": "toy",
-    "toy_times": "toy",
-    "xi_explorer": "toy_explorer",
+    "XiExplorer": "toy_explorer",
     "mixture_maps": "mixing",
     "mixture_explorer": "mixing",
     "search_explorer": "moments",

@@ -10,19 +10,18 @@ The picture's description names title, axes and series. With `numbers=True` it a
 of formulas and records, which are the same on every machine; of live runs leave it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib.patheffects as effects
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dartslib.show.pictures import Picture, picture
-from dartslib.show.style import BAND, BLACK, KEPT, SHADES, WIDTH, ink, looks, styled
+from dartslib.show.style import BAND, BLACK, DASHED, KEPT, SHADES, WIDTH, Look, ink, looks, styled
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label -> x, y
 OUTLINE = [effects.withStroke(linewidth=3, foreground="white")]  # of letters over lines
@@ -39,6 +38,7 @@ def lines(
         y: name of the vertical one, or one per panel, which then have scales of their own.
         levels: label -> height of a dotted line across, such as {"chance": 0.1}.
         uprights: label -> place of an upright dotted line, such as {"the search's": 0.025}.
+        dashed: labels of lines to compare with, drawn black and dashed.
         log: "x", "y" or "xy" for logarithmic axes.
         percent: y is a share, shown in percent.
         low, high: ends of the vertical axis; what the values need where None.
@@ -73,6 +73,7 @@ def _drawn(
     *,
     levels: Mapping[str, float] | None = None,
     uprights: Mapping[str, float] | None = None,
+    dashed: Collection[str] = (),
     log: str = "",
     percent: bool = False,
     low: float | None = None,
@@ -85,7 +86,7 @@ def _drawn(
     names = [y] * len(panels) if isinstance(y, str) else list(y)
     figure = Figure(figsize=(WIDTH, height + 0.3 * (len(labels) > 1)))
     found = figure.subplots(1, len(panels), squeeze=False, sharey=isinstance(y, str))[0]
-    style = looks(labels)
+    style = {**looks(labels), **dict.fromkeys(dashed, Look(BLACK, "", DASHED))}
     for axes, (title, series), name in zip(found, panels.items(), names, strict=True):
         for label, (xs, ys) in series.items():
             if len(xs) != len(ys):
@@ -119,8 +120,9 @@ def _drawn(
             whole = all(float(v).is_integer() for xs, _ in series.values() for v in xs)
             most = max(3, 10 // len(panels))
             axes.xaxis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 5, 10]))
-    for axes in found:  # now that all is drawn: panels may share their scale
-        axes.set_ylim(low, high)
+    if (low, high) != (None, None):  # last, since it ends the search for what all panels need
+        for axes in found:
+            axes.set_ylim(low, high)
     handles = {label: h for axes in found for h, label in zip(*axes.get_legend_handles_labels())}  # noqa: B905
     if len(handles) > 1 or bar:
         columns = max(1, min(len(handles), 110 // (8 + max(map(len, handles)))))
@@ -264,6 +266,8 @@ def heatmap(
     Raises:
         ValueError: nothing to draw, or a table of another shape than its names.
     """
+    import seaborn as sns  # loads pandas, which no other drawing needs
+
     _labels(panels)
     tables = {title: np.asarray(table, float) for title, table in panels.items()}
     for title, table in tables.items():

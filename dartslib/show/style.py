@@ -148,6 +148,8 @@ WAYS = {
     "random": "at random",
 }
 _WAYS = dict(zip(WAYS, (Look(c, m) for c, m in zip(COLORS, MARKERS, strict=True)), strict=False))
+# The other xi that notebook 01 compares.
+_XIS = {"ξ = 0.3": Look(VERMILION, "o"), "ξ = 0.5": Look(GREEN, "^"), "ξ = 0.7": Look(BLUE, "D")}
 
 
 def looks(labels: Collection[str]) -> dict[str, Look]:
@@ -155,7 +157,7 @@ def looks(labels: Collection[str]) -> dict[str, Look]:
 
     Before a comma a label may name its way: "ξ = 0, seed 1" looks as "ξ = 0" does.
     """
-    found, named = {}, {**_WAYS, **{WAYS[name]: pen for name, pen in _WAYS.items()}}
+    found, named = {}, {**_XIS, **_WAYS, **{WAYS[name]: pen for name, pen in _WAYS.items()}}
     for label in labels:
         way = named.get(label.split(",")[0].split("\n")[0].strip())
         found[label] = OPERATIONS.get(label, way)

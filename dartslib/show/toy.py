@@ -1,24 +1,23 @@
-"""Figures of the toy problem: where the runs go on the map of L_val, and where they end.
+"""The map of the toy problem: contours of L_val, and where runs go on it.
 
-Each function returns a matplotlib figure. A run is a `dartslib.toy.Trajectory`. The four xi of the
-report keep their colors and markers through all figures.
-Sources: Figure 2 and Table 1 of the report; Liu et al. (2019), Figure 2.
+A run is a `dartslib.toy.Trajectory`.
+Sources: Figure 2 of the report; Liu et al. (2019), Figure 2.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dartslib import toy
-from dartslib.show.style import BLACK, COLORS, GREY, MARKERS, PURPLE, SKY, WIDTH, styled
+from dartslib.show.pictures import Picture, picture
+from dartslib.show.style import BLACK, WIDTH, looks, styled
 from dartslib.toy import Trajectory
 
 MAP = (-0.4, 3.6, -2.5, 3.2)  # alpha from, to; w from, to
 WIDEST = 6.0  # a map never shows more than +-6, however far a run goes
-REPORT_XIS = (0, 0.3, 0.5, 0.7)
 
 # How the places on a map look. The star is kept for the optimum.
 OPTIMUM = {"marker": "*", "ms": 17, "mfc": "white", "mec": BLACK, "mew": 1.5, "ls": "none"}
@@ -66,188 +65,47 @@ def map_view(runs: Iterable[Trajectory]) -> tuple[float, float, float, float]:
 
 
 @styled
-def toy_map(start: tuple[float, float] = toy.START) -> Figure:
-    """The map alone, with the start: the question before any answer."""
-    figure = Figure(figsize=(0.78 * WIDTH, 5.0))
-    axes = figure.subplots()
-    draw_map(axes)
-    axes.plot(*start, label=f"start ({start[0]:g}, {start[1]:g})", **START)
-    axes.set_title("Contours of $L_{val}$ (its values on the lines)")
-    figure.legend(loc="outside right center")
-    return figure
+def toy_map(runs: Sequence[Trajectory] = (), first: int | None = None) -> Picture:
+    """The map: one per run, from its start to its stop and with its fixed point.
 
-
-@styled
-def toy_lookahead(
-    xis: Sequence[float], *, at: tuple[float, float] = toy.START, curvature: float = toy.CURVATURE
-) -> Figure:
-    """L_val(w', alpha) over alpha, w as it stands: for each xi the curve whose slope it follows.
-
-    The dashed curve is the one that counts: (alpha - 1)^2, w solved for every alpha.
-    `at` is (alpha, w).
+    Args:
+        runs: without any, the map has the report's start alone.
+        first: so many steps, of all runs on one map.
     """
-    here, w = at
-    alpha = np.linspace(here - 2.5, here + 1.0, 141)
-    figure = Figure(figsize=(WIDTH, 4.6))
-    axes = figure.subplots()
-    for xi, (color, marker) in zip(xis, _looks(xis), strict=True):
-        slope = toy.alpha_gradient(w, here, xi, curvature)
-        curve = toy.valid_loss(w - xi * curvature * (w - alpha), alpha)
-        point = toy.valid_loss(w - xi * curvature * (w - here), here)
-        axes.plot(alpha, curve, color=color)
-        axes.plot(here, point, marker, color=color, ms=11, mec="white", zorder=4)
-        axes.plot([], [], marker=marker, color=color, label=f"ξ = {xi:g}: slope {slope:+.3g}")
-    axes.plot(alpha, (alpha - 1) ** 2, "--", color=BLACK, lw=1.8, label="w solved: (α − 1)²")
-    axes.axvline(here, color=GREY, lw=1, ls=":")
-    axes.set(xlabel="α", ylabel="$L_{val}(w', α)$")
-    axes.set_title(f"What moving α would bring, seen from α = {here:g}, w = {w:g}")
-    figure.legend(loc="outside right center", title=f"slope at α = {here:g}")
-    return figure
-
-
-@styled
-def toy_start(runs: Sequence[Trajectory], steps: int = 60) -> Figure:
-    """The first steps of all runs on one map: which way each sets out."""
-    figure = Figure(figsize=(0.86 * WIDTH, 4.6))
-    axes = figure.subplots()
-    shown = [(run.alpha[: steps + 1], run.w[: steps + 1]) for run in runs]
-    alphas, ws = (np.concatenate(parts) for parts in zip(*shown, strict=True))
-    pad = 0.12 * max(np.ptp(alphas), np.ptp(ws), 1.0)
-    draw_map(axes, (alphas.min() - pad, alphas.max() + pad, ws.min() - pad, ws.max() + pad))
-    for run, (alpha, w), (color, marker) in zip(runs, shown, _looks_of(runs), strict=True):
-        marks = {"marker": marker, "markevery": 10, "ms": 7, "mec": "white"}
-        axes.plot(alpha, w, color=color, label=f"ξ = {run.xi:g}", **marks)
-    axes.plot(runs[0].alpha[0], runs[0].w[0], label="start", **START)
-    axes.set_title(f"The first {steps} steps (a marker every 10)")
-    figure.legend(loc="outside right center")
-    return figure
-
-
-@styled
-def toy_paths(runs: Sequence[Trajectory]) -> Figure:
-    """One small map a run: its way from start to stop, and the fixed point it went for."""
-    columns = min(2, len(runs))
-    rows = -(-len(runs) // columns)
-    figure = Figure(figsize=(WIDTH, 4.1 * rows + 0.5))
-    panels = np.ravel(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False))
-    view = map_view(runs)
-    for axes, run, (color, _) in zip(panels, runs, _looks_of(runs), strict=False):
+    every = 50
+    if first is not None:
+        every = max(1, first // 6)
+        runs = [replace(run, alpha=run.alpha[: first + 1], w=run.w[: first + 1]) for run in runs]
+    panels = [runs] if first is not None or not runs else [[run] for run in runs]
+    rows, columns = -(-len(panels) // 2), min(2, len(panels))
+    figure = Figure(figsize=(WIDTH, 4.1 * rows + 1.1))
+    found = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    view, style, said = map_view(runs), looks([f"ξ = {run.xi:g}" for run in runs]), []
+    for axes, shown in zip(found, panels, strict=False):
         draw_map(axes, view)
-        rest = toy.fixed_point(run.xi, run.curvature)
-        axes.plot(run.alpha, run.w, color=color, lw=2.6)
-        dots = {"ms": 9, "mec": "white", "mew": 0.8, "label": "every 50 steps"}
-        axes.plot(run.alpha[50::50], run.w[50::50], ".", color=color, **dots)
-        axes.plot(run.alpha[0], run.w[0], label="start", **START)
-        axes.plot(rest, rest, mec=color, label="fixed point", **FIXED_POINT)
-        axes.plot(*run.end, color=color, label="end of the run", **END)
-        axes.set_title(f"ξ = {run.xi:g}: {run.reason} after {run.steps} steps")
+        title = "Contours of $L_{val}$, with its values"
+        for run in shown:
+            name, steps = f"ξ = {run.xi:g}", f"a marker every {every} steps"
+            pen = style[name]
+            axes.plot(
+                run.alpha, run.w, color=pen.color, marker=pen.marker, mec="white", ms=7,
+                markevery=every, label=steps if first is None else name,
+            )  # fmt: skip
+            title = f"The first {first} steps, {steps}"
+            if first is None:
+                title = f"{name}: {run.reason} after {run.steps} steps"
+                rest = toy.fixed_point(run.xi, run.curvature)
+                axes.plot(rest, rest, mec=pen.color, label="fixed point", **FIXED_POINT)
+                axes.plot(*run.end, color=pen.color, label="end of the run", **END)
+            ends = "({:.2f}, {:.2f})".format(*run.end)
+            said.append(f"{name} goes to {ends} in {run.steps} steps")
+        start = (shown[0].alpha[0], shown[0].w[0]) if shown else toy.START
+        axes.plot(*start, label="start", **START)
+        axes.set_title(title)
         axes.label_outer()
-    for axes in panels[len(runs) :]:
+    for axes in found[len(panels) :]:
         axes.set_visible(False)
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
-    return figure
-
-
-@styled
-def toy_losses(runs: Sequence[Trajectory]) -> Figure:
-    """Both losses over the steps: every run solves the inner problem, few the outer one."""
-    figure = Figure(figsize=(WIDTH, 4.2))
-    left, right = figure.subplots(1, 2)
-    for run, (color, marker) in zip(runs, _looks_of(runs), strict=True):
-        look = {"color": color} | _last_marked(run, marker)
-        inner = toy.train_loss(run.w, run.alpha, run.curvature)
-        left.plot(inner, label=f"ξ = {run.xi:g}", **look)
-        right.plot(toy.valid_loss(run.w, run.alpha), **look)
-    # Where w passes alpha the loss touches 0: the logarithmic axis is cut well below the rest.
-    left.set(title="$L_{train}(w, α)$", xlabel="steps", ylabel="loss (logarithmic)")
-    left.set(yscale="log", ylim=(1e-7, None))
-    right.set(title="$L_{val}(w, α)$", xlabel="steps", ylabel="loss")
-    right.axhline(0, color=BLACK, ls="--", lw=1.5)
-    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-    right.annotate("at the optimum", (1, 0), (0, 5), fontsize=11, **place)
-    figure.legend(loc="outside lower center", ncols=len(runs))
-    return figure
-
-
-@styled
-def toy_distances(runs: Sequence[Trajectory], labels: Sequence[str] | None = None) -> Figure:
-    """Distance from the run's own fixed point over the steps; the marker is where it stopped."""
-    figure = Figure(figsize=(WIDTH, 4.2))
-    axes = figure.subplots()
-    labels = labels or [f"ξ = {run.xi:g}" for run in runs]
-    for run, label, (color, marker) in zip(runs, labels, _looks_of(runs), strict=True):
-        rest = toy.fixed_point(run.xi, run.curvature)
-        away = np.hypot(run.alpha - rest, run.w - rest)
-        label = f"{label}: {run.reason}"
-        axes.plot(away, color=color, label=label, **_last_marked(run, marker))
-    axes.set(yscale="log", xlabel="steps", ylabel="distance from the fixed point")
-    figure.legend(loc="outside right center")
-    return figure
-
-
-@styled
-def toy_fixed_points(runs: Iterable[Trajectory], to: float = 1.5) -> Figure:
-    """Over xi: where steps come to rest (curves, by formula), where runs stopped (markers).
-
-    One curve a curvature among the runs, at most three. Right: what that rest is worth,
-    (alpha - 1)^2.
-    """
-    by_curvature: dict[float, list[Trajectory]] = {}
-    for run in runs:
-        by_curvature.setdefault(run.curvature, []).append(run)
-    figure = Figure(figsize=(WIDTH, 4.4))
-    left, right = figure.subplots(1, 2)
-    xi = np.linspace(0, to, 200)
-    for (c, members), color, marker in zip(
-        by_curvature.items(), (SKY, PURPLE, BLACK), "Pv8", strict=False
-    ):
-        rest, stops = 2 / (1 + c * xi), np.array([run.end[0] for run in members])
-        look = {"color": color, "marker": marker, "mec": "white", "ms": 10}
-        for axes, curve, points in (
-            (left, rest, stops),
-            (right, (rest - 1) ** 2, (stops - 1) ** 2),
-        ):
-            axes.plot(xi, curve, color=color)
-            axes.plot([run.xi for run in members], points, ls="none", **look)
-            axes.axvline(1 / c, color=color, lw=1.2, ls=":")
-        left.plot([], [], label=f"c = {c:g}, 1/c = {1 / c:g}", **look)
-    left.axhline(1, color=BLACK, ls="--", lw=1.5)
-    left.set(xlabel="ξ", ylabel="α at rest", title="Fixed point 2 / (1 + c ξ)")
-    right.set(xlabel="ξ", ylabel="(α − 1)²", title="What it is worth: $L_{val}(w^*, α)$")
-    title = "curves: by formula; markers: where a run stopped; dotted: ξ = 1/c"
-    figure.legend(loc="outside lower center", ncols=max(1, len(by_curvature)), title=title)
-    return figure
-
-
-@styled
-def toy_times(rows: Mapping[str, Mapping[float, float]]) -> Figure:
-    """Seconds a step for each way to compute it, {name of the way: {xi: seconds}}."""
-    figure = Figure(figsize=(WIDTH, 1.5 + 0.75 * len(rows)))
-    axes = figure.subplots()
-    xis = sorted({xi for times in rows.values() for xi in times})
-    shifts = np.linspace(0.3, -0.3, len(xis))  # within a row, so that no marker hides another
-    for xi, shift, (color, marker) in zip(xis, shifts, _looks(xis), strict=True):
-        here = [(times[xi], row + shift) for row, times in enumerate(rows.values()) if xi in times]
-        look = {"marker": marker, "color": color, "mec": "white", "ms": 11, "ls": "none"}
-        axes.plot(*zip(*here, strict=True), label=f"ξ = {xi:g}", **look)
-    axes.set(xscale="log", xlabel="seconds a step (logarithmic)")
-    axes.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5))
-    figure.legend(loc="outside lower center", ncols=max(1, len(xis)))
-    return figure
-
-
-def _looks(xis: Sequence[float]) -> list[tuple[str, str]]:
-    """A color and a marker for each xi, that of the report's four, or one that is left over."""
-    every = cycle(zip(COLORS, MARKERS, strict=True))
-    known = dict(zip(REPORT_XIS, every, strict=False))
-    return [known[xi] if xi in known else next(every) for xi in xis]
-
-
-def _looks_of(runs: Sequence[Trajectory]) -> list[tuple[str, str]]:
-    return _looks([run.xi for run in runs])
-
-
-def _last_marked(run: Trajectory, marker: str) -> dict:
-    """A marker at the last step alone."""
-    return {"marker": marker, "markevery": [run.steps], "ms": 11, "mec": "white"}
+    figure.legend(*found[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    said = [f"The start is ({start[0]:g}, {start[1]:g})", *said]
+    ground = "L_val over α and w: contours, the feasible line w = α, the optimum (1, 1)"
+    return picture(figure, f"{ground}. {'; '.join(said)}.")

@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 from dartslib import toy
 from dartslib.show.explorers import DPI, WIDE, Explorer, Player, slider
 from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, WIDTH, styled
-from dartslib.show.toy import END, FIXED_POINT, REPORT_XIS, START, draw_map, map_view
+from dartslib.show.toy import END, FIXED_POINT, START, draw_map, map_view
 from dartslib.toy import Trajectory
 
+REPORT_XIS = (0, 0.3, 0.5, 0.7)
 XI_TO = 1.5
 RATES = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 0.8)
 ARROWS = 13  # of the phase portrait, along each side
@@ -25,11 +26,6 @@ LOSSES = {"$L_{train}$": VERMILION, "$L_{val}$": BLUE}
 AT_LOSS = {"marker": "o", "mec": "white", "ls": "none", "animated": True, "clip_on": False}
 TITLE = 1  # its height, given: to find a free one takes a sixth of a full draw
 LOSS_TICKS = (-10, -1, 0, 1, 10, 100)
-
-
-def xi_explorer(xi: float = 0.5) -> "XiExplorer":
-    """Controls for xi, learning rate, curvature and start of the toy problem; see `XiExplorer`."""
-    return XiExplorer(xi)
 
 
 class XiExplorer(Explorer):
@@ -51,24 +47,19 @@ class XiExplorer(Explorer):
 
     def __init__(self, xi: float = 0.5) -> None:
         self.slider = slider("ξ", xi, 0, XI_TO, 0.05)
-        self.report = [
-            widgets.Button(
-                description=f"ξ = {value:g}",
-                tooltip=f"set ξ to {value:g}, as in the report",
-                layout={"width": "5.2em"},
-            )
-            for value in REPORT_XIS
-        ]
+        self.report = []
+        for value in REPORT_XIS:
+            button = widgets.Button(description=f"ξ = {value:g}", layout={"width": "5.2em"})
+            button.tooltip = f"set ξ to {value:g}, as in the report"
+            button.on_click(lambda _, value=value: setattr(self.slider, "value", value))
+            self.report.append(button)
+        rates = [(f"{rate:g}", rate) for rate in RATES]
         self.lr = widgets.SelectionSlider(
-            options=[(f"{rate:g}", rate) for rate in RATES],
-            value=1e-2,
-            description="learning rate",
-            **WIDE,
+            options=rates, value=1e-2, description="learning rate", **WIDE
         )
         self.curvature = slider("curvature", toy.CURVATURE, 0.5, 4, 0.25)
-        start_alpha, start_w = toy.START
-        self.start_alpha = slider("start α", start_alpha, -3, 3, 0.25)
-        self.start_w = slider("start w", start_w, -3, 3, 0.25)
+        self.start_alpha = slider("start α", toy.START[0], -3, 3, 0.25)
+        self.start_w = slider("start w", toy.START[1], -3, 3, 0.25)
         self.shown = widgets.IntSlider(PERCENT, min=0, max=PERCENT, description="shown, %", **WIDE)
         self.play = Player(self.shown, "value", PERCENT, 2, 0.08)
         rows = (
@@ -78,8 +69,6 @@ class XiExplorer(Explorer):
             (self.shown, self.play),
         )
         super().__init__(self._figure(), rows, (BLUE, VERMILION))
-        for value, button in zip(REPORT_XIS, self.report, strict=True):
-            button.on_click(lambda _, value=value: setattr(self.slider, "value", value))
         for control in (self.slider, self.shown):
             control.observe(self.update, "value")
         for control in (self.lr, self.curvature, self.start_alpha, self.start_w):
@@ -91,22 +80,28 @@ class XiExplorer(Explorer):
         left, right = figure.add_gridspec(
             1, 2, width_ratios=(1.25, 1), left=0.065, right=0.985, bottom=0.11, top=0.93, wspace=0.2
         )
-        self._map = figure.add_subplot(left)
-        self._losses, self._ends = (
-            figure.add_subplot(place) for place in right.subgridspec(2, 1, hspace=0.55)
-        )
+        right = right.subgridspec(2, 1, hspace=0.55)
+        self._map, self._losses, self._ends = map(figure.add_subplot, (left, *right))
         self._map.set_title("from the start (■), on the contours of $L_{val}$", y=TITLE)
         self._ends.set_title("where runs end", y=TITLE)
-        self._draw_losses()
+        axes = self._losses
+        axes.set_title("losses along the run", y=TITLE)
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set(xlim=(0, PERCENT), ylim=(-20, 200), xlabel="part of the run's steps, %")
+        axes.set_yticks(LOSS_TICKS, [f"{tick:g}" for tick in LOSS_TICKS])
+        axes.minorticks_off()
+        axes.axhline(0, color=BLACK, ls="--", lw=1)
+        for place, (name, color) in enumerate(LOSSES.items()):
+            look = {"color": color, "ha": "right", "weight": "bold", "transform": axes.transAxes}
+            axes.text(0.98 - 0.2 * place, 0.84, name, **look)
+        colors = LOSSES.values()
+        self._lines = [axes.plot([], [], color=color, animated=True)[0] for color in colors]
+        self._dots = [axes.plot([], [], color=color, **AT_LOSS)[0] for color in colors]
         return figure
 
     def _descend(self, xi: float) -> Trajectory:
-        return toy.descend(
-            xi,
-            curvature=self.curvature.value,
-            lr=self.lr.value,
-            start=(self.start_alpha.value, self.start_w.value),
-        )
+        start = self.start_alpha.value, self.start_w.value
+        return toy.descend(xi, curvature=self.curvature.value, lr=self.lr.value, start=start)
 
     def ground(self) -> None:
         """Map, axes and the ends of the runs of every xi, so that the slider of xi changes none."""
@@ -122,35 +117,13 @@ class XiExplorer(Explorer):
         xi = np.linspace(0, XI_TO, 100)
         self._ends.plot(xi, 2 / (1 + c * xi), color=VERMILION, label=f"fixed point 2/(1 + {c:g}ξ)")
         self._ends.axhline(1, color=BLACK, ls="--", lw=1.5, label="optimum")
-        self._ends.plot(
-            [run.xi for run in ended], [run.end[0] for run in ended], ".", color=GREY,
-            label="ends at other ξ",
-        )  # fmt: skip
+        ends = [run.xi for run in ended], [run.end[0] for run in ended]
+        self._ends.plot(*ends, ".", color=GREY, label="ends at other ξ")
         self._ends.set(xlim=(-0.05, XI_TO + 0.05), ylim=view[:2], xlabel="ξ", ylabel="α")
         self._ends.legend(loc="upper right", fontsize=10, borderaxespad=0.1, labelspacing=0.2)
-        self._make_moving(view)
-
-    def _draw_losses(self) -> None:
-        axes = self._losses
-        axes.set_yscale("symlog", linthresh=1)
-        axes.set(xlim=(0, PERCENT), ylim=(-20, 200), yticks=LOSS_TICKS)
-        axes.set_xlabel("part of the run's steps, %")
-        axes.set_title("losses along the run", y=TITLE)
-        axes.set_yticklabels([f"{tick:g}" for tick in LOSS_TICKS])
-        axes.minorticks_off()
-        axes.axhline(0, color=BLACK, ls="--", lw=1)
-        for place, (name, color) in enumerate(LOSSES.items()):
-            axes.text(0.98 - 0.2 * place, 0.84, name, color=color, ha="right", weight="bold",
-                      transform=axes.transAxes)  # fmt: skip
-        colors = LOSSES.values()
-        self._lines = [axes.plot([], [], color=color, animated=True)[0] for color in colors]
-        self._dots = [axes.plot([], [], color=color, **AT_LOSS)[0] for color in colors]
-
-    def _make_moving(self, view: tuple[float, float, float, float]) -> None:
-        alpha, w = np.meshgrid(
-            np.linspace(*view[:2], ARROWS + 2)[1:-1], np.linspace(*view[2:], ARROWS + 2)[1:-1]
-        )
-        self._grid = alpha, w
+        # What moves on it.
+        sides = (np.linspace(*side, ARROWS + 2)[1:-1] for side in (view[:2], view[2:]))
+        self._grid = alpha, w = np.meshgrid(*sides)
         self._arrows = self._map.quiver(
             alpha, w, alpha, w, color=GREY, angles="xy", pivot="mid", scale=24, width=0.0035,
             animated=True, zorder=3,
@@ -168,18 +141,19 @@ class XiExplorer(Explorer):
         right, up = -toy.alpha_gradient(w, alpha, run.xi, c), -c * (w - alpha)
         length = np.maximum(np.hypot(right, up), 1e-9)
         self._arrows.set_UVC(right / length, up / length)
-        self._on_map[0].set_data(run.alpha[: now + 1], run.w[: now + 1])
-        self._on_map[1].set_data(run.alpha[:1], run.w[:1])
-        self._on_map[2].set_data([rest], [rest])
-        self._on_map[3].set_data(run.alpha[now : now + 1], run.w[now : now + 1])
+        so_far, here = slice(now + 1), slice(now, now + 1)
+        places = (run.alpha[so_far], run.w[so_far]), (run.alpha[:1], run.w[:1])
+        places += ([rest], [rest]), (run.alpha[here], run.w[here])
+        for artist, place in zip(self._on_map, places, strict=True):
+            artist.set_data(*place)
         part = np.linspace(0, PERCENT, run.steps + 1)
         with np.errstate(over="ignore", invalid="ignore"):  # of a run that diverges
             losses = toy.train_loss(run.w, run.alpha, c), toy.valid_loss(run.w, run.alpha)
         for line, dot, loss in zip(self._lines, self._dots, losses, strict=True):
-            line.set_data(part[: now + 1], loss[: now + 1])
-            dot.set_data(part[now : now + 1], loss[now : now + 1])
-        self._at_ends[0].set_data([run.xi], [rest])
-        self._at_ends[1].set_data([run.xi], run.alpha[-1:])
+            line.set_data(part[so_far], loss[so_far])
+            dot.set_data(part[here], loss[here])
+        for artist, end in zip(self._at_ends, (rest, run.alpha[-1]), strict=True):
+            artist.set_data([run.xi], [end])
 
     def words(self) -> str:
         """Where the run is, or how it ended."""
@@ -194,24 +168,22 @@ def describe_run(run: Trajectory, lr: float = 1e-2, now: int | None = None) -> s
         lr: its learning rate.
         now: a number of steps; all of them if None.
     """
-    begin = f"ξ = {run.xi:.2f}, learning rate {lr:g}, "
-    if run.curvature != toy.CURVATURE:
-        begin += f"curvature {run.curvature:g}, "
+    curved = f"curvature {run.curvature:g}, " if run.curvature != toy.CURVATURE else ""
+    begin = f"ξ = {run.xi:.2f}, learning rate {lr:g}, {curved}"
     begin += f"start ({run.alpha[0]:g}, {run.w[0]:g}): "
-    if now is not None and now < run.steps:
-        alpha, w = float(run.alpha[now]), float(run.w[now])
+    now = run.steps if now is None else now
+    alpha, w = float(run.alpha[now]), float(run.w[now])
+    if now < run.steps:
+        losses = toy.train_loss(w, alpha, run.curvature), toy.valid_loss(w, alpha)
         return begin + (
             f"after {now} of {run.steps} steps at α = {alpha:.5g}, w = {w:.5g}; "
-            f"L_train {toy.train_loss(w, alpha, run.curvature):.3g}, "
-            f"L_val {toy.valid_loss(w, alpha):.3g}."
+            "L_train {:.3g}, L_val {:.3g}.".format(*losses)
         )
-    alpha, w = run.end
     if run.reason == "diverged":
         return begin + f"diverged; after {run.steps} steps α = {alpha:.3g}."
     how = "settled" if run.reason == "settled" else "not yet settled"
-    rest = toy.fixed_point(run.xi, run.curvature)
     return begin + (
-        f"{how} after {run.steps} steps at α = {alpha:.5g}, w = {w:.5g}, "
-        f"{run.distance:.2g} from the fixed point {rest:.5g}; "
+        f"{how} after {run.steps} steps at α = {alpha:.5g}, w = {w:.5g}, {run.distance:.2g} from "
+        f"the fixed point {toy.fixed_point(run.xi, run.curvature):.5g}; "
         f"(α − 1)² = {(alpha - 1) ** 2:.2g} there."
     )

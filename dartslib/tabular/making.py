@@ -1,4 +1,4 @@
-"""Trains one cell of the small space, by one recipe, and measures it.
+"""Trains the cells of the small space, and measures them: the list of trainings, and one of them.
 
 Images are CIFAR-10's at 16 pixels, each the mean of 2 x 2. Of the 50,000 training images 20,000 are
 trained on (a search's two halves are these) and 20,000 judge; test images are apart.
@@ -17,7 +17,8 @@ from dartslib import fast
 from dartslib.data import DataSet, load, split
 from dartslib.data.batches import Subset
 from dartslib.genotypes import Genotype
-from dartslib.tabular.cells import name
+from dartslib.runs.machine import commit, machine, versions
+from dartslib.tabular.cells import classes, name
 from dartslib.training import TrainConfig
 
 IMAGES = 40_000  # of the training images: one half to train on, one to judge on
@@ -38,6 +39,30 @@ RECIPE = TrainConfig(
     schedule="one_cycle",
     label_smoothing=0.1,
 )
+RECIPES = {"short": RECIPE, "long": RECIPE.changed(epochs=24)}
+RUNS = 3  # trainings of each class by the short recipe
+LONG = 24  # classes that are drawn for one training by the long one
+
+
+def plan() -> list[str]:
+    """The trainings of the table by name, "short-17-0": recipe, number of the class, run.
+
+    In an order that makes a valid table at any moment: every class once before any twice, and the
+    classes in an order that has nothing to do with what they are.
+    """
+    order = sorted(range(len(classes())), key=lambda number: seed_of(classes()[number], 0))
+    short = [f"short-{number}-{run}" for run in range(RUNS) for number in order]
+    return short + [f"long-{number}-0" for number in order[:LONG]]
+
+
+def make(job: str, folder: str | Path = "data") -> dict[str, Any]:
+    """One training of the plan: what `train` returns, and where it was made."""
+    recipe, number, run = job.split("-")
+    torch.set_num_threads(1)
+    images = small_images(folder)
+    row = train(classes()[int(number)], int(run), RECIPES[recipe], images)
+    made = {"commit": commit(), "data": images.digest(), "versions": versions()}
+    return row | made | {"recipe": recipe, "machine": machine("cpu")}
 
 
 def small_images(folder: str | Path = "data") -> DataSet:

@@ -1,0 +1,108 @@
+"""ENAS: a controller learns which paths of a supernet do well, while the supernet learns on them.
+
+Pham et al., Efficient Neural Architecture Search via Parameter Sharing, ICML 2018. Differences:
+(1) the controller is a softmax per choice, without an LSTM; (2) w draws one cell per batch for all
+of them, as theirs does, and the controller's rate, entropy and baseline are theirs; (3) two things
+of their code help it and are not in the paper, and are not here: a baseline that begins at 0, so
+that every reward is good news for hundreds of steps (ours begins at the first reward), and logits
+that favor separable convolutions from the start (ours are 0); (4) BatchNorm takes its statistics
+from the batch that rewards.
+"""
+
+from collections.abc import Iterator
+
+import torch
+
+from dartslib.genotypes import Genotype
+from dartslib.gradients import accuracy
+from dartslib.loops import BatchSource
+from dartslib.relaxation import Tables
+from dartslib.rivals.sharing import Drawn, draw_cell
+from dartslib.searching import Search
+from dartslib.space import CELL_TYPES, SearchSpace
+
+
+def enas(
+    search: Search,
+    *,
+    steps: int = 30,
+    children: int = 10,
+    rate: float = 0.0035,
+    entropy: float = 1e-4,
+    decay: float = 0.99,
+    seed: int = 0,
+) -> Iterator[float]:
+    """Runs a search of the relaxation single_path; after each epoch of w the controller learns.
+
+    Args:
+        search: at its beginning; its second half of the images rewards.
+        steps: of the controller per epoch.
+        children: cells drawn per step.
+        rate: of Adam, for the controller's logits, which are the search's alpha.
+        entropy: how much entropy is worth beside accuracy.
+        decay: of the baseline, a running mean of the rewards.
+        seed: of the draws.
+
+    Yields:
+        The baseline after each epoch.
+    """
+    optimizer = torch.optim.Adam(search.architecture.alpha, rate)
+    generator, baseline, asked = torch.Generator().manual_seed(seed), None, 0
+    epoch = min(len(search.train), len(search.valid))
+    while search.step < search.steps:
+        search.advance()
+        if search.step % epoch:
+            continue
+        for _ in range(steps):
+            loss = torch.zeros(())
+            for _ in range(children):
+                drawn = _draw(search, generator)
+                reward = _accuracy(search, drawn.path, search.valid, asked)
+                reward += entropy * drawn.entropy.item()
+                baseline = reward if baseline is None else baseline
+                baseline = decay * baseline + (1 - decay) * reward
+                loss = loss - (reward - baseline) * drawn.log_probability / children
+                asked += 1
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        yield baseline
+
+
+def best_drawn(search: Search, unseen: BatchSource, *, count: int = 100, seed: int = 1) -> Genotype:
+    """Draws cells by what the controller has learned; the best on one batch each, the same one."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [_draw(search, generator).path for _ in range(count)]
+    values = [_accuracy(search, path, unseen, 0) for path in drawn]
+    best = drawn[max(range(count), key=values.__getitem__)]
+    return read_path(best, search.architecture.space)
+
+
+def read_path(path: Tables, space: SearchSpace) -> Genotype:
+    """The genotype of a mixture that has one cell only."""
+    cells = []
+    for kind in CELL_TYPES:
+        nodes = []
+        for target in range(2, 2 + space.nodes):
+            rows = [(edge, path[kind][edge]) for edge in space.edges_into(target)]
+            kept = [(edge, int(row.argmax())) for edge, row in rows if row.any()]
+            nodes.append([(space.operations[k], space.edges[edge][0]) for edge, k in kept])
+        cells.append(nodes)
+    return Genotype(*cells)
+
+
+def _draw(search: Search, generator: torch.Generator) -> Drawn:
+    architecture = search.architecture
+    return draw_cell(architecture.tables(), architecture.space, generator)
+
+
+@torch.no_grad()
+def _accuracy(search: Search, path: Tables, batches: BatchSource, number: int) -> float:
+    """Of one path on one batch, with that batch's statistics; w's buffers stay as they are."""
+    supernet = search.supernet
+    buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
+    images, labels = batches.at(number)
+    found = accuracy(supernet.train()(images, path), labels)
+    for name, buffer in supernet.named_buffers():
+        buffer.copy_(buffers[name])
+    return float(found)

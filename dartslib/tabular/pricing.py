@@ -1,0 +1,110 @@
+"""The quiet pass: what a cell costs, measured with nothing else running on the machine.
+
+    python -m dartslib tabular --price      writes prices.csv; some 15 minutes
+
+The trainings of the table run two at a time, and their seconds say what else the machine did: one
+cell took 74 seconds and 447. Here every cell takes 20 steps in one process of one thread, in
+process time.
+"""
+
+import csv
+import gc
+import io
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dartslib import fast
+from dartslib.data import DataSet, split
+from dartslib.genotypes import Genotype
+from dartslib.runs.cost import count_multiply_adds, count_weights
+from dartslib.runs.files import write_text
+from dartslib.tabular.cells import classes, name
+from dartslib.tabular.making import CROP, RECIPE, small_images
+from dartslib.tabular.table import PRICES
+
+STEPS, WARM = 20, 3
+FORWARDS = {1: 30, 64: 5}  # images -> passes
+COLUMNS = (
+    "cell", "weights", "multiply_adds", "step_seconds", "train_seconds",
+    "forward_1_ms", "forward_64_ms", "peak_mib",
+)  # fmt: skip
+
+
+def price(cell: Genotype, images: DataSet) -> dict[str, Any]:
+    """What one cell costs.
+
+    Args:
+        cell: of the space.
+        images: those of `small_images`.
+
+    Returns:
+        Weights and multiply-adds of its network; median seconds of a training step and of all
+        steps of the short recipe, process time of one thread; milliseconds of a forward pass of 1
+        and of 64 images, wall time; the largest memory that 20 steps added, in MiB (Linux).
+    """
+    subset = split(images, held_out=RECIPE.held_out).compare_train
+    batches = images.batches(subset, RECIPE.batch_size, seed=0, crop=CROP)
+    sizes = {"num_classes": images.num_classes, "image_size": images.image_size}
+    gc.collect()
+    before = _peak(anew=True)
+    training = fast.train(RECIPE, cell, batches, in_channels=images.in_channels, **sizes)
+    seconds = []
+    for _ in range(WARM + STEPS):
+        began = process_time()
+        training.advance()
+        seconds.append(process_time() - began)
+    step = median(seconds[WARM:])
+    peak = _peak() - before
+    shape = images.in_channels, images.image_size, images.image_size
+    network = training.network.eval()
+    times = {}
+    with torch.inference_mode():
+        for count, passes in FORWARDS.items():
+            given = torch.randn(count, *shape)
+            rounds = []
+            for _ in range(passes):
+                began = perf_counter()
+                network(given)
+                rounds.append(perf_counter() - began)
+            times[count] = 1000 * median(rounds)
+    steps = RECIPE.epochs * (len(subset) // RECIPE.batch_size)
+    return {
+        "cell": name(cell.normal),
+        "weights": count_weights(network),
+        "multiply_adds": count_multiply_adds(
+            network, images.in_channels, images.image_size, images.image_size
+        ),
+        "step_seconds": f"{step:.4f}",
+        "train_seconds": f"{step * steps:.1f}",
+        "forward_1_ms": f"{times[1]:.3f}",
+        "forward_64_ms": f"{times[64]:.2f}",
+        "peak_mib": f"{peak:.0f}",
+    }
+
+
+def price_all(folder: str | Path = "data") -> None:
+    """Measures every class, in one process of one thread, and writes prices.csv."""
+    torch.set_num_threads(1)
+    images = small_images(folder)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for cell in tqdm(classes(), desc="prices", unit="cell"):
+        writer.writerow(price(cell, images))
+    write_text(PRICES, text.getvalue())
+
+
+def _peak(anew: bool = False) -> float:
+    """Largest resident memory in MiB since it was last asked anew; 0 where it cannot be known."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0.0
+    if anew:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins at what is in use
+    (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**10

@@ -1,0 +1,173 @@
+"""The table: what every cell of the small space is worth, to ask in microseconds. Needs no torch.
+
+    from dartslib import tabular
+    table = tabular.load()
+    table.query(genotype)              # the mean of its trainings
+    table.draw(genotype, generator)    # one of them, as a search would meet it
+    table.rank(genotype)               # 1 is the best of 207
+
+CIFAR-10 at 16 pixels; 20,000 images to train on, 20,000 others to judge (`valid`), 10,000 test
+images. `recipe` is "short" (8 epochs, three trainings per class) or "long" (24 epochs, one training
+of 24 drawn classes). How it was made: `dartslib.tabular.making`.
+"""
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from dartslib.genotypes import Genotype
+from dartslib.space import SearchSpace
+from dartslib.tabular.cells import SPACE, cells, classes, name
+
+HERE = Path(__file__).parent
+ROWS, PRICES, ABOUT = HERE / "table.csv", HERE / "prices.csv", HERE / "table.json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of a cell: one training of it, or the mean of several.
+
+    Attributes:
+        valid, test, train: accuracies as fractions, at the end: on 20,000 judging images, on the
+            test images, on 2,000 training images.
+        epochs: accuracy on 2,000 judging images after each epoch.
+        seconds: price of one training, of one core, measured with nothing else running; nan where
+            the quiet pass is not made yet.
+        runs: which trainings are in it.
+    """
+
+    valid: float
+    test: float
+    train: float
+    epochs: tuple[float, ...]
+    seconds: float
+    runs: tuple[int, ...]
+
+
+class Table:
+    """All trainings of all classes.
+
+    Args:
+        rows: a mapping per training, as in table.csv.
+        prices: a mapping per class, as in prices.csv; empty where the quiet pass is not made yet.
+        about: how it was made, as in table.json.
+
+    Attributes:
+        space: the search space, with none.
+        cells: all 243 genotypes.
+        classes: the 207 that stand for all; equal cells share an answer.
+    """
+
+    space: SearchSpace = SPACE
+
+    def __init__(
+        self, rows: list[dict[str, Any]], prices: list[dict[str, Any]], about: dict[str, Any]
+    ) -> None:
+        self.cells, self.classes, self.about = cells(), classes(), about
+        self.prices = {row["cell"]: row for row in prices}
+        self._runs: dict[tuple[str, str], dict[int, Answer]] = {}
+        for row in rows:
+            key = row["recipe"], row["cell"]
+            run, epochs = int(row["run"]), tuple(map(float, str(row["epochs"]).split()))
+            price = float(self.prices.get(row["cell"], {}).get("train_seconds", np.nan))
+            seconds = price * len(epochs) / about["recipes"]["short"]["epochs"]
+            values = (float(row[key]) for key in ("valid", "test", "train"))
+            self._runs.setdefault(key, {})[run] = Answer(*values, epochs, seconds, (run,))
+        self._means = {key: _mean(list(runs.values())) for key, runs in self._runs.items()}
+        # Every cell of the space by itself, so that a question is one look-up.
+        self._name = {cell.normal: name(cell.normal) for cell in self.cells}
+
+    def query(self, genotype: Genotype, run: int | None = None, recipe: str = "short") -> Answer:
+        """One training of a cell, or the mean of all.
+
+        Args:
+            genotype: its normal cell is looked up; the reduction cell plays no part.
+            run: which training, from 0; None for the mean.
+            recipe: "short" or "long".
+
+        Raises:
+            ValueError: no cell of this space, or there is no such training.
+        """
+        cell = self.name(genotype)
+        runs = self._runs.get((recipe, cell), {})
+        if run is None and runs:
+            return self._means[recipe, cell]
+        if run not in runs:
+            which = "no training" if run is None else f"no run {run}"
+            raise ValueError(f"The table has {which} of {cell!r} by the {recipe} recipe.")
+        return runs[run]
+
+    def draw(self, genotype: Genotype, generator: np.random.Generator) -> Answer:
+        """One of its trainings, each as likely: what a search gets that trains the cell."""
+        runs = sorted(self._runs["short", self.name(genotype)])
+        return self.query(genotype, int(generator.choice(runs)))
+
+    def truth(self, genotype: Genotype, without: int | None = None) -> float:
+        """Accuracy on the judging images, mean of all trainings but the one that was asked.
+
+        Raises:
+            ValueError: no cell of this space, or no other training.
+        """
+        runs = self._runs["short", self.name(genotype)]
+        left = [answer.valid for run, answer in runs.items() if run != without]
+        if not left:
+            raise ValueError(f"The table has no other training of {self.name(genotype)!r}.")
+        return fmean(left)
+
+    def rank(self, genotype: Genotype) -> int:
+        """Place by the truth among the 207 classes; 1 is the best, ties share the better place."""
+        mine = self.truth(genotype)
+        return 1 + sum(
+            answer.valid > mine for (recipe, _), answer in self._means.items() if recipe == "short"
+        )
+
+    def name(self, genotype: Genotype) -> str:
+        """The class's name in the table, such as "sep0 sep1 | skip0 max2".
+
+        Raises:
+            ValueError: the genotype is no cell of this space.
+        """
+        known = self._name.get(genotype.normal)
+        if known is None:  # the edges of a node in another order, or a stranger
+            ordered = tuple(tuple(sorted(node, key=lambda e: e[1])) for node in genotype.normal)
+            known = self._name.get(ordered)
+        if known is None:
+            raise ValueError(
+                "This is no cell of the table: it has two nodes, each with two different inputs, "
+                f"and on each edge one of {', '.join(n for n in SPACE.operations if n != 'none')}."
+            )
+        return known
+
+
+def _mean(runs: list[Answer]) -> Answer:
+    return Answer(
+        *(fmean(getattr(run, key) for run in runs) for key in ("valid", "test", "train")),
+        tuple(fmean(values) for values in zip(*(run.epochs for run in runs), strict=True)),
+        runs[0].seconds,
+        tuple(number for run in runs for number in run.runs),
+    )
+
+
+@cache
+def load() -> Table:
+    """The table that comes with dartslib; some milliseconds, once.
+
+    Raises:
+        FileNotFoundError: this copy of dartslib has none.
+    """
+
+    def rows(path: Path) -> list[dict[str, Any]]:
+        if not path.exists():
+            return []
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    if not ROWS.exists():
+        raise FileNotFoundError("This dartslib has no table: `python -m dartslib tabular --make`.")
+    return Table(rows(ROWS), rows(PRICES), json.loads(ABOUT.read_text(encoding="utf-8")))
