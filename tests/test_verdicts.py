@@ -145,14 +145,6 @@ VERDICTS += [
     Verdict("05", "Only with the largest ξ, and at one of the three moments",
             lambda: (turned("whole", -1)[1:2], [float(over_moments("angle_other")[1].min())]),
             larger, fixed(5)),
-    Verdict("05", "The implicit term is the smaller change at every ξ",
-            lambda: ([float(min((a / b)[1:].min() for a, b in zip(
-                over_moments("direct_change"), over_moments("implicit"), strict=True)))], [1.0]),
-            larger, fixed(0.05)),
-    Verdict("05", "about twice as long as it is",
-            lambda: ([float(a[AT_XI] / b[AT_XI]) for a, b in zip(
-                over_moments("by_difference"), over_moments("implicit"), strict=True)], [2.0]),
-            alike, fixed(0.5)),
     Verdict("05", "The implicit term has less in common from one moment to the next than",
             lambda: (pairs(terms()["implicit"][:, AT_XI]), within_moments()), larger, of_means),
     Verdict("05", "Two batches with first order come nearer than one with second order",

@@ -1,10 +1,11 @@
-"""Section 6 of notebook 05, where L_val does not know alpha: the reader's own cells, other seeds."""
+"""Section 6 of notebook 05, where L_val does not know alpha: its own cells, with other seeds."""
 
 from contextlib import redirect_stdout
 from io import StringIO
 
 import nbformat
 import pytest
+
 from tools.write_exercises import NOTEBOOKS
 
 CELLS = (

@@ -147,10 +147,10 @@ class HypergradientExplorer(Explorer):
         others = self._found["angle_other"]
         return (
             f"Step {self.record['step'][self.moment.value]:.0f}, ξ = {self.record['xi'][k]:.3f}: "
-            f"the implicit term is {now['implicit']:.1%} of the first-order gradient, the direct "
-            f"term changes by {now['direct_change']:.1%}. The whole gradient is "
-            f"turned by {now['angle_whole']:.0f}°, the direct term alone by "
-            f"{now['angle_direct']:.0f}°, another batch by {others.min():.0f}° to {others.max():.0f}°."
+            f"in lengths of the first-order gradient, the direct term changes by "
+            f"{now['direct_change']:.1%}, the implicit term has {now['implicit']:.1%}. The whole "
+            f"is turned by {now['angle_whole']:.0f}°, the direct term alone by "
+            f"{now['angle_direct']:.0f}°, other batches {others.min():.0f}° to {others.max():.0f}°."
         )
 
 
