@@ -23,13 +23,13 @@ test: $(READY) ## lint, unit tests, all notebooks compared with their outputs
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval -n 2 --dist loadscope
 
-test-browser: $(READY) ## every notebook and the site in a real Chromium; apt install chromium
+test-browser: $(READY) ## every notebook and the site in a real Chromium; apt install chromium npm
 	$(BIN)/pytest -m browser
 
 notebooks: $(READY) ## run the notebooks and write their outputs; ONLY="01 03" runs these
 	$(BIN)/python tools/run_notebooks.py $(ONLY)
 
-site: $(READY) ## the series as pages, into _site; a warning is an error
+site: $(READY) ## the series as pages, into _site; apt install npm makes 01's page compute
 	$(BIN)/sphinx-build -q -W --keep-going docs _site
 	@echo "open _site/index.html"
 

@@ -18,8 +18,8 @@ Sources: section 4.1 of the report this project implements; Liu et al. (2019), F
 
 import cmath
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def fixed_point(xi: float, curvature: float = CURVATURE) -> float:
 
     Raises ValueError where xi is negative, the curvature is not positive, or one is not finite.
     """
-    xi, curvature = _check(xi=xi, curvature=curvature)
+    xi, curvature = _check("xi curvature", xi, curvature)
     return 2.0 / (1.0 + curvature * xi)
 
 
@@ -68,7 +68,7 @@ def eigenvalues(xi: float, curvature: float = CURVATURE) -> tuple[complex, compl
     -(2 xi + 1) -+ sqrt((2 xi + 1)(2 xi - 1)). An imaginary part means a spiral.
     Raises ValueError as `fixed_point` does.
     """
-    xi, curvature = _check(xi=xi, curvature=curvature)
+    xi, curvature = _check("xi curvature", xi, curvature)
     middle = -0.5 * curvature * (1.0 + 2.0 * xi)
     root = cmath.sqrt(middle * middle - curvature * (1.0 + curvature * xi))
     return middle - root, middle + root
@@ -80,7 +80,7 @@ class Trajectory:
 
     alpha: np.ndarray  # (steps + 1,), the start first
     w: np.ndarray  # (steps + 1,)
-    reason: Literal["settled", "limit", "diverged"]  # why it stopped
+    reason: str  # why it stopped: "settled", "limit" or "diverged"
     xi: float
     curvature: float
 
@@ -142,33 +142,45 @@ def descend(
     Raises ValueError for a negative xi, a learning rate, tolerance or curvature that is not
     positive, anything that is not finite, or a start that is not a pair.
     """
-    xi, curvature, lr, tol = _check(xi=xi, curvature=curvature, lr=lr, tol=tol)
+    xi, curvature, lr, tol = _check("xi curvature lr tol", xi, curvature, lr, tol)
     if np.shape(start) != (2,) or not np.isfinite(start).all():
         raise ValueError(f"start must be a pair of finite numbers (alpha, w), not {start!r:.40}.")
-    alpha, w = map(float, start)
+    run = steps(*map(float, start), xi=xi, curvature=curvature, lr=lr, tol=tol, max_steps=max_steps)
+    alphas, ws, reasons = zip(*run, strict=True)
+    return Trajectory(np.array(alphas), np.array(ws), reasons[-1], xi, curvature)
+
+
+def steps(
+    alpha: float, w: float, *, xi: float, curvature: float, lr: float, tol: float, max_steps: int
+) -> Iterator[tuple[float, float, str]]:
+    """The places of a run, as it goes: what `descend` gathers, in plain Python, unchecked.
+
+    The page of notebook 01 runs this in the browser, where there is no numpy.
+
+    Args:
+        alpha, w: the start.
+        xi, curvature, lr, tol, max_steps: as `descend` has them.
+
+    Yields (alpha, w, reason), the start first. The reason is "limit" until the run ends by itself.
+    """
     far = DIVERGED * max(1.0, abs(alpha), abs(w))
-    alphas, ws = [alpha], [w]
-    reason: Literal["settled", "limit", "diverged"] = "limit"
+    yield alpha, w, "limit"
     for _ in range(max_steps):
         alpha_moved = -lr * alpha_gradient(w, alpha, xi, curvature)
         alpha += alpha_moved
         w_moved = -lr * curvature * (w - alpha)
         w += w_moved
-        alphas.append(alpha)
-        ws.append(w)
-        if -tol < alpha_moved < tol and -tol < w_moved < tol:
-            reason = "settled"
-            break
-        if not (-far < alpha < far and -far < w < far):  # also true for nan
-            reason = "diverged"
-            break
-    return Trajectory(np.array(alphas), np.array(ws), reason, xi, curvature)
+        settled = -tol < alpha_moved < tol and -tol < w_moved < tol
+        away = not (-far < alpha < far and -far < w < far)  # also true for nan
+        yield alpha, w, "settled" if settled else "diverged" if away else "limit"
+        if settled or away:
+            return
 
 
-def _check(**numbers: float) -> list[float]:
+def _check(names: str, *numbers: float) -> list[float]:
     """The numbers as plain floats: numpy's own are slower, and warn where they overflow."""
-    values = [float(number) for number in numbers.values()]
-    for name, value in zip(numbers, values, strict=True):
+    values = [float(number) for number in numbers]
+    for name, value in zip(names.split(), values, strict=True):
         if not 0 <= value < math.inf or (value == 0 and name != "xi"):
             least = "0 or more" if name == "xi" else "greater than 0"
             raise ValueError(f"{name} must be finite and {least}, not {value}.")

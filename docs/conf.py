@@ -8,15 +8,14 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-import xi_slider  # noqa: E402  # stands beside this file
+import live  # noqa: E402  # stands beside this file
 
 # Sphinx takes pages from one folder only: the notebooks stand in it while it is built.
 shutil.rmtree(HERE / "notebooks", ignore_errors=True)
 shutil.copytree(ROOT / "notebooks", HERE / "notebooks", ignore=shutil.ignore_patterns(".*"))
 for page in (HERE / "notebooks").glob("*.ipynb"):  # there docs/ lies one folder higher
     page.write_text(page.read_text("utf-8").replace("](../docs/", "](../"), "utf-8")
-xi_slider.put_below("explorer", HERE / "notebooks" / "01_toy_bilevel.ipynb")
-xi_slider.write(HERE / "static" / "xi_runs.js")
+live.build(HERE / "notebooks", HERE / "static")
 
 project = "Differentiable architecture search"
 author = "the dartslib authors"
@@ -43,6 +42,7 @@ html_title = project
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_math_renderer = "drawn"
+html_context = {"default_mode": "auto"}  # said, or the theme complains in the browser's console
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

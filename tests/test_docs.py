@@ -16,6 +16,7 @@ import dartslib
 from dartslib import toy
 from dartslib.course.texts import load
 from dartslib.searching import SearchConfig
+from dartslib.show.toy_explorer import describe_run
 from tools import write_instructor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +25,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 sys.path.insert(0, str(DOCS))
 
 import equations  # noqa: E402  # they stand in docs/
-import xi_slider  # noqa: E402
+import live  # noqa: E402
+
+EXERCISES = [e.name.replace("_", "-") for e in load() if e.notebook == live.NOTEBOOK]
 
 
 def _rows(text):
@@ -150,26 +153,60 @@ def test_the_instructor_points_to_sections_that_exist():
 # What the site adds
 
 
-def test_runs_of_the_static_slider_are_those_of_the_toy():
-    data = xi_slider.data()
-    assert [run["xi"] for run in data["runs"]] == pytest.approx(xi_slider.XIS)
-    run, ours = data["runs"][6], toy.descend(0.3)
-    assert run["xi"] == pytest.approx(0.3) and f"after {ours.steps} steps" in run["words"]
-    assert run["path"][0] == [2, -2]
-    assert run["path"][-1] == pytest.approx(ours.end, abs=1e-4)
-    assert run["rest"] == pytest.approx(toy.fixed_point(0.3), abs=1e-4)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"xi": 0.3}, {"lr": 1e-3, "curvature": 0.5}, {"lr": 0.8, "curvature": 4.0}, {"shown": 20}],
+    ids=str,
+)
+def test_the_page_shows_what_the_toy_computes(settings):
+    found = live.answers.run(**live.DEFAULTS | settings)
+    given = {name: value for name, value in settings.items() if name not in ("xi", "shown")}
+    run = toy.descend(settings.get("xi", 0.5), **given)
+    now = round(run.steps * settings.get("shown", 100) / 100)
+    assert found["words"].startswith(describe_run(run, settings.get("lr", 1e-2), now))
+    assert (found["steps"], found["rest"]) == (run.steps, toy.fixed_point(run.xi, run.curvature))
+    rows = found["rows"]
+    assert rows[0][:3] == [0, 2, -2] and rows[-1][0] == now
+    for k, alpha, w, train, valid in rows:
+        assert (alpha, w) == pytest.approx((run.alpha[k], run.w[k]), abs=1e-5)
+        place = run.w[k], run.alpha[k]
+        losses = toy.train_loss(*place, run.curvature), toy.valid_loss(*place)
+        assert (train, valid) == pytest.approx(losses, abs=1e-5)
+    rates = [complex(*pair) for pair in found["rates"]]
+    assert rates == pytest.approx(toy.eigenvalues(run.xi, run.curvature), abs=1e-5)
+    assert (
+        found["curves"][15] == live.answers.run(**live.DEFAULTS | settings | {"xi": 0.3})["rates"]
+    )
+
+
+def test_stored_runs_and_contours_of_the_page():
+    data = live.data(None)
+    steps = [toy.descend(xi).steps for xi in live.answers.XIS]
+    assert [run["steps"] for run in data["stored"]] == steps
     for contour in data["contours"]:
         values = [toy.valid_loss(w, alpha) for alpha, w in contour["path"]]
-        assert values == pytest.approx([contour["level"]] * len(values), abs=0.02)
+        assert values == pytest.approx([contour["level"]] * len(values), abs=0.05)
 
 
-def test_the_slider_stands_below_the_explorer(tmp_path):
-    copy = tmp_path / "01.ipynb"
-    copy.write_bytes(NOTEBOOKS[0].read_bytes())
-    xi_slider.put_below("explorer", copy)
-    cells = nbformat.read(copy, 4).cells
-    place = next(k for k, cell in enumerate(cells) if cell.id == "explorer")
-    assert 'type="range"' in cells[place + 1].source and "<label" in cells[place + 1].source
+def test_the_page_stands_below_the_explorer_and_the_exercises():
+    cells = nbformat.read(NOTEBOOKS[0], 4).cells
+    for kind, count in {"live": 1 + len(EXERCISES), "stored": 1}.items():
+        names = [cell.id for cell in live.with_page(cells, kind)]
+        assert len(names) == len(cells) + count
+        assert names[names.index("explorer") + 1] == "toy-page"
+    names = [cell.id for cell in live.with_page(cells, "live")]
+    for name in EXERCISES:
+        assert names[names.index(f"exercise-{name}-code") + 1] == f"answer-{name}"
+
+
+def test_the_package_of_the_page_is_the_one_that_was_tried(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(live, "STORE", tmp_path)
+    monkeypatch.setenv("PATH", "")
+    assert live.archive() is None
+    assert "shows stored runs, since npm is not installed" in capsys.readouterr().err
+    (tmp_path / f"{live.PACKAGE.split('/')[-1]}.tgz").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="is not the package that docs/live.py names"):
+        live.archive()
 
 
 def test_equations_are_drawn_with_their_words():
@@ -180,6 +217,7 @@ def test_equations_are_drawn_with_their_words():
 
 
 @pytest.mark.full
+@pytest.mark.xdist_group("browser")  # both write docs/notebooks: not at once
 def test_the_site_builds_without_a_warning(tmp_path):
     made = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(DOCS), str(tmp_path)],

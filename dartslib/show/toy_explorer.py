@@ -174,10 +174,10 @@ def describe_run(run: Trajectory, lr: float = 1e-2, now: int | None = None) -> s
     now = run.steps if now is None else now
     alpha, w = float(run.alpha[now]), float(run.w[now])
     if now < run.steps:
-        losses = toy.train_loss(w, alpha, run.curvature), toy.valid_loss(w, alpha)
+        train, valid = toy.train_loss(w, alpha, run.curvature), toy.valid_loss(w, alpha)
         return begin + (
             f"after {now} of {run.steps} steps at α = {alpha:.5g}, w = {w:.5g}; "
-            "L_train {:.3g}, L_val {:.3g}.".format(*losses)
+            f"L_train {train:.3g}, L_val {valid:.3g}."
         )
     if run.reason == "diverged":
         return begin + f"diverged; after {run.steps} steps α = {alpha:.3g}."
