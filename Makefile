@@ -1,9 +1,9 @@
-# make lab and make test are all a newcomer needs; README.md has the plain commands behind them.
+# A newcomer needs only make lab and make test; README.md has the plain commands behind them.
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := "$(VENV)/bin"
-# To make, a target ends at a space: one in the environment's name is written "\ ".
+# In a target a space must be written "\ ", for a folder with a space in its name.
 EMPTY  :=
 READY  := $(subst $(EMPTY) ,\ ,$(VENV))/.ready
 
@@ -16,7 +16,7 @@ lab: $(READY) ## JupyterLab on the notebooks; LAB="--port 9000" passes options o
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
 	  --ip=127.0.0.1 $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB)
 
-# Two processes with one torch thread each keep two cores busier than one process with two threads.
+# Two processes with one torch thread each use two cores better than one process with two threads.
 # loadscope keeps a notebook on one kernel and a test file in one process.
 test: $(READY) ## lint, unit tests, all notebooks compared with their outputs
 	$(BIN)/ruff check .
@@ -38,21 +38,21 @@ bench: $(READY) ## measure and write benchmarks/results.json; QUICK=1 only print
 	$(BIN)/python -m benchmarks.steps $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick,--record)
 
-recorded: $(READY) ## make the runs of the recorded study again, in runs/: a day or more
+recorded: $(READY) ## repeat the runs of the recorded study, in runs/: a day or more
 	$(BIN)/python -m dartslib study --profile lesson --seeds 2
 
-clean: ## remove caches; the environment, data and runs stay
+clean: ## remove caches, but not the environment, data and runs
 	rm -rf .pytest_cache .ruff_cache .hypothesis ./*.egg-info
 	find . -type d \( -path "./$(VENV)" -o -exec test -f {}/pyvenv.cfg \; \) -prune -o \
 	  -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
-# An environment that is there is filled, not replaced: whoever wants the CPU build of torch puts it
-# in first. The stamp makes an installed environment cost nothing, and no network.
+# An existing environment is completed, not replaced, so you can install the CPU build of torch first.
+# With the stamp, a complete environment needs no time and no network.
 $(READY): pyproject.toml
 	@[ -x $(BIN)/pip ] || { \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	    "Python 3.11 or newer is needed, this is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2])' && \
-	  echo "creating $(VENV): some minutes, and about 6 GB with the default torch on Linux" && \
+	  echo "creating $(VENV): takes minutes, and about 6 GB with the default torch on Linux" && \
 	  $(PYTHON) -m venv "$(VENV)"; }
 	$(BIN)/python -m pip install -e '.[dev]'
 	@touch "$(VENV)/.ready"

@@ -166,7 +166,7 @@ def taken_out(technique: str) -> ExitStack:
     """A context in which the fast form is built and runs without a technique."""
     stack = ExitStack()
     stack.enter_context(warnings.catch_warnings())
-    warnings.filterwarnings("ignore", message="Some cells are not as the fast form knows them")
+    warnings.filterwarnings("ignore", message="Some cells are not of a kind")
     for place, other in TECHNIQUES.get(technique, {}).items():
         stack.enter_context(patch(f"dartslib.{place}", other))
     return stack

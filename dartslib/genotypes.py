@@ -10,7 +10,7 @@ The JSON form of a genotype, the only one that is read or written:
 
 One list per node, in it one [operation, input state] per edge, strongest first. States are numbered
 as in `SearchSpace`. The cell's output is the concatenation of all its nodes. A cell has 1 to 32
-nodes, a node any number of edges from 1.
+nodes, a node at least one edge.
 """
 
 import json
@@ -30,7 +30,7 @@ Nodes = tuple[tuple[tuple[str, int], ...], ...]
 
 
 def _nodes(cell_type: str, value: Any) -> Nodes:
-    """Checks the nodes of one cell: at least one edge per node, from an earlier state."""
+    """The checked nodes of one cell: each node has at least one edge, from an earlier state."""
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_NODES:
         raise ValueError(f"A genotype's {cell_type} cell is a list of 1 to {MOST_NODES} nodes.")
     for node, edges in enumerate(value, start=1):
@@ -57,8 +57,8 @@ class Genotype:
         normal, reduction: one tuple per node, in it one (operation, input state) per edge.
 
     Raises:
-        ValueError: a node without input, or one that reads itself or a later state; not 1 to 32
-            nodes.
+        ValueError: a node without input or with one that is not an earlier state, or a cell that
+            does not have 1 to 32 nodes.
     """
 
     normal: Nodes
@@ -75,7 +75,7 @@ class Genotype:
         return getattr(self, cell_type)
 
     def to_json(self) -> str:
-        """The documented form (see the module's head), one node per line."""
+        """The JSON form given at the head of this file, one node per line."""
         rows = [f'"format": "{FORMAT}"', f'"version": {VERSION}']
         for cell_type in CELL_TYPES:
             nodes = ",\n    ".join(json.dumps(node) for node in self.cell(cell_type))
@@ -84,11 +84,7 @@ class Genotype:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Genotype":
-        """Reads and checks the documented form.
-
-        Raises:
-            ValueError: the text is not JSON, not a genotype, or one that cannot be built.
-        """
+        """Reads and checks that form; anything else is a ValueError."""
         try:
             data = json.loads(text)
         except (ValueError, TypeError, RecursionError) as error:
@@ -102,15 +98,16 @@ class Genotype:
 
 @dataclass(frozen=True)
 class Choice:
-    """One edge with its best operation, whether derivation keeps it, and how sure it was.
+    """One edge with its best operation, whether derivation keeps it, and by what margin.
 
     Attributes:
-        cell_type, node, edge, source: where; `node` is a place in the genotype's list, 0 for what
-            pictures call node 1; `edge` is a row of alpha, `source` a state.
+        cell_type, node, edge, source: where. `node` is an index into the genotype's list (pictures
+            count from 1), `edge` a row of alpha, `source` a state.
         operation, probability: the best operation other than none, and its probability.
         operation_margin: that probability minus the second best's; nan with one operation.
         kept: whether the edge is among its node's strongest.
-        edge_margin: the node's weakest kept minus its strongest cut edge; nan if none is cut.
+        edge_margin: strength of the node's weakest kept edge minus that of its strongest cut edge;
+            nan if no edge is cut.
     """
 
     cell_type: str
@@ -131,18 +128,17 @@ def choices(
 
     Args:
         probabilities: cell type -> (edges, operations), after the softmax over all operations,
-            none included: none takes its share before edges are compared (as the paper's code).
-        space: the space the rows and columns belong to.
-        edges_per_node: how many edges a node keeps, 1 or more; fewer where it has fewer
-            predecessors.
+            `none` included, as in the paper's code.
+        space: the space of the rows and columns.
+        edges_per_node: how many edges a node keeps, if it has as many predecessors.
 
     Raises:
-        ValueError: no edge to keep, or tables that are not of the space.
+        ValueError: edges_per_node below 1, or tables that do not fit the space.
     """
     if edges_per_node < 1:
         raise ValueError(f"A node keeps 1 edge or more, not edges_per_node={edges_per_node}.")
     shape = len(space.edges), len(space.operations)
-    # The columns that can be chosen: none has had its share of the softmax, and is not among them.
+    # The columns that can be chosen. `none` takes its share in the softmax but is never chosen.
     real = [k for k, name in enumerate(space.operations) if name != "none"]
     found = []
     for cell_type in CELL_TYPES:
@@ -152,18 +148,17 @@ def choices(
                 f"The probabilities of the {cell_type} cell must be {shape[0]} edges x {shape[1]} "
                 f"operations of finite numbers, not {table.shape}: give those of this space."
             )
-        table = table[:, real]  # (edges, operations but none)
-        # Per edge: its strength is its best probability; the second best is for the margin.
+        table = table[:, real]  # (edges, real operations)
+        # The strength of an edge is its best probability; the second best is for the margin.
         best = table.max(axis=1)  # (edges,)
         second = np.sort(table, axis=1)[:, -2] if len(real) > 1 else np.full(len(table), nan)
         for node in range(space.nodes):
-            # The rows of the edges into this node, strongest first; of equal ones the first wins.
+            # The edges into this node, strongest first; in a tie the earlier one comes first.
             rows = space.edges_into(node + 2)
             order = sorted(rows, key=lambda row: -best[row])
-            # The strongest few are kept; the margin is from the last of them to the next one.
             kept, dropped = order[:edges_per_node], order[edges_per_node:]
             edge_margin = float(best[kept[-1]] - best[dropped[0]]) if dropped else nan
-            # Kept or cut, each edge gets its best operation; argmax takes the first of equal ones.
+            # Kept or not, each edge gets its best operation; argmax takes the first of a tie.
             for row in order:
                 where = cell_type, node, row, space.edges[row][0]
                 operation = space.operations[real[table[row].argmax()]]
@@ -177,23 +172,18 @@ def derive(
 ) -> Genotype:
     """The discrete architecture: per node its two strongest edges, per edge its best operation.
 
-    An edge is as strong as its best operation other than none. Edges of a node have distinct
-    predecessors, since a space has one edge for each.
+    An edge is as strong as its best operation other than none.
 
     Args:
-        architecture: an `Architecture`, which derives as its relaxation does; or probabilities
-            (then give `space`).
-        space: the space of the probabilities; an `Architecture` knows its own.
-        edges_per_node: how many edges a node keeps, 1 or more.
-
-    Raises:
-        ValueError: as `choices`.
+        architecture: an `Architecture`, which derives as its relaxation does; or probabilities.
+        space: the space of the probabilities; None for an `Architecture`.
+        edges_per_node: as in `choices`, which also has the errors.
     """
     if space is None:
         return architecture.derive(edges_per_node)
     nodes = {cell_type: [[] for _ in range(space.nodes)] for cell_type in CELL_TYPES}
     for choice in choices(architecture, space, edges_per_node):
-        if choice.kept and choice.probability > 0:  # what is closed is no choice
+        if choice.kept and choice.probability > 0:  # a closed operation has probability 0
             nodes[choice.cell_type][choice.node].append((choice.operation, choice.source))
     return Genotype(nodes["normal"], nodes["reduction"])
 
@@ -202,8 +192,8 @@ def entropy(probabilities: Any) -> np.ndarray:
     """Entropy of each row in nats; ln 8 = 2.08 for eight equal operations, 0 for one.
 
     Args:
-        probabilities: (…, operations); a row that does not sum to 1 is divided by its sum, since
-            not every relaxation shares out 1 per edge.
+        probabilities: (…, operations). A row that does not sum to 1 (as in PC-DARTS) is divided by
+            its sum.
     """
     p = as_array(probabilities)
     total = p.sum(axis=-1, keepdims=True)
@@ -212,14 +202,14 @@ def entropy(probabilities: Any) -> np.ndarray:
 
 
 def as_array(values: Any) -> np.ndarray:
-    """A float64 numpy array of a tensor (detached, on the CPU) or of anything numpy takes."""
+    """A float64 numpy array from a tensor or from anything numpy takes."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     return np.asarray(values, dtype=np.float64)
 
 
 def _published() -> dict[str, Genotype]:
-    """The cells in published.toml, which names the source of each."""
+    """The cells in published.toml, where each has its source."""
     cells = tomllib.loads(Path(__file__).with_name("published.toml").read_text("utf-8"))
     return {name: Genotype(cell["normal"], cell["reduction"]) for name, cell in cells.items()}
 

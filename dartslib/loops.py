@@ -1,8 +1,8 @@
 """A loop with a state: what a search and a training have in common.
 
-Iterate a loop and it yields a record about a hundred times per run; stop, save its `state_dict`,
-load it elsewhere, and go on as if nothing had happened. Saving, progress bars and the like are
-around it, in `dartslib.runs`.
+Iterating a loop yields a record about a hundred times per run. You can stop, save its `state_dict`,
+load it elsewhere and go on as if nothing had happened. Checkpoints and progress bars are in
+`dartslib.runs`.
 """
 
 from collections import defaultdict
@@ -26,27 +26,27 @@ class LoopConfig(Config):
     dataset: str = "cifar10"
     """Name of the data set, as `dartslib.data.load` takes it."""
     held_out: float = Field(0.0, ge=0, lt=1)
-    """Fraction of the training images that no search sees, and that cells are compared on."""
+    """Fraction of the training images that no search sees; cells are compared on them."""
     channels: int = Field(16, ge=1, le=4096)
     """Channels of the first cells."""
     reductions: tuple[int, ...] | None = None
     """Which cells reduce; None for those at one and two thirds of the depth."""
     head: Literal["linear", "mlp"] = "mlp"
-    """Classifier: linear on the mean, or the report's MLP on the flattened map."""
+    """Classifier: linear on the mean over the map, or the report's MLP on the flattened map."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of w (SGD)."""
     clip: float = Field(5.0, gt=0)
     """Largest norm of w's gradient."""
     channels_last: bool = True
-    """Memory format on a CPU, where it is faster, same mathematics; a GPU keeps torch's default."""
+    """Memory format on a CPU, where it is faster; a GPU always uses torch's default."""
     records: int = Field(100, ge=1)
-    """A run that has as many steps leaves so many records, or up to twice as many."""
+    """Records per run: this many, up to twice as many; one per step in a shorter run."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Fixes the first weights, the first alpha, all batches and all that is drawn in a step."""
+    """Fixes the first weights, the first alpha, all batches and all random numbers of the steps."""
 
 
 class BatchSource(Protocol):
-    """What a loop needs of its data: the batches of an epoch, asked for by the number of a step."""
+    """What a loop needs of its data: batches by step number, and how many make an epoch."""
 
     def __len__(self) -> int: ...
 
@@ -67,19 +67,19 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """A seed for first weights, drawn on the CPU: the same on every device, and without a trace."""
+    """Seeds torch's CPU generator for the first weights, and restores it afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs, too
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed GPUs
         yield
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step: fixed by seed and step, so that resuming needs no state."""
+    """The generator of one step, fixed by seed and step, so that resuming needs no state."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
 class Means(dict[str, tuple[Tensor | float, int]]):
-    """Sums since the last record, and of how many: on the device, so that no step waits for one."""
+    """Name -> (sum, count) since the last record, kept on the device so that no step waits."""
 
     def add(self, **values: Tensor) -> None:
         """Adds one value per name."""
@@ -88,7 +88,7 @@ class Means(dict[str, tuple[Tensor | float, int]]):
             self[name] = total + value.detach().double(), count + 1
 
     def take(self) -> dict[str, float]:
-        """The means, and start anew."""
+        """Returns the means and starts from zero."""
         means = {name: float(total) / count for name, (total, count) in self.items()}
         self.clear()
         return means
@@ -97,22 +97,22 @@ class Means(dict[str, tuple[Tensor | float, int]]):
 class Loop:
     """A run in progress; iterate it for its records. `Search` and `Training` are the two kinds.
 
-    A kind has `advance`, which makes one step and adds to `means`, and `_record`.
+    A subclass has `advance`, which makes one step and adds to `means`, and `_record`.
 
     Args:
-        config: the settings, with `channels_last` and `records` among them.
-        steps: how many there are in all.
+        config: the settings.
+        steps: how many in all.
         device: where it runs.
 
     Attributes:
         step, steps: steps done, and in all.
-        seconds: what the steps have taken, by the clock.
+        seconds: wall time of the steps.
         history: the records so far, name -> list of numbers or arrays.
     """
 
-    stateful: tuple[str, ...] = ()  # attributes with a state of their own
+    stateful: tuple[str, ...] = ()  # attributes whose `state_dict` is part of this one's
     advice: str  # what to try if a loss is not finite
-    owner: str  # the relaxation of a search, the genotype of a training: its state is of no other
+    owner: str  # relaxation or genotype as JSON; a state is loaded only where this is equal
 
     def __init__(self, config: LoopConfig, steps: int, device: torch.device | str) -> None:
         self.config, self.steps = config, steps
@@ -120,7 +120,7 @@ class Loop:
         self.history: dict[str, list[Any]] = defaultdict(list)
         self.means = Means()
         self.on_cpu = torch.device(device).type == "cpu"
-        # A GPU gets torch's default: channels_last made it copy more, and was slower there.
+        # On a GPU channels_last made torch copy more, and was slower.
         last = config.channels_last and self.on_cpu
         self.memory_format = torch.channels_last if last else torch.contiguous_format
 
@@ -129,37 +129,32 @@ class Loop:
         return images.contiguous(memory_format=self.memory_format), labels
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Runs to the end and yields a record about `config.records` times.
-
-        Raises:
-            FloatingPointError: a loss is not finite.
-        """
+        """Runs to the end and yields each record; FloatingPointError if a loss is not finite."""
         return (record for record in self.each_step() if record is not None)
 
     def each_step(self) -> Iterator[dict[str, Any] | None]:
-        """Runs to the end and yields after every step: a record where one is due, or None."""
+        """Runs to the end and yields after every step: a record if one is due, else None."""
         every = max(1, self.steps // self.config.records)
         while self.step < self.steps:
             start = perf_counter()
             self.advance()
             due = self.step % every == 0 or self.step == self.steps
-            if due or self.on_cpu:  # elsewhere a look at every step would make every step wait
+            if due or self.on_cpu:  # on a GPU, checking every step would make every step wait
                 self.check()
             self.seconds += perf_counter() - start
             self._after_step()
             yield self._record() if due else None
 
     def _after_step(self) -> None:
-        """What a kind does between two steps, its seconds not counted."""
+        """What a subclass does between two steps; not counted in `seconds`."""
 
     def check(self) -> None:
-        """Looks whether all losses since the last record were finite, which waits for the device.
+        """Raises FloatingPointError unless all losses since the last record are finite.
 
-        Raises:
-            FloatingPointError: one was not, at this step or at one since the last look.
+        This waits for the device.
         """
         for name, (total, _) in self.means.items():
-            if not isfinite(total):  # a sum that is not finite stays so
+            if not isfinite(total):  # once nan or infinite, a sum stays so
                 what = f"{name.replace('_', ' ')} is not finite by step {self.step}"
                 raise FloatingPointError(f"The {what}: {self.advice}.")
 
@@ -169,10 +164,10 @@ class Loop:
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """What the rest of the run depends on, and the history; take it between two steps.
+        """All that the rest of the run depends on, and the history; call it between two steps.
 
         Raises:
-            FloatingPointError: a loss is not finite; such a state is not worth keeping.
+            FloatingPointError: a loss is not finite.
         """
         self.check()
         return {
@@ -185,13 +180,13 @@ class Loop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state_dict` of a loop with the same configuration.
+        """Goes on from the `state_dict` of a loop with the same configuration.
 
         Raises:
-            ValueError: the state belongs to another relaxation, or another genotype.
+            ValueError: the state belongs to another relaxation or genotype.
         """
         if state["owner"] != self.owner:
-            raise ValueError("This state is of another relaxation or genotype: go on with its own.")
+            raise ValueError("This state belongs to another relaxation or genotype: use that one.")
         self.step, self.seconds = state["step"], state["seconds"]
         self.means = Means(state["means"])
         for name in self.stateful:

@@ -15,9 +15,9 @@ from dartslib.supernet import Place, adjust, classifier, places, stem
 
 
 def drop_paths(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Sets whole samples of x, (N, C, H, W), to 0 with a probability, and scales the others up."""
+    """Sets each sample of x, (N, C, H, W), to 0 with this probability and scales up the others."""
     keep = torch.rand(len(x), 1, 1, 1, generator=generator)  # (N, 1, 1, 1)
-    keep = keep.to(x.device, non_blocking=True) >= probability  # no step waits for a GPU here
+    keep = keep.to(x.device, non_blocking=True) >= probability  # without waiting for a GPU
     return x * keep / (1 - probability)
 
 
@@ -26,10 +26,10 @@ class DerivedCell(nn.Module):
 
     Args:
         nodes: one cell of a genotype.
-        place: where it stands.
+        place: its place in the network.
 
     Attributes:
-        edges: the nodes as given: per node its (operation, source state).
+        edges: the nodes as given: (operation, source state) per edge, per node.
     """
 
     def __init__(self, nodes: Nodes, place: Place) -> None:
@@ -54,8 +54,8 @@ class DerivedCell(nn.Module):
     ) -> Tensor:
         """(N, c_before, H, W), (N, c_last, H, W) -> (N, nodes * channels, H', W').
 
-        After a reduction, `before` is twice as high and wide as `last`. H' is H of `last`, halved
-        in a reduction cell.
+        After a reduction, `before` has twice the size of `last`. H' is the H of `last`, halved in a
+        reduction cell.
         """
         states = [self.adjust_before(before), self.adjust_last(last)]  # each (N, channels, H, W)
         for operations, edges in zip(self.nodes, self.edges, strict=True):
@@ -72,11 +72,8 @@ class DerivedCell(nn.Module):
 class AuxiliaryHead(nn.Sequential):
     """A second classifier on an inner cell, whose loss helps deep networks to train.
 
-    As in the paper's code; there the map is 8 x 8. Larger maps are averaged before the last layer,
-    which changes nothing at 8 x 8.
-
-    Raises:
-        ValueError: the map is smaller than 8 x 8.
+    As in the paper's code, where the map is 8 x 8. Larger maps are averaged before the last layer;
+    smaller ones are refused with a ValueError.
     """
 
     def __init__(self, channels: int, size: int, num_classes: int) -> None:
@@ -101,20 +98,18 @@ class FinalNetwork(nn.Module):
     """Stem, cells of one genotype, head.
 
     Args:
-        genotype: what the cells are.
-        channels, layers, num_classes, in_channels, image_size, reductions: as in
-            `dartslib.Supernet`, with the same limits; 14 layers in the report, 20 in the paper.
-        head: "linear" or "mlp" (first layer 4096 wide, as in the report).
-        auxiliary: a second classifier after cell 2 * layers // 3, for training. The map there must
-            be at least 8 x 8 pixels.
-        drop_path: probability with which an edge's output is dropped, per sample; an attribute
-            that a training loop may change, from 0 to below 1. Identities are never dropped.
+        genotype: the cells.
+        channels, layers, num_classes, head, in_channels, image_size, reductions: as in
+            `dartslib.Supernet`; 14 layers in the report, 20 in the paper.
+        auxiliary: whether an `AuxiliaryHead` is trained after cell 2 * layers // 3.
+        drop_path: probability that an edge's output is dropped, per sample, from 0 to below 1; a
+            training loop may change this attribute. Identities are never dropped.
 
     Attributes:
         generator: draws the drop paths; torch's global CPU generator if None.
 
     Raises:
-        ValueError: a size outside of these limits, an unknown operation or head.
+        ValueError: images that are too small, an unknown operation or head.
     """
 
     def __init__(
@@ -157,7 +152,6 @@ class FinalNetwork(nn.Module):
         drop_path = self.drop_path if self.training else 0.0
         auxiliary = None
         for k, cell in enumerate(self.cells):
-            # Channels double and height and width halve in each reduction cell.
             before, last = last, cell(before, last, drop_path, self.generator)
             if k == self.auxiliary_cell and self.auxiliary_head is not None and self.training:
                 auxiliary = self.auxiliary_head(last)  # (N, num_classes)

@@ -4,8 +4,8 @@ Section 4.2 of the report, section 3.1.1 of Liu et al. (2019); strides, paddings
 in the paper's code. Every operation maps (N, C, H, W) to (N, C, ceil(H / stride),
 ceil(W / stride)), odd sizes included. No convolution has a bias, since a BatchNorm follows.
 
-In the search (`searching=True`) BatchNorm has no learned scale, because that scale could undo what
-alpha says, and pools get a BatchNorm of their own, so that they speak as loud as a convolution. In
+In the search (`searching=True`) BatchNorm has no learned scale, which could undo what alpha says,
+and each pool is followed by a BatchNorm, so that its output has the scale of a convolution's. In
 the final network BatchNorm has its scale and pools have no BatchNorm.
 """
 
@@ -30,11 +30,8 @@ def register(name: str) -> Callable[[Builder], Builder]:
         def conv_1x1(channels, stride, searching):
             return conv_bn(channels, channels, 1, stride, searching=searching)
 
-    The module must return a map of the size that this file's head names, and leave its input, which
-    other operations read, as it is: `build` refuses what does not.
-
-    Raises:
-        ValueError: the name is taken.
+    The module must return a map of the size that the head of this file gives, and must not change
+    its input, which other operations read; `build` checks both. A taken name is a ValueError.
     """
 
     def add(builder: Builder) -> Builder:
@@ -51,13 +48,13 @@ def build(name: str, channels: int, stride: int = 1, searching: bool = True) -> 
 
     Args:
         name: a registered name.
-        channels: C, of the input and of the output.
+        channels: C of input and output.
         stride: 1, or 2 next to the inputs of a reduction cell.
-        searching: BatchNorm as in the search (see the module's head) or as in the final network.
+        searching: BatchNorm as in the search, or as in the final network.
 
     Raises:
-        ValueError: no operation has that name, or one of your own does not do what an operation
-            must: see `_check`.
+        ValueError: an unknown name, or an operation of your own that breaks the rules of
+            `register`.
     """
     check_name(name)
     module = (builder := OPERATIONS[name])(channels, stride, searching)
@@ -75,10 +72,10 @@ def check_name(name: str) -> None:
 
 
 def _check(name: str, module: nn.Module, channels: int, stride: int) -> None:
-    """Raises ValueError unless a module maps tiny maps as the head of this file says.
+    """Raises ValueError unless a module keeps the rules, tried on two tiny maps.
 
-    On an edge a smaller map would be broadcast, and the operations that follow would see a changed
-    input. A copy is run, as it trains; what it draws is drawn again later.
+    Without this check a map of the wrong size would be broadcast on its edge, and later operations
+    would read a changed input. A copy is run, and torch's generators are restored.
     """
     here = f"The operation {name!r}, built for stride {stride},"
     like = next(module.parameters(), torch.zeros(()))
@@ -106,10 +103,10 @@ def _check(name: str, module: nn.Module, channels: int, stride: int) -> None:
 def conv_bn(
     c_in: int, c_out: int, kernel: int, stride: int, *, searching: bool, **convolution: int
 ) -> nn.Sequential:
-    """ReLU, convolution, BatchNorm: also the adjustment of a cell's inputs (kernel 1).
+    """ReLU, convolution, BatchNorm; with kernel 1 it also adjusts a cell's inputs.
 
     With kernel 1 the stride comes before the convolution, as a pool of single pixels: the same
-    numbers, and safe where `FactorizedReduce` says that a strided convolution is not.
+    numbers, without the bug in oneDNN that `FactorizedReduce` describes.
     """
     pick = []
     if kernel == 1 and stride > 1:
@@ -138,12 +135,12 @@ def separable(
 class FactorizedReduce(nn.Module):
     """Halves height and width, and reads two of every four pixels instead of one.
 
-    After a ReLU two 1 x 1 convolutions read two grids of every second pixel, the second shifted by
-    one pixel both ways, and give half of the channels each (the second the odd one, if any).
+    After a ReLU two 1 x 1 convolutions each read a grid of every second pixel, the second grid
+    shifted by one pixel down and right, and each gives half of the channels.
 
-    The grids are taken by slices. A stride of 2 in the convolution means the same, but with fewer
-    than 8 input channels in the format channels_last oneDNN's weight gradient for it writes outside
-    its memory on AVX2, and the process may die (torch 2.14.1; oneDNN's issue 6035).
+    The grids are slices. A stride of 2 in the convolution means the same, but with fewer than 8
+    input channels in channels_last oneDNN's weight gradient writes outside its memory on AVX2,
+    and the process may die (torch 2.14.1; oneDNN's issue 6035).
     """
 
     def __init__(self, c_in: int, c_out: int, searching: bool) -> None:
@@ -156,8 +153,8 @@ class FactorizedReduce(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) -> (N, c_out, ceil(H / 2), ceil(W / 2))."""
         x = self.relu(x)
-        # A row and a column of zeros at the far side let odd sizes come out as ceil(H / 2), too.
-        shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1::2, 1::2]
+        # One more row and column of zeros, so that odd sizes give ceil(H / 2), too.
+        shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1::2, 1::2]  # (N, c_in, ceil(H / 2), ceil(W / 2))
         return self.bn(torch.cat([self.even(x[:, :, ::2, ::2]), self.odd(shifted)], dim=1))
 
 
@@ -197,7 +194,7 @@ def max_pool_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
 
 @register("avg_pool_3x3")
 def avg_pool_3x3(channels: int, stride: int, searching: bool) -> nn.Module:
-    """The mean of those of the 3 x 3 values that lie in the image."""
+    """The mean of 3 x 3 values; at the border, of those inside the image."""
     pool = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
     return _pool(pool, channels, searching)
 

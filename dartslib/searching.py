@@ -1,17 +1,17 @@
 """The search: an alpha step, then a w step, again and again.
 
 Algorithm 1 of Liu et al. (2019), section 4.2 ("Training details") of the report. `dartslib.search`
-makes a `Search` whose cells run in the fast form, where there is one.
+makes a `Search` whose cells run in the fast form where possible.
 
 What differs from the paper's code, on purpose:
 
-1. The learning rate of w falls with every step, not with every epoch: short runs have few epochs.
-2. xi is read off the optimizer of w at each step, so it is the rate that the next step will use.
-3. Passes for alpha compute no gradient of w that nobody needs, and leave BatchNorm's running
-   statistics as they are.
-4. Images that fill no batch are left out of an epoch: 390 steps, not 391.
-5. Both halves are shuffled anew each epoch (by `dartslib.data.Batches`), and all that is random in
-   a step is fixed by the seed and the number of the step alone.
+1. The learning rate of w falls per step, not per epoch: short runs have few epochs.
+2. xi is read from w's optimizer at each step, so it is the rate that the next step will use.
+3. Passes for alpha compute no unneeded gradient of w, and do not move BatchNorm's running
+   statistics.
+4. Images that do not fill a batch are left out of an epoch: 390 steps, not 391.
+5. Both halves are shuffled in each epoch, and all randomness in a step is fixed by the seed and
+   the number of the step alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ from dartslib.settings import Fraction
 from dartslib.space import CELL_TYPES, MOST_NODES, REPORT_OPERATIONS, SearchSpace
 from dartslib.supernet import Supernet, reduction_cells
 
-# 40 epochs of 390 steps at 3e-4: how far Adam can carry alpha in the report's search.
+# Steps x rate in the report's search, 40 epochs of 390 steps at 3e-4: how far Adam can move alpha.
 REPORT_ALPHA_TRAVEL = 40 * 390 * 3e-4
 NO_STEP_AHEAD = ("one_level", "first_order")
 
@@ -40,7 +40,7 @@ class SearchConfig(LoopConfig):
     """All settings of a search; the defaults are the report's."""
 
     half: int | None = Field(None, ge=1)
-    """Images in each half; None for as many as there are."""
+    """Images per half; None for as many as there are."""
     nodes: int = Field(3, ge=1, le=MOST_NODES)
     """Intermediate nodes of a cell."""
     operations: tuple[str, ...] = REPORT_OPERATIONS
@@ -60,21 +60,18 @@ class SearchConfig(LoopConfig):
     epochs: int = Field(40, ge=1)
     """Passes over a half."""
     batch_size: int = Field(64, ge=1)
-    """Images per batch, for w and for alpha alike."""
+    """Images per batch, of w and of alpha."""
     w_lr: float = Field(0.025, gt=0)
     """First learning rate of w (SGD), falling along a cosine."""
     w_lr_min: float = Field(0.0, ge=0)
     """Last learning rate of w."""
     w_weight_decay: float = Field(3e-4, ge=0)
-    """Weight decay of w."""
     alpha_lr: float | None = Field(3e-4, gt=0)
-    """Learning rate of alpha (Adam); None to keep steps x rate at the report's 4.68."""
+    """Learning rate of alpha (Adam); None for 4.68 / steps, as steps x rate is in the report."""
     alpha_betas: tuple[Fraction, Fraction] = (0.5, 0.999)
-    """Adam's betas."""
     alpha_weight_decay: float = Field(1e-3, ge=0)
-    """Weight decay of alpha."""
     alpha_init_std: float = Field(0.0, ge=0)
-    """0 starts all operations equal; the paper starts with noise of 1e-3."""
+    """Noise of the first alpha; 0 starts all operations equal, the paper has 1e-3."""
     radius: float = Field(0.01, gt=0)
     """R = radius / ||v|| in the finite difference."""
 
@@ -97,9 +94,9 @@ class Search(Loop):
 
     Args:
         config: the settings.
-        train, valid: batches of the two halves, as `dartslib.data.Batches`.
-        device: where it runs; the batches must come from there.
-        sizes: num_classes, in_channels, image_size, of the data set; 10, 3 and 32 if left out.
+        train, valid: batches of the two halves, such as `dartslib.data.Batches`.
+        device: where it runs, and where the batches are.
+        sizes: num_classes, in_channels, image_size of the data set; 10, 3 and 32 if left out.
 
     Attributes:
         supernet, architecture: w and alpha.
@@ -142,26 +139,27 @@ class Search(Loop):
 
     @property
     def moment(self) -> Moment:
-        """Where the search is, with the random numbers of its next step."""
+        """Where the search is, with the generator of its next step."""
         return Moment(self.step, self.steps, step_generator(self.config.seed, self.step))
 
     def advance(self) -> None:
         """One step: alpha by its hypergradient, then w by its gradient at the new alpha.
 
-        With one level both by the gradients of one pass.
+        With one level both move by the gradients of one pass.
         """
         config, moment, relaxation = self.config, self.moment, self.config.relaxation
+        # w's rate comes first: alpha's step ahead reads xi from it.
         set_lr(self.w_optimizer, cosine(config.w_lr, config.w_lr_min, moment.progress))
         train, valid = self._batch(self.train), self._batch(self.valid)
         one_level, moves = config.gradient == "one_level", relaxation.moves_alpha(moment)
         self.supernet.train()
         if one_level:
-            # One level: the batch of w and the batch of alpha are one, from both halves together.
-            train = [torch.cat(pair) for pair in zip(train, valid, strict=True)]
+            # One level: w and alpha share one batch, of images from both halves.
+            train = [torch.cat(pair) for pair in zip(train, valid, strict=True)]  # (2 N, …) each
         elif moves:
             self._alpha_step(train, valid, moment)
 
-        # The mixture that w sees, a draw of its own. Only on one level it has a way back to alpha.
+        # The mixture of w's step, a draw of its own; with one level its gradient reaches alpha.
         mixture = self.architecture.mixture(moment=moment)
         if not one_level:
             mixture = {cell_type: table.detach() for cell_type, table in mixture.items()}
@@ -171,6 +169,8 @@ class Search(Loop):
             return of_batch.at([p.detach() for p in self.w], mixture)
 
         mixture = relaxation.mixture_for_w(mixture, loss_at, moment)
+
+        # A plain step of SGD on w's batch, here with BatchNorm's statistics moving.
         images, labels = train
         scores = self.supernet(images, mixture, moment)
         loss = descended = F.cross_entropy(scores, labels)
@@ -180,7 +180,7 @@ class Search(Loop):
         self.alpha_optimizer.zero_grad()
         descended.backward()
         if one_level and moves:
-            self._move_alpha()
+            self._move_alpha()  # by the gradient that the same pass left in alpha.grad
         torch.nn.utils.clip_grad_norm_(self.w, config.clip)
         self.w_optimizer.step()
         self.means.add(train_loss=loss, train_accuracy=accuracy(scores, labels))
@@ -190,6 +190,7 @@ class Search(Loop):
     def _alpha_step(
         self, train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], moment: Moment
     ) -> None:
+        """Moves alpha by its hypergradient, from a batch of w's half and one of alpha's."""
         config, alpha = self.config, self.architecture.alpha
         train_loss = BatchLoss(self.supernet, self.architecture, *train, moment=moment)
         valid_loss = BatchLoss(self.supernet, self.architecture, *valid, moment=moment)
@@ -206,7 +207,7 @@ class Search(Loop):
             radius=config.radius,
         )
         for logits, gradient in zip(alpha, result.gradient, strict=True):
-            logits.grad = gradient
+            logits.grad = gradient  # where Adam looks for it
         self._move_alpha()
         self.means.add(valid_loss=valid_loss.loss, valid_accuracy=valid_loss.accuracy)
 
@@ -215,17 +216,18 @@ class Search(Loop):
         return self.architecture.relaxation.alpha_loss(loss, tables, space, moment)
 
     def _move_alpha(self) -> None:
-        """A step of Adam, after which closed and decided logits are where they were."""
+        """A step of Adam, which leaves closed and decided logits where they were."""
         architecture = self.architecture
         before = [alpha.detach().clone() for alpha in architecture.alpha]
         self.alpha_optimizer.step()
+        # Weight decay and Adam's moments move logits without a gradient, too: put those back.
         if architecture.pruned:
             free = architecture.undecided().values()
             for alpha, kept, moved in zip(architecture.alpha, before, free, strict=True):
                 alpha.data.copy_(torch.where(moved, alpha, kept))
 
     def prune(self) -> None:
-        """Lets the operations run that `architecture.open` says, and no other."""
+        """Makes exactly the operations run that are open in `architecture.open`."""
         architecture = self.architecture
         rows = {name: table.tolist() for name, table in architecture.open.items()}
         architecture.pruned = not all(all(map(all, table)) for table in rows.values())
@@ -234,7 +236,7 @@ class Search(Loop):
                 edge.open = tuple(row)
 
     def state_dict(self) -> dict[str, Any]:
-        """As of any `Loop`, and the notes."""
+        """That of any `Loop`, and the notes."""
         notes = {name: torch.as_tensor(note).clone() for name, note in self.notes.items()}
         return {"notes": notes} | super().state_dict()
 
@@ -246,21 +248,20 @@ class Search(Loop):
 
     @property
     def xi(self) -> float:
-        """The rate of the step ahead now; 0 where the gradient looks at no step ahead."""
+        """The rate of the step ahead now; 0 for gradients without one."""
         if self.config.gradient in NO_STEP_AHEAD:
             return 0.0
         rate = self.w_optimizer.param_groups[0]["lr"]
         return rate if self.config.xi is None else self.config.xi
 
     def each_step(self) -> Iterator[dict[str, Any] | None]:
-        """Runs to the end and yields after every step; before the first, a record of step 0."""
+        """As in `Loop`, but yields a record of step 0 first."""
         if not self.history:
             yield self._record()
         yield from super().each_step()
 
     def _record(self) -> dict[str, Any]:
-        """What is known at this step; see `history`."""
-        nothing = dict.fromkeys(
+        nothing = dict.fromkeys(  # at step 0, and of alpha while it rests
             ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy"), float("nan")
         )
         w_lr = self.w_optimizer.param_groups[0]["lr"]
@@ -271,7 +272,7 @@ class Search(Loop):
         for name, logits in self.architecture.logits.items():
             record[f"logits_{name}"] = as_array(logits)
         for cell_type in CELL_TYPES:
-            table = as_array(probabilities[cell_type])
+            table = as_array(probabilities[cell_type])  # (edges, operations)
             record[f"probabilities_{cell_type}"] = table
             record[f"entropy_{cell_type}"] = entropy(table)
             margins = {c.edge: c.operation_margin for c in found if c.cell_type == cell_type}

@@ -1,4 +1,4 @@
-"""Settings of a run: checked when they are made, fixed from then on, plain data in a file."""
+"""Settings of a run: a base class for configurations."""
 
 import reprlib
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Config(BaseModel):
-    """Settings that are checked when they are made, cannot change, and go to JSON and back.
+    """Settings that are checked when made, cannot change, and go to JSON and back.
 
     Raises:
         ValueError: the first setting that is wrong, and what it should be, in one sentence.
@@ -28,7 +28,7 @@ class Config(BaseModel):
 
     @classmethod
     def _sentence(cls, error: dict[str, Any]) -> str:
-        """What pydantic says of one error in several lines."""
+        """One pydantic error as one sentence, where pydantic prints several lines."""
         name = ".".join(str(part) for part in error["loc"])
         if error["type"] == "value_error":  # a sentence of our own
             return str(error["ctx"]["error"])
@@ -40,5 +40,5 @@ class Config(BaseModel):
         return f"{name}: {said}, not {reprlib.repr(error['input'])}."
 
     def changed(self, /, **changes: Any) -> Self:
-        """The same settings but for some, checked as all are (which `model_copy` does not do)."""
+        """A copy with some settings changed, and checked (`model_copy` does not check)."""
         return type(self)(**(dict(self) | changes))

@@ -3,11 +3,11 @@
 Section 2.1 of the report, section 2.1 of Liu et al. (2019). Pure data, no torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 CELL_TYPES = ("normal", "reduction")
-MOST_NODES = 32  # of a cell: its edges grow with the square, 560 at 32
+MOST_NODES = 32  # per cell; edges grow with the square: 32 nodes have 560
 
 CONVOLUTIONS = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
@@ -22,18 +22,19 @@ DARTS_OPERATIONS = ("none", *POOLS, "skip_connect", *CONVOLUTIONS)
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """All cells that can be found.
+    """All cells that a search can find.
 
     States are numbered: 0 is the output of the cell before the last (c_{k-2}), 1 that of the
     last cell (c_{k-1}), 2, 3, … are the intermediate nodes. Every node sees all earlier states.
 
     Attributes:
-        nodes: how many intermediate nodes a cell has, 1 to 32; 3 in the report, 4 in the paper.
+        nodes: intermediate nodes per cell, 1 to 32; 3 in the report, 4 in the paper.
         operations: the names that compete on every edge, in the order of alpha's columns.
-        edges: the pairs (source state, target state), by target, then source.
+        edges: pairs (source state, target state), sorted by target, then source.
 
     Raises:
-        ValueError: not 1 to 32 nodes, no operation but none, or an operation named twice.
+        ValueError: the number of nodes is out of range, an operation is named twice, or `none` is
+            the only one.
     """
 
     nodes: int = 3
@@ -67,5 +68,17 @@ class SearchSpace:
         return cls(4, DARTS_OPERATIONS)
 
     def edges_into(self, target: int) -> list[int]:
-        """The positions in `edges` of the edges that enter a state."""
+        """Positions in `edges` of the edges that enter a state."""
         return [position for position, (_, end) in enumerate(self.edges) if end == target]
+
+
+def reduction_cells(layers: int, reductions: Collection[int] | None = None) -> frozenset[int]:
+    """Which cells reduce: those at one and two thirds of the depth, unless they are named.
+
+    Raises:
+        ValueError: a cell that is none of 0 to layers - 1.
+    """
+    reducing = (layers // 3, 2 * layers // 3) if reductions is None else reductions
+    if not frozenset(reducing) <= set(range(layers)):
+        raise ValueError(f"reductions must name cells from 0 to {layers - 1}, not {reducing}.")
+    return frozenset(reducing)

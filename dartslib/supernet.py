@@ -1,8 +1,7 @@
 """The supernet: a network whose every edge is a mixed operation.
 
-Figures 3 and 4 and appendix A of the report; section 3.1.1 of Liu et al. (2019) and its code:
-stem, cells, head. It is written as the lesson reads, one module per operation and edge, weighted
-and summed, and stays the reference for any faster way to run it.
+Figures 3 and 4 and appendix A of the report; section 3.1.1 of Liu et al. (2019) and its code. One
+module per operation and edge, as in the notebooks; this form is the reference for `dartslib.fast`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,18 +12,19 @@ from torch import Tensor, nn
 
 from dartslib.operations import FactorizedReduce, conv_bn
 from dartslib.relaxation import START, MixedOperation, Moment, Tables
-from dartslib.space import CELL_TYPES, SearchSpace
+from dartslib.space import CELL_TYPES, SearchSpace, reduction_cells
 
 
 class Place(NamedTuple):
-    """Where a cell stands in a network.
+    """The place of a cell in a network.
 
     Attributes:
         c_before, c_last: channels of its inputs, c_{k-2} and c_{k-1}.
-        channels: C inside the cell; its output has C per node.
-        size: of its output, pixels per side.
-        reduction: operations next to the inputs have stride 2.
-        after_reduction: the cell before reduced, so that c_{k-2} is twice as large as c_{k-1}.
+        channels: C inside the cell; its output has C channels per node.
+        size: pixels per side of its output.
+        reduction: whether it reduces: operations next to the inputs then have stride 2.
+        after_reduction: whether the previous cell reduced: c_{k-2} then has twice the size of
+            c_{k-1}.
     """
 
     c_before: int
@@ -40,7 +40,7 @@ class Place(NamedTuple):
         return "reduction" if self.reduction else "normal"
 
     def stride(self, source: int) -> int:
-        """Of an operation that reads this state: 2 next to the inputs of a reduction cell."""
+        """The stride of an operation that reads this state."""
         return 2 if self.reduction and source < 2 else 1
 
 
@@ -57,17 +57,17 @@ def places(
     Args:
         layers: number of cells.
         channels: C of the first cells; the stem gives three times as many.
-        size: of the images, pixels per side.
+        size: pixels per side of the images.
         reductions: which cells reduce; see `reduction_cells`.
-        nodes: cell type -> nodes of such a cell.
+        nodes: cell type -> nodes per cell.
 
     Raises:
-        ValueError: a cell that is none; images too small to leave two pixels per side.
+        ValueError: a reduction that is not a cell, or images too small to leave 2 x 2 pixels.
     """
     reducing = reduction_cells(layers, reductions)
     most = (size - 1).bit_length() - 1
     if len(reducing) > most:
-        small = f"Images of {size} pixels a side are too small for {len(reducing)} reductions"
+        small = f"Images of {size} pixels per side are too small for {len(reducing)} reductions"
         raise ValueError(f"{small}: use {most} at most, or larger images.")
     found: list[Place] = []
     c_before = c_last = 3 * channels
@@ -98,13 +98,13 @@ def stem(in_channels: int, channels: int) -> nn.Sequential:
 def classifier(
     kind: str, channels: int, size: int, num_classes: int, *, width: int
 ) -> nn.Sequential:
-    """What turns the last cell's output into class scores.
+    """The head, from the last cell's output to class scores.
 
     Args:
         kind: "linear" (mean over the map, one linear layer; the paper) or "mlp" (the report's
-            Table 4: the flattened map through layers of width, 1024 and 256).
-        channels, size: of the map, (N, channels, size, size).
-        num_classes: how many scores.
+            Table 4: the flattened map, then layers of `width`, 1024 and 256).
+        channels, size: the map is (N, channels, size, size).
+        num_classes: number of scores.
         width: of the MLP's first layer; 2048 in the report's search, 4096 in its final network.
     """
     if kind == "linear":
@@ -120,20 +120,12 @@ def classifier(
     raise ValueError(f'A head is "linear" or "mlp", not {kind!r}.')
 
 
-def reduction_cells(layers: int, reductions: Collection[int] | None = None) -> frozenset[int]:
-    """Which cells reduce: those at one and two thirds of the depth, unless they are named."""
-    reducing = (layers // 3, 2 * layers // 3) if reductions is None else reductions
-    if not frozenset(reducing) <= set(range(layers)):
-        raise ValueError(f"reductions must name cells from 0 to {layers - 1}, not {reducing}.")
-    return frozenset(reducing)
-
-
 class Cell(nn.Module):
     """A cell of the supernet: a graph of mixed operations, x_j = sum over i < j of o_ij(x_i).
 
     Args:
         space: its nodes, edges and operations.
-        place: where it stands.
+        place: its place in the network.
         edge: (operations, channels, stride) -> the module of an edge.
     """
 
@@ -155,6 +147,7 @@ class Cell(nn.Module):
         """before: (N, c_before, H, W), last: (N, c_last, H, W). Returns (N, nodes * C, H', W')."""
         states = [self.adjust_before(before), self.adjust_last(last)]  # (N, C, H, W) each
         rows = mixture[self.cell_type]  # (edges, operations)
+        # Each node sums over its incoming edges; all sources are earlier states.
         for target in range(2, 2 + self.space.nodes):
             states.append(
                 sum(
@@ -170,17 +163,17 @@ class Supernet(nn.Module):
 
     Args:
         space: the search space.
-        channels: C of the first cells; a reduction cell doubles it. 16 in report and paper.
+        channels: C of the first cells; each reduction cell doubles it. 16 in report and paper.
         layers: number of cells; 8 in report and paper.
-        num_classes: class scores.
+        num_classes: number of scores.
         head: "linear" or "mlp", see `classifier`.
-        in_channels: 3 for color, 1 for grey.
-        image_size: height and width in pixels, odd ones included; more than 2 ** reductions.
-        reductions: which cells reduce; None means layers // 3 and 2 * layers // 3, () none.
+        in_channels: 3 for color, 1 for gray.
+        image_size: height and width in pixels, more than 2 ** (number of reductions).
+        reductions: which cells reduce, see `reduction_cells`.
         edge: (operations, channels, stride) -> the module of an edge; the relaxation's `edge`.
 
     Raises:
-        ValueError: images that do not fit, an unknown operation or head.
+        ValueError: images that are too small, an unknown operation or head.
     """
 
     def __init__(
@@ -206,18 +199,14 @@ class Supernet(nn.Module):
         self.head = classifier(head, width, found[-1].size, num_classes, width=2048)
 
     def forward(self, images: Tensor, mixture: Tables, moment: Moment = START) -> Tensor:
-        """Class scores.
+        """Class scores (N, num_classes).
 
         Args:
             images: (N, in_channels, H, W).
-            mixture: cell type -> (edges, operations), what multiplies the operations: that of the
-                architecture, or any other of the same shape.
-            moment: where a search is, for edges that change with it.
-
-        Returns:
-            (N, num_classes).
+            mixture: cell type -> (edges, operations), what multiplies the operations.
+            moment: where a search is, for edges that depend on it.
         """
         before = last = self.stem(images)  # (N, 3 * channels, H, W)
         for cell in self.cells:
-            before, last = last, cell(before, last, mixture, moment)
+            before, last = last, cell(before, last, mixture, moment)  # (N, nodes * C, H', W')
         return self.head(last)

@@ -1,19 +1,19 @@
 """The toy bilevel problem, in closed form: two numbers, two losses, one step ahead.
 
-The problem is to ::
+The problem::
 
     minimize over alpha   L_val(w*, alpha) = alpha w* - 2 alpha + 1     report, equation (2)
     where w* minimizes    L_train(w, alpha) = c/2 (w - alpha)^2         report, equation (1): c = 2
 
-The inner problem says w* = alpha, so what is really minimized is (alpha - 1)^2, and the answer is
-alpha = w = 1. DARTS does not solve the inner problem. It looks one gradient step of length xi ahead
-of the w at hand::
+The inner problem gives w* = alpha, so the outer one is to minimize (alpha - 1)^2, and the answer is
+alpha = w = 1. DARTS does not solve the inner problem. It takes one gradient step of length xi from
+the current w::
 
     w' = w - xi dL_train/dw = w - xi c (w - alpha)
     dL_val(w', alpha)/dalpha = (w' - 2) + xi c alpha
 
-The loop uses plain Python floats: for two numbers they are several times faster than numpy's.
-Sources: section 4.1 of the report this project implements; Liu et al. (2019), Figure 2.
+The loop uses plain Python floats, which for two numbers are several times faster than numpy's.
+Sources: section 4.1 of the report; Liu et al. (2019), Figure 2.
 """
 
 import cmath
@@ -24,36 +24,35 @@ from dataclasses import dataclass
 import numpy as np
 
 Numbers = float | np.ndarray  # or a tensor: the losses only add and multiply
-CURVATURE = 2.0  # L_train'' in w of the report's toy problem
+CURVATURE = 2.0  # c, the second derivative of L_train in w; the report's value
 START = (2.0, -2.0)  # (alpha, w), as the report writes it
-OPTIMUM = (1.0, 1.0)  # (alpha, w): solves the bilevel problem, whatever the curvature
-DIVERGED = 1e6  # a run this many times farther out than it began is not coming back
+OPTIMUM = (1.0, 1.0)  # (alpha, w), the solution for every curvature
+DIVERGED = 1e6  # a run that is this many times as far out as it began has diverged
 
 
 def train_loss(w: Numbers, alpha: Numbers, curvature: float = CURVATURE) -> Numbers:
-    """L_train = c/2 (w - alpha)^2, equation (1) of the report. Floats, arrays, tensors alike."""
+    """L_train = c/2 (w - alpha)^2, equation (1) of the report, of floats, arrays or tensors."""
     return 0.5 * curvature * (w - alpha) ** 2
 
 
 def valid_loss(w: Numbers, alpha: Numbers) -> Numbers:
-    """L_val = alpha w - 2 alpha + 1, equation (2) of the report. Floats, arrays, tensors alike."""
+    """L_val = alpha w - 2 alpha + 1, equation (2) of the report, of floats, arrays or tensors."""
     return alpha * w - 2.0 * alpha + 1.0
 
 
 def alpha_gradient(w: Numbers, alpha: Numbers, xi: float, curvature: float = CURVATURE) -> Numbers:
-    """Gradient over alpha of L_val(w', alpha), where w' = w - xi dL_train/dw moves with alpha.
+    """Gradient for alpha of L_val(w', alpha), where w' = w - xi dL_train/dw moves with alpha.
 
     It is the sum of the direct term w' - 2, as if w' were fixed, and of the implicit term
-    xi c alpha, what alpha changes through w'. xi = 0 gives the first-order gradient w - 2.
-    Floats, arrays, tensors alike.
+    xi c alpha, the effect of alpha through w'. xi = 0 gives the first-order gradient w - 2.
     """
     reach = xi * curvature
-    unrolled = w - reach * (w - alpha)
-    return (unrolled - 2.0) + reach * alpha
+    unrolled = w - reach * (w - alpha)  # w'
+    return (unrolled - 2.0) + reach * alpha  # direct + implicit
 
 
 def fixed_point(xi: float, curvature: float = CURVATURE) -> float:
-    """Where the steps come to rest: alpha = w = 2 / (1 + c xi), the optimum 1 only for xi = 1/c.
+    """Where the steps come to rest: alpha = w = 2 / (1 + c xi), which is 1 only for xi = 1/c.
 
     Raises ValueError where xi is negative, the curvature is not positive, or one is not finite.
     """
@@ -62,7 +61,7 @@ def fixed_point(xi: float, curvature: float = CURVATURE) -> float:
 
 
 def eigenvalues(xi: float, curvature: float = CURVATURE) -> tuple[complex, complex]:
-    """The two rates of the flow d(alpha, w)/dt = -gradients near the fixed point, faster one first.
+    """The two rates of the flow d(alpha, w)/dt = -gradients at the fixed point, faster one first.
 
     With m = c (1 + 2 xi) / 2 they are -m -+ sqrt(m^2 - c (1 + c xi)); for c = 2 this is
     -(2 xi + 1) -+ sqrt((2 xi + 1)(2 xi - 1)). An imaginary part means a spiral.
@@ -76,7 +75,7 @@ def eigenvalues(xi: float, curvature: float = CURVATURE) -> tuple[complex, compl
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """What one run did: every (alpha, w) it visited, and how it ended."""
+    """One run: every (alpha, w) it visited, and how it ended."""
 
     alpha: np.ndarray  # (steps + 1,), the start first
     w: np.ndarray  # (steps + 1,)
@@ -86,20 +85,17 @@ class Trajectory:
 
     @property
     def steps(self) -> int:
-        """Number of steps made; each moves alpha, then w."""
+        """Number of steps; each moves alpha, then w."""
         return len(self.alpha) - 1
 
     @property
     def end(self) -> tuple[float, float]:
-        """The last (alpha, w). It lies near the fixed point, not at it: see `distance`."""
+        """The last (alpha, w): near the fixed point, not at it (see `distance`)."""
         return float(self.alpha[-1]), float(self.w[-1])
 
     @property
     def distance(self) -> float:
-        """How far the end is from the fixed point of this xi.
-
-        A run with tiny steps settles far away; a diverged one may be infinitely far.
-        """
+        """How far the end is from the fixed point of this xi; perhaps infinite after divergence."""
         rest = fixed_point(self.xi, self.curvature)
         distance = math.dist(self.end, (rest, rest))
         return math.inf if math.isnan(distance) else distance
@@ -124,23 +120,23 @@ def descend(
 ) -> Trajectory:
     """Approximate bilevel descent on the toy problem; the defaults are the report's.
 
-    One step moves alpha along its gradient one step ahead, then w along dL_train/dw at the new
-    alpha, both with learning rate `lr`.
+    Each step moves alpha by `alpha_gradient`, then w by dL_train/dw at the new alpha.
 
     Args:
-        xi: how far ahead w is followed when alpha is judged; 0 does not follow it at all.
-        curvature: L_train'' in w.
+        xi: length of the step ahead; 0 treats w as fixed.
+        curvature: c, the second derivative of L_train in w.
         start: (alpha, w).
         lr: learning rate of alpha and of w.
         tol: the run has "settled" once both numbers moved by less than this in one step. This
             looks at the step, not at the error: a small `lr` settles far from the fixed point.
         max_steps: a run that has not settled by then ends with reason "limit".
 
-    Returns the `Trajectory`. A run that leaves for infinity ends with reason "diverged", without an
-    error or a warning.
+    Returns:
+        The `Trajectory`. Divergence is a reason to stop ("diverged"), not an error.
 
-    Raises ValueError for a negative xi, a learning rate, tolerance or curvature that is not
-    positive, anything that is not finite, or a start that is not a pair.
+    Raises:
+        ValueError: a negative xi, a learning rate, tolerance or curvature that is not positive,
+            anything that is not finite, or a start that is not a pair.
     """
     xi, curvature, lr, tol = _check("xi curvature lr tol", xi, curvature, lr, tol)
     if np.shape(start) != (2,) or not np.isfinite(start).all():

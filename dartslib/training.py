@@ -1,11 +1,11 @@
 """Training of a final network from scratch; transfer is the same on another data set.
 
 Sections 4.3 and 4.4 of the report, section 3.2 of Liu et al. (2019). `dartslib.train` makes a
-`Training` whose cells run in the fast form, where there is one.
+`Training` whose cells run in the fast form where possible.
 
-What differs from the paper's code, on purpose: learning rate and drop path move with every step,
-not with every epoch; images that fill no batch are left out of an epoch; accuracy is that of the
-last step, not the best one seen.
+What differs from the paper's code, on purpose: learning rate and drop path move per step, not per
+epoch; images that do not fill a batch are left out of an epoch; the accuracy that counts is the
+last one, not the best one seen.
 """
 
 from typing import Any, Literal
@@ -26,8 +26,8 @@ class TrainConfig(LoopConfig):
     """All settings of a training; the defaults are those of the report's final network."""
 
     part: Literal["compare", "final"] = "final"
-    """What is trained on. "compare": without the held-out images (or on the first half, where none
-    are held out), which accuracy is watched on. "final": on all, tested once at the end."""
+    """The images to train on. "compare": all but the held-out images (the first half, if none are
+    held out); accuracy is watched on the others. "final": all, with one test at the end."""
     layers: int = Field(14, ge=1, le=1000)
     """Cells of the network."""
     epochs: int = Field(600, ge=1)
@@ -39,13 +39,12 @@ class TrainConfig(LoopConfig):
     lr_min: float = Field(0.0, ge=0)
     """Last learning rate."""
     schedule: Literal["cosine", "one_cycle"] = "cosine"
-    """How lr moves. "cosine": falls from the first step. "one_cycle": rises for a fifth first."""
+    """How lr moves: "cosine" falls from the first step on, "one_cycle" rises for a fifth first."""
     weight_decay: float = Field(3e-4, ge=0)
-    """Weight decay."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target that is spread over all classes."""
     cutout: int = Field(0, ge=0)
-    """Side of the square set to zero in each training image, in pixels; 0 for none."""
+    """Pixels per side of the square set to zero in each training image; 0 for none."""
     drop_path: float = Field(0.0, ge=0, lt=1)
     """Drop path probability at the end; it grows linearly from 0."""
     auxiliary: float = Field(0.0, ge=0)
@@ -60,19 +59,14 @@ class TrainConfig(LoopConfig):
         return self
 
     def network(self, genotype: Genotype, **sizes: int) -> FinalNetwork:
-        """The network that these settings train, its weights drawn by the seed.
-
-        Args:
-            genotype: its cells.
-            sizes: num_classes, in_channels, image_size, those of the data set.
-        """
+        """The network that is trained, its weights drawn by the seed; `sizes` as in `Training`."""
         sizes |= self.model_dump(include={"channels", "layers", "head", "reductions"})
         with seeded(self.seed):
             return FinalNetwork(genotype, auxiliary=self.auxiliary > 0, **sizes)
 
 
 def learning_rate(config: TrainConfig, progress: float, rise: float = 0.2) -> float:
-    """The learning rate at a progress from 0 to 1, by the schedule of the configuration."""
+    """The learning rate at a progress from 0 to 1; one_cycle rises until `rise`."""
     if config.schedule == "one_cycle":
         if progress < rise:
             return config.lr * (0.1 + 0.9 * progress / rise)
@@ -84,7 +78,7 @@ def learning_rate(config: TrainConfig, progress: float, rise: float = 0.2) -> fl
 def evaluate(
     network: nn.Module, batches: BatchSource, memory_format: torch.memory_format | None = None
 ) -> tuple[float, float]:
-    """Mean loss and accuracy (a fraction) over every image once, in evaluation mode."""
+    """Mean loss and accuracy (a fraction) over all images, in evaluation mode."""
     was_training = network.training
     network.eval()
     loss = correct = count = 0
@@ -106,14 +100,15 @@ class Training(Loop):
     Args:
         config: the settings.
         genotype: the cells of the network.
-        batches: training batches, as `dartslib.data.Batches`.
-        watched: batches to evaluate on after every epoch; None for none. Never the test images.
-        device: where it runs; the batches must come from there.
-        sizes: num_classes, in_channels, image_size, of the data set; 10, 3 and 32 if left out.
+        batches: training batches, such as `dartslib.data.Batches`.
+        watched: batches to evaluate on after every epoch, or None. Never the test images.
+        device: where it runs, and where the batches are.
+        sizes: num_classes, in_channels, image_size of the data set; 10, 3 and 32 if left out.
 
     Attributes:
         network: the network.
-        step, steps, seconds, history: as in `Loop`; evaluations have lists of their own.
+        step, steps, seconds, history: as in `Loop`; `evaluation_step` and the `valid_` lists have
+            one entry per epoch.
     """
 
     stateful = ("network", "optimizer")
@@ -147,7 +142,7 @@ class Training(Loop):
         network.generator = step_generator(config.seed, self.step)
         network.train()
         images, labels = self._batch(self.batches)
-        scores = network(images)
+        scores = network(images)  # (N, num_classes), or a pair of them
         loss = 0.0
         if isinstance(scores, tuple):
             scores, auxiliary = scores
@@ -170,7 +165,7 @@ class Training(Loop):
             self._keep(found)
 
     def evaluate(self, batches: BatchSource) -> tuple[float, float]:
-        """Mean loss and accuracy of the network now."""
+        """Mean loss and accuracy of the network as it is now."""
         return evaluate(self.network, batches, self.memory_format)
 
     def _record(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Watch:
-    """Remembers what a test raised; the first example that fails will do, without a smaller one."""
+    """Remembers what a test raised; the first failing example is enough, not the smallest."""
 
     raised = None
 
@@ -112,7 +112,7 @@ class _Watch:
 
 
 def run(mistake: Mistake) -> tuple[int, str | None]:
-    """Runs the named test with the mistake in, in this process, which is then good for no more.
+    """Runs the named test with the mistake, in this process, which must not be used afterwards.
 
     Returns:
         pytest's exit code, and the type of what the test raised.

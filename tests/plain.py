@@ -191,7 +191,7 @@ class Noise:
 
 
 def random_tables(space, seed=0, dtype=torch.float64):
-    """Weights of every edge and operation, (edges, operations) a cell type."""
+    """Weights of every edge and operation, (edges, operations) per cell type."""
     generator = torch.Generator().manual_seed(seed)
     shape = len(space.edges), len(space.operations)
     return {

@@ -1,4 +1,4 @@
-"""Broken on purpose: each mistake of mistakes.toml, put into dartslib, is seen by its test."""
+"""Broken on purpose: each mistake of mistakes.toml, put into dartslib, makes its test fail."""
 
 import ast
 import json

@@ -115,11 +115,11 @@ WRONG = {
     "flat images": ({"x_train": np.zeros((40, 192), np.uint8)}, "x_train has the shape (40, 192)"),
     "too small": (
         {"x_train": np.zeros((40, 7, 7, 3), np.uint8)},
-        "7 pixels a side: bring them to 8",
+        "7 pixels per side: bring them to 8",
     ),
     "too large": (
         {"x_train": np.zeros((40, 65, 65, 3), np.uint8)},
-        "65 pixels a side: bring them to",
+        "65 pixels per side: bring them to",
     ),
     "no images": ({"x_test": np.zeros((0, 8, 8, 3), np.uint8)}, "x_test is empty"),
     "other size": (
@@ -347,15 +347,15 @@ def test_test_images_are_only_in_test():
     [
         (
             {"half": 46},
-            "Halves of 46 images cannot be had: 90 training images of numbers are not held out",
+            "half=46 is not possible: 90 training images of numbers are not held out",
         ),
         ({"half": 51, "held_out": 0}, "choose 1 to 50"),
-        ({"half": 0}, "Halves of 0 images"),
-        ({"half": 2.5}, "Halves of 2.5 images"),
-        ({"held_out": 0.99}, "held_out=0.99 of 100 training images leaves 1, and two halves need"),
-        ({"held_out": 1.0}, "held_out=1.0 is no fraction"),
-        ({"held_out": -0.1}, "held_out=-0.1 is no fraction"),
-        ({"held_out": 1e-3}, "is no image: choose a larger fraction"),
+        ({"half": 0}, "half=0 is not possible"),
+        ({"half": 2.5}, "half=2.5 is not possible"),
+        ({"held_out": 0.99}, "held_out=0.99 of 100 training images holds out 99 and leaves 1"),
+        ({"held_out": 1.0}, "held_out must be a fraction from 0 to below 1, not 1.0"),
+        ({"held_out": -0.1}, "held_out must be a fraction from 0 to below 1, not -0.1"),
+        ({"held_out": 1e-3}, "holds out 0 and leaves 100: choose a fraction"),
     ],
 )
 def test_subsets_that_cannot_be_had(options, sentence):
@@ -398,7 +398,7 @@ def test_a_batch_depends_on_seed_and_step_alone():
 
 
 def test_streams_are_not_identical():
-    """Neither of two seeds, nor of two subsets with one seed, nor of two steps."""
+    """Not for two seeds, two subsets with one seed, or two steps."""
     images = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
     images[:, :, 3, 2] = 255  # where it lies tells crop and flip
     labels = torch.arange(8)
@@ -440,7 +440,7 @@ def _augmented(channels=3, size=8, crop=2, count=3000, **options):
 
 
 def test_crop_and_flip_are_those_of_a_loop():
-    """Every version is a window of the image in black, perhaps mirrored, and all of them come."""
+    """Every version is a window of the padded image, perhaps mirrored, and all of them occur."""
     seen, image = _augmented()
     padded = np.pad(image, ((0, 0), (2, 2), (2, 2)))
     possible = {}
@@ -494,8 +494,8 @@ def test_cutout_is_the_mean_color_and_the_border_is_black():
     ("batch_size", "options", "sentence"),
     [
         (41, {}, "A batch of 41 images is larger than the 40 images of the subset 'some'"),
-        (0, {}, "There is no batch of 0 images"),
-        (float("nan"), {}, "There is no batch of nan images"),
+        (0, {}, "batch_size must be a whole number from 1, not 0"),
+        (float("nan"), {}, "batch_size must be a whole number from 1, not nan"),
         (8, {"mean": (float("nan"),)}, "cannot be normalized with mean (nan,)"),
         (8, {"crop": 9}, "crop=9 does not fit images of 8 x 8 pixels"),
         (8, {"cutout": -1}, "cutout=-1 does not fit"),
@@ -516,7 +516,7 @@ def test_the_last_batch_may_be_small():
 def test_wrong_parts_and_steps():
     with pytest.raises(ValueError, match="There is no step -1"):
         _batches(_subset()).at(-1)
-    with pytest.raises(ValueError, match="are a uint8 tensor"):
+    with pytest.raises(ValueError, match="must be a uint8 tensor"):
         Subset(torch.zeros(2, 1, 8, 8), torch.zeros(2).long())
     with pytest.raises(ValueError, match="one label for each image"):
         Subset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(3).long())

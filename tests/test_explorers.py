@@ -13,6 +13,7 @@ from dartslib import show, toy
 from dartslib.genotypes import derive
 from dartslib.show import study
 from dartslib.show.microscope import angle, sizes_and_angles
+from dartslib.show.pictures import data_address
 from dartslib.space import SearchSpace
 
 SPACE = SearchSpace(2, ("sep_conv_3x3", "max_pool_3x3", "skip_connect", "none"))
@@ -76,7 +77,7 @@ def _runs():
 MAKE = {  # explorer: how to make it, and its main control with values for it
     "xi": (show.XiExplorer, lambda e: (e.slider, "value", (0.3, 0.7, 1.2))),
     "mixture": (
-        lambda: show.mixture_explorer(np.zeros((8, 8)), _maps()),
+        lambda: show.MixtureExplorer(np.zeros((8, 8)), _maps()),
         lambda e: (e.alpha["max_pool_3x3"], "value", (1.0, 2.0, -3.0)),
     ),
     "search": (
@@ -306,7 +307,7 @@ def test_what_is_drawn_is_the_run(explorer):
 
 def test_the_mixture_is_the_sum_that_the_softmax_weighs():
     maps = _maps()
-    explorer = show.mixture_explorer(np.zeros((8, 8)), maps)
+    explorer = show.MixtureExplorer(np.zeros((8, 8)), maps)
     assert np.allclose(explorer.probabilities, 1 / 4)
     explorer.alpha["none"].value = 1.5
     expected = _softmax(np.array([0, 0, 0, 1.5]))
@@ -320,6 +321,9 @@ def test_the_mixture_is_the_sum_that_the_softmax_weighs():
     assert sum(image.shape == (8, 8) and np.allclose(image, by_hand) for image in images) == 1
     explorer.zero.click()
     assert "All 4 operations have the probability 0.250." in explorer.status.value
+    still = explorer.still("A map.")
+    assert still.description == "A map. All 4 operations have the probability 0.250."
+    assert still.width == 864 and data_address(still.png) == _source(explorer)
 
 
 # A search, moment by moment
@@ -424,7 +428,7 @@ def test_a_group_of_the_study_keeps_its_look_when_others_are_not_there():
 
 def test_few_operations_are_all_named():
     maps = dict(list(_maps().items())[:3])
-    explorer = show.mixture_explorer(np.zeros((8, 8)), maps)
+    explorer = show.MixtureExplorer(np.zeros((8, 8)), maps)
     explorer.alpha["skip_connect"].value = 1.0
     assert "other" not in explorer.status.value
 

@@ -144,7 +144,7 @@ def test_a_final_network_runs_the_same(genotype, size, auxiliary, training):
 
 
 def test_a_node_without_any_connection():
-    """Its sum is empty: zeros, of a shape that only the plain form knows."""
+    """It returns zeros, whose shape only the plain form knows."""
     nodes = ((("none", 0), ("none", 1)), (("sep_conv_3x3", 0), ("skip_connect", 2)))
     plain = FinalNetwork(
         Genotype(nodes, nodes), channels=4, layers=3, num_classes=5, image_size=8
@@ -276,7 +276,7 @@ def test_half_precision_runs_plain(how):
 
 
 def test_a_map_that_is_read_in_two_passes():
-    """A leaf: its graph is a new one in each, and what was made of it is not kept."""
+    """It is a leaf: each pass builds a new graph from it, so its ReLU must not be cached."""
     fast, tables = accelerate(_supernet(*SUPERNETS["report"])), random_tables(SearchSpace.report())
     x = torch.randn(2, 9, 8, 8, dtype=torch.float64, requires_grad=True)
     for _ in range(2):
@@ -361,7 +361,7 @@ def _as_final(make, channels, stride, searching):
 
 
 def test_an_operation_with_a_scale_of_its_own(monkeypatch):
-    """In a search BatchNorms have none; where they have, alpha's gradient goes through it."""
+    """BatchNorms of a search have no scale; with one, alpha's gradient depends on it."""
     for name in ("sep_conv_3x3", "dil_conv_3x3", "skip_connect"):
         monkeypatch.setitem(OPERATIONS, name, partial(_as_final, OPERATIONS[name]))
     space = SearchSpace(2, ("sep_conv_3x3", "dil_conv_3x3", "skip_connect"))
@@ -420,7 +420,7 @@ def test_it_goes_back_once():
     net, (images, labels) = accelerate(_supernet(*SUPERNETS["report"])), _batch(8)
     loss = F.cross_entropy(net(images, random_tables(net.space)), labels)
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="goes back once"):
+    with pytest.raises(RuntimeError, match="one backward pass"):
         loss.backward()
 
 
@@ -498,7 +498,7 @@ def test_fifty_steps_end_at_the_same_alpha(method, nodes):
 
 
 class _Reads(TorchDispatchMode):
-    """Notes the operators that bring a tensor's value to Python: on a GPU each would wait.
+    """Records the operators that bring a tensor's value to Python; each would wait for a GPU.
 
     Those of torch's optimizers are not noted: their step counters lie on the CPU in any case.
     """
@@ -792,7 +792,7 @@ def test_batch_norm_taken_apart(channels, height, width, scaled):
 
 @pytest.mark.parametrize("what", ["without a graph before", "changed in place", "inference"])
 def test_an_input_that_is_read_again(what):
-    """Cells share the ReLU of a map that both read; a map of another state is another map."""
+    """Two cells share the ReLU of a map that both read, unless the map has changed."""
     plain = _supernet(*SUPERNETS["report"])
     fast, tables, found = accelerate(copy.deepcopy(plain)), random_tables(SearchSpace.report()), []
     for net in (plain, fast):
@@ -954,7 +954,7 @@ def test_a_frozen_batch_norm_stays_frozen():
 
 
 def _pass_of_a_kind(net, kind):
-    """Gives: how the loss depends on what `kind` names, there, and a direction."""
+    """The loss as a function of what `kind` names, a point, and a direction."""
     (images, labels), tables = _batch(8), random_tables(SUPERNETS["report"][0])
     generator = torch.Generator().manual_seed(9)
     statistics = {name: buffer.clone() for name, buffer in net.named_buffers()}
@@ -1056,7 +1056,7 @@ def test_a_transform_of_torch_func_gives_the_numbers_of_the_plain_form(way, kind
 
 
 def test_the_hessian_in_alpha():
-    """Its largest eigenvalue, with which robust searches stop: from the plain form alone."""
+    """Only the plain form gives its largest eigenvalue, by which robust searches stop."""
     plain = _supernet(SearchSpace(1, ("sep_conv_3x3", "skip_connect", "none")), 2, 2, 8, "linear",
                       ())  # fmt: skip
     images, labels = _batch(8)
@@ -1082,7 +1082,7 @@ def test_the_hessian_in_alpha():
 
 @loads_scripts
 def test_the_norm_of_a_stem_refuses_too():
-    """A BatchNorm outside of the cells is a function of its own."""
+    """A BatchNorm outside of cells has its own function."""
     net = accelerate(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).double())
     images, _ = _batch(8)
 
@@ -1103,7 +1103,7 @@ def _gradient(loss, x):
 
 
 def test_a_function_of_a_graph_that_nobody_differentiates_again():
-    """`torch.enable_grad` around a backward pass does not make it one that is differentiated."""
+    """`torch.enable_grad` around a backward pass does not mean that it is differentiated."""
     net, batch = accelerate(_supernet(*SUPERNETS["report"])), _batch(8)
     loss = F.cross_entropy(net(batch[0], random_tables(net.space)), batch[1])
     with torch.enable_grad():

@@ -363,7 +363,7 @@ def test_first_order_and_one_level_are_plain_gradients(smooth):
 
 
 class _WeightGradients(TorchDispatchMode):
-    """Notes which backward passes of convolutions compute a gradient of the kernel."""
+    """Records which backward passes of convolutions compute a gradient of the kernel."""
 
     def __init__(self):
         super().__init__()
@@ -427,7 +427,7 @@ def test_alpha_of_a_cell_type_the_network_lacks(method):
 
 
 class _Once(torch.autograd.Function):
-    """Twice x, whose backward pass cannot be differentiated: as a fused kernel of one's own."""
+    """2 x with a backward pass that cannot be differentiated, as in a fused kernel."""
 
     @staticmethod
     def forward(ctx, x):
@@ -445,7 +445,7 @@ class _Doubled(nn.Module):
 
 
 class _NoSecond(torch.autograd.Function):
-    """As torch's own functions without a second derivative: their backward pass has none."""
+    """2 x like those functions of torch whose backward pass has no derivative."""
 
     @staticmethod
     def forward(ctx, gradient):

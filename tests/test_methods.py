@@ -150,7 +150,7 @@ def test_settings_survive_json(relaxation):
 
 @pytest.mark.parametrize("relaxation", REGISTRY, ids=IDS)
 def test_the_alpha_loss_is_a_function_of_w_and_alpha_alone(relaxation):
-    """All passes of an alpha step see one draw; so the finite difference finds the exact term."""
+    """All passes of an alpha step share one draw, so the finite difference finds the exact term."""
     smooth = "sep_conv_3x3", "dil_conv_3x3", "avg_pool_3x3", "skip_connect", "none"
     search = _search(relaxation, batches=1, alpha_init_std=0.1, operations=smooth)
     found = []
@@ -226,7 +226,7 @@ def test_gdas_draws_by_the_softmax_at_every_temperature(tau):
 
 
 def test_the_mean_of_gdas_probabilities_is_not_the_softmax():
-    """E[p] is the softmax only as tau falls to 0: of ln 2 and 0 at tau 1 it is 2 - 2 ln 2."""
+    """For logits ln 2 and 0, E[p] is 2 - 2 ln 2 at tau = 1; it is the softmax only as tau -> 0."""
     logits = torch.tensor([math.log(2), 0.0]).expand(40_000, 2)
     mean = gumbel_softmax(logits, 1.0, _moment())[:, 0].mean()
     assert float(mean) == pytest.approx(2 - 2 * math.log(2), abs=0.006)

@@ -46,7 +46,7 @@ def _images(channels=3, size=8, images=3):
 
 
 def _uneven(network):
-    """Scales and shifts of BatchNorm that a mistake could not hide behind."""
+    """Random scales and shifts of BatchNorm, so that no mistake can hide."""
     generator = torch.Generator().manual_seed(2)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -25,7 +25,7 @@ def _maps(channels=4, size=(8, 8), images=3, seed=0):
 
 
 def _shuffled(module, seed=1):
-    """With affine parameters and running statistics that a mistake could not hide behind."""
+    """With random affine parameters and running statistics, so that no mistake can hide."""
     generator = torch.Generator().manual_seed(seed)
     module = module.double()
     for layer in module.modules():
@@ -135,7 +135,7 @@ def test_factorized_reduce_reads_two_grids():
 
 
 def test_no_pointwise_convolution_has_a_stride():
-    """oneDNN's weight gradient of one destroys memory on AVX2, see FactorizedReduce."""
+    """For one, oneDNN's weight gradient writes outside its memory on AVX2, see FactorizedReduce."""
     modules = [FactorizedReduce(4, 4, searching=False), conv_bn(4, 4, 1, 2, searching=False)]
     modules += [build(name, 4, 2) for name in operations.OPERATIONS]
     convolutions = [m for top in modules for m in top.modules() if isinstance(m, nn.Conv2d)]

@@ -5,13 +5,11 @@ operation. `data/recorded/planted` holds ten of each. One of each runs here, and
 under the mark `full`.
 """
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import planted as benchmark
-from dartslib import show
 from dartslib.data import planted
 from dartslib.data.planted import NEEDED, SEARCH, planted_accuracy, planted_search
 from dartslib.runs import records
@@ -163,43 +161,3 @@ def test_a_search_of_other_code_or_settings_is_made_anew(tmp_path, monkeypatch, 
     code = "abc" if other == "settings" else "def"
     anew = benchmark.kept_or_searched("control", 3, code)
     assert anew.meta["commit"] == code and anew.meta["config"]["w_lr"] == benchmark.SEARCH.w_lr
-
-
-# --- the figures ---------------------------------------------------------------------------------
-
-SIX = planted.planted(6)
-TABLES = {
-    "first order": np.linspace(0.125, [0.8, 0.9, 0.95], 5).T,  # (seeds, T)
-    "control": np.linspace(0.14, [0.15, 0.2, 0.2], 5).T,
-}
-FIGURES = {
-    "images": lambda: show.planted_images(SIX.images, SIX.labels, planted.CLASS_NAMES),
-    "searches": lambda: show.planted_searches(range(5), TABLES),
-}
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_labeled_and_readable(name):
-    before = dict(matplotlib.rcParams)
-    figure = FIGURES[name]()
-    assert dict(matplotlib.rcParams) == before
-    assert any(axes.get_xlabel() for axes in figure.axes)
-    assert any(axes.get_ylabel() for axes in figure.axes)
-    assert show.picture(figure, "what it shows").width == 864
-    texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().strip()]
-    assert min(text.get_fontsize() for text in texts) >= 11.9  # 11 points on the page
-
-
-def test_images_stand_in_the_row_of_their_class():
-    axes = FIGURES["images"]().axes
-    assert [panel.get_ylabel() for panel in axes] == ["horizontal", "", "", "vertical", "", ""]
-    drawn = np.stack([panel.images[0].get_array() for panel in axes])
-    order = [0, 2, 4, 1, 3, 5]  # labels alternate
-    np.testing.assert_array_equal(drawn, SIX.images[order, 0])
-
-
-def test_every_seed_is_a_line():
-    for axes, (title, table) in zip(FIGURES["searches"]().axes, TABLES.items(), strict=True):
-        assert axes.get_title() == title
-        lines = [line.get_ydata() for line in axes.lines[: len(table)]]
-        np.testing.assert_allclose(lines, table)

@@ -29,14 +29,14 @@ NAMES = st.sampled_from(REPORT_OPERATIONS)
 
 @st.composite
 def spaces(draw):
-    """Any number of nodes, any operations in any order, not none alone."""
+    """Any number of nodes, any operations in any order, but not only `none`."""
     names = draw(st.lists(NAMES, min_size=1, unique=True).filter(lambda names: names != ["none"]))
     return SearchSpace(draw(st.integers(1, 4)), tuple(names))
 
 
 @st.composite
 def genotypes(draw):
-    """Any number of nodes and of edges a node; none and the same input twice included."""
+    """Any number of nodes, and of edges per node, even with none or twice from one input."""
 
     def cell():
         count = draw(st.integers(1, 4))
@@ -51,7 +51,7 @@ def genotypes(draw):
 
 @st.composite
 def networks(draw):
-    """Sizes of a network, odd ones too: as many reductions as the image can bear, or fewer."""
+    """Sizes of a network, odd ones too, with at most as many reductions as the image allows."""
     size, layers = draw(st.integers(2, 17)), draw(st.integers(1, 4))
     cells = st.lists(st.integers(0, layers - 1), unique=True)
     reductions = draw(st.none() | cells.map(tuple))

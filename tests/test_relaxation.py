@@ -144,7 +144,7 @@ def _search(**settings):
 
 
 def test_derive_asks_the_relaxation():
-    """Another relaxation may mean another cell by the same probabilities."""
+    """Another relaxation may derive another cell from the same probabilities."""
 
     class Weakest(Relaxation):
         def derive(self, probabilities, space, edges_per_node=2):
@@ -161,7 +161,7 @@ def test_derive_asks_the_relaxation():
 
 
 def test_a_relaxation_knows_how_far_the_search_is():
-    """A temperature falls with it; it is no more to be kept than the step is."""
+    """For example, a temperature falls with it. It needs no state besides the step."""
     seen, between = [], []
 
     class Cooling(Relaxation):
@@ -254,7 +254,7 @@ def test_edges_that_draw_see_one_draw_in_all_passes_of_an_alpha_step():
 
 
 def test_what_w_sees_and_what_alpha_descends():
-    """w's pass gets what mixture_for_w gives, detached, and its batch's loss; alpha's does not."""
+    """Only w's pass gets the detached result of mixture_for_w, which has w's loss."""
     seen = []
 
     class Odd(Relaxation):
@@ -352,7 +352,7 @@ def test_draws_are_of_seed_and_step():
 
 
 def test_a_relaxation_after_the_last_step():
-    """The gap and the size of a network are taken there: as in the last step, not beyond it."""
+    """The gap and the size of a network are measured there, with the values of the last step."""
     search = _search(relaxation="gdas")
     for _ in search:
         pass
@@ -393,7 +393,7 @@ def test_a_closed_operation_costs_nothing_and_has_no_share():
 
 
 def test_closed_and_decided_logits_are_not_moved():
-    """Neither by a gradient, nor by weight decay or by what Adam remembers."""
+    """Not by a gradient, nor by weight decay or Adam's moments."""
     search = _search(alpha_lr=0.1, alpha_weight_decay=0.5, alpha_init_std=1.0, epochs=2)
     for _ in range(2):
         search.advance()
@@ -413,7 +413,7 @@ def test_closed_and_decided_logits_are_not_moved():
 
 @pytest.mark.parametrize("relaxation", ["darts", "gdas", {"name": "pc_darts", "k": 2}])
 def test_an_edge_that_is_closed_as_a_whole(relaxation):
-    """It gives zeros, of which nothing is ever no number."""
+    """It returns zeros, and nothing becomes nan."""
     search = _search(alpha_lr=0.1, relaxation=relaxation, gradient="finite_difference")
     _closed(search, "normal", 4, range(8))
     for _ in search:

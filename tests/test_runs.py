@@ -657,7 +657,7 @@ def test_a_run_stopped_twice_names_every_stretch(tmp_path, noise, monkeypatch):
 
 
 def _stop_in(monkeypatch, kind, folder, dataset):
-    """Begins a run of a kind on a data set, and stops it half-way; gives what goes on with it."""
+    """Begins a run of a kind on a data set and stops it half-way; returns what resumes it."""
     loop = {"search": Search, "train": Training}[kind]
     drive_often, advance = driving.drive, loop.advance
     monkeypatch.setattr(running, "drive", lambda *a, **k: drive_often(*a, **k, every_seconds=0.0))
@@ -768,7 +768,7 @@ def test_records_of_before_are_read_with_todays_names():
 
 
 def test_settings_of_a_relaxation_keep_their_names(tmp_path):
-    """They are newer than the old names, one of which a method may well use for a setting."""
+    """A method may use an old name for a new setting."""
     relaxation = {"name": "mine", "method": "own"}
     meta = {"kind": "search", "method": "exact", "config": {"relaxation": relaxation}}
     records.save(records.Record("one", meta, {}, None), tmp_path / "one")

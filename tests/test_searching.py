@@ -55,7 +55,7 @@ def _in_float64(found):
 
 
 class _SecondLoop:
-    """A search by copies of networks and optimizers, as one would write it first."""
+    """A search by copies of networks and optimizers, as one would write it at first."""
 
     def __init__(self, found):
         self.config = found.config
@@ -392,7 +392,7 @@ def test_global_generators_are_left_alone(method):
 
 
 def test_global_generators_of_gpus_are_left_alone(monkeypatch):
-    """torch.manual_seed seeds those of every device, and nothing brings them back."""
+    """torch.manual_seed would seed the generators of all devices, and nothing restores them."""
 
     def seeded(seed):
         raise AssertionError("the generators of all devices were seeded")

@@ -47,7 +47,7 @@ def _digest(*arrays):
 
 
 def test_counter_is_splitmix64():
-    """Against the definition, step by step, in Python's own whole numbers."""
+    """Against the definition, step by step, in Python's own integers."""
 
     def mix(z):
         z = (z + 0x9E3779B97F4A7C15) % 2**64
@@ -248,7 +248,7 @@ def test_planted_seeds_differ_and_bytes_stay():
     one, other = planted.planted(100, 0), planted.planted(100, 1)
     assert not torch.equal(one.images, other.images) and one.name != other.name
     assert _digest(one.images.numpy(), one.labels.numpy()) == "d60be3c6f9783fdd"
-    with pytest.raises(ValueError, match="ask for 1 or more"):
+    with pytest.raises(ValueError, match="images must be 1 or more"):
         planted.planted(0)
 
 

@@ -40,7 +40,7 @@ def test_whatever_a_search_finds_is_a_cell_of_the_space():
 
 
 def test_equal_cells_are_the_same_network():
-    """But for the order of its channels, and so of the weights that read them."""
+    """Up to the order of its channels, and of the weights that read them."""
     cell = next(c for c in classes() if name(c.normal) == "max0 sep1 | sep0 skip1")
     for order in permutations((0, 1)):
         nodes = tuple(cell.normal[k] for k in order)

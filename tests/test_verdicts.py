@@ -61,8 +61,95 @@ def compared(one: str, other: str) -> tuple[Numbers, Numbers]:
     return list(rows[one].accuracies), list(rows[other].accuracies)
 
 
+def by_their_spread(one: Numbers, other: Numbers) -> float:
+    """Two standard errors of a difference of two means, each by the spread of its own group."""
+    return 2 * np.sqrt(np.var(one, ddof=1) / len(one) + np.var(other, ddof=1) / len(other))
+
+
+def step_times(way: str, times: float = 1.0) -> Numbers:
+    """Recorded seconds per step of a way to search, as often as `times` says."""
+    return [times * records.load("step_times").meta["seconds_per_iteration"][way]]
+
+
+def at_three_moments(name: str) -> Numbers:
+    """What looking ahead changes, at the learning rate with which a search begins."""
+    arrows = records.load("hypergradient").history
+    at = int(abs(arrows["xi"] - 0.025).argmin())
+    return [float(sizes_and_angles(arrows, probe)[name][at]) for probe in range(3)]
+
+
+def error_of_the_difference() -> Numbers:
+    """Of the finite difference, in multiples of the term, at the same moments."""
+    arrows = records.load("hypergradient").history
+    at = int(abs(arrows["xi"] - 0.025).argmin())
+    exact, found = arrows["implicit"][:, at], arrows["difference"][:, at]
+    return list(np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1))
+
+
+def planted(kind: str) -> Numbers:
+    """Accuracies on unseen images of ten recorded searches on the planted problem."""
+    return list(records.load("planted").history[f"{kind}_unseen_accuracy"])
+
+
+def supernets(*ways: str) -> Numbers:
+    """Accuracies on held-out images of the supernets of three recorded searches per way."""
+    names = [f"study/search-cifar10-{way}-{seed}" for way in ways for seed in range(3)]
+    return [records.load(name).meta["gap"]["supernet"] for name in names]
+
+
 # A row per verdict, in the order of the notebooks. (Rows are added with the notebooks' text.)
-VERDICTS: list[Verdict] = []
+VERDICTS: list[Verdict] = [
+    # 02
+    Verdict(
+        "02",
+        "a step with ξ > 0 takes more than twice as long as one with ξ = 0",
+        lambda: (step_times("finite_difference"), step_times("first_order", 2)),
+        larger,
+        lambda *_: 0.0,
+    ),
+    Verdict(
+        "02",
+        "changes the gradient more than the implicit term does",
+        lambda: (at_three_moments("direct_change"), at_three_moments("implicit")),
+        larger,
+        by_their_spread,
+    ),
+    Verdict(
+        "02",
+        "the finite difference is off by more than the term itself",
+        lambda: ([min(error_of_the_difference())], [1.0]),
+        larger,
+        lambda *_: 0.0,
+    ),
+    Verdict(
+        "02",
+        "right about as often as a coin",
+        lambda: (planted("control"), [0.5] * 10),
+        alike,
+        lambda *_: 0.02,
+    ),
+    Verdict(
+        "02",
+        "Here the two learn alike",
+        lambda: (planted("finite_difference"), planted("first_order")),
+        alike,
+        by_their_spread,
+    ),
+    Verdict(
+        "02",
+        "One level has the better supernet",
+        lambda: (supernets("one_level"), supernets("first_order", "finite_difference")),
+        larger,
+        by_their_spread,
+    ),
+    Verdict(
+        "02",
+        "the two others learn alike",
+        lambda: (supernets("finite_difference"), supernets("first_order")),
+        alike,
+        by_their_spread,
+    ),
+]
 
 
 # Notebook 05: the terms of the hypergradient at three moments of one search.
@@ -129,11 +216,6 @@ def fixed(bar: float) -> Callable[[Numbers, Numbers], float]:
     return lambda one, other: bar
 
 
-def of_means(one: Numbers, other: Numbers) -> float:
-    """Two standard errors of a difference of two means, each with the spread of its group."""
-    return 2 * float(np.sqrt(sum(np.var(group, ddof=1) / len(group) for group in (one, other))))
-
-
 VERDICTS += [
     Verdict("05", "The look-ahead does nearly all of the turning",
             lambda: (turned("whole"), turned("direct")), alike, fixed(5)),
@@ -146,21 +228,22 @@ VERDICTS += [
             lambda: (turned("whole", -1)[1:2], [float(over_moments("angle_other")[1].min())]),
             larger, fixed(5)),
     Verdict("05", "The implicit term has less in common from one moment to the next than",
-            lambda: (pairs(terms()["implicit"][:, AT_XI]), within_moments()), larger, of_means),
+            lambda: (pairs(terms()["implicit"][:, AT_XI]), within_moments()),
+            larger, by_their_spread),
     Verdict("05", "Two batches with first order come nearer than one with second order",
             lambda: (bought("second order"), bought("two")), larger, fixed(5)),
     Verdict("05", "Second order is no nearer than the one batch it was computed on",
             lambda: (bought("second order"), bought("one")), larger, fixed(2)),
     Verdict("05", "At the paper's step the error is larger than the term itself",
             lambda: (list(terms()["error_float32"][:, AT_PAPER]), [1.0, 1.0, 1.0]),
-            larger, of_means),
+            larger, by_their_spread),
     Verdict("05", "still off by more than half of the term",
             lambda: (list(terms()["error_float32"].min(axis=1)), [0.5]), larger, fixed(0.1)),
     Verdict("05", "The slope is the −1/2 of the argument above",
             lambda: (slopes(), [-0.5]), alike, fixed(0.1)),
     Verdict("05", "most of a step is momentum",
             lambda: (list(terms()["moved"][1:, 0]), list(terms()["moved"][1:, 1])),
-            larger, of_means),
+            larger, by_their_spread),
     Verdict("05", "a step ahead without it misses nearly the whole step",
             lambda: (list(terms()["missed_bare"][1:]), [0.8]), larger, fixed(0.05)),
     Verdict("05", "as large a question as \"first or second order\"",

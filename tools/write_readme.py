@@ -92,8 +92,9 @@ def _compared(study: Results) -> str:
             f"{noise.freedom}); the spread of the random cells is "
             f"{drawn.spread / noise.deviation:.1f} times that, and below about 2 the seeds alone "
             f"may be the whole of it. With every seed: {again}.\n",
-            "![Accuracies of the compared cells, a row a group: the learned ones, the random ones, "
-            "their other trainings, and the noise of a training behind.](docs/compared.png)\n",
+            "![Accuracies of the compared cells, one row per group: the learned ones, the random "
+            "ones, their other trainings, and the noise of a training behind.]"
+            "(docs/compared.png)\n",
         ]
     )
 

@@ -1,6 +1,7 @@
 """Checks of notebook 02: cell search."""
 
 from collections.abc import Callable
+from math import isclose
 
 from dartslib.course.checks import called, exercise
 
@@ -62,3 +63,23 @@ def softmax_slope(slope: Callable) -> str | None:
     if torch.allclose(found, expected * tau):
         return "that is the slope without a temperature: the inner derivative of α/τ is missing"
     return None if torch.allclose(found, expected) else "autograd finds another slope"
+
+
+@exercise
+def judge_planted(difference: float, bar: float, judgement: str) -> str | None:
+    """Against the recorded searches: the mean of ten gains, two standard errors, and no more."""
+    from dartslib.runs import records
+
+    ten = records.load("planted").history
+    gain = 100 * (ten["finite_difference_unseen_accuracy"] - ten["first_order_unseen_accuracy"])
+    mean, spread = float(gain.mean()), float(gain.std(ddof=1))
+    error = spread / len(gain) ** 0.5
+    if not isclose(difference, mean, rel_tol=0.02):
+        return "the difference is the mean of the ten gains, ξ > 0 minus ξ = 0, in points"
+    if isclose(bar, 2 * spread, rel_tol=0.06):
+        return "that is the spread of single seeds: a mean of ten varies less, by √10"
+    if not isclose(bar, 2 * error, rel_tol=0.06):
+        return "the bar is twice the standard deviation of the gains, divided by √10"
+    if judgement != "not shown":
+        return f"the difference is shorter than its bar: ten seeds do not show {judgement!r}"
+    return None

@@ -1,8 +1,8 @@
-"""Batches: images augmented and normalized on the tensor, a pure function of (seed, step).
+"""Batches: images augmented and normalized as tensors, a pure function of (seed, step).
 
-The usual `next(iter(loader))` in every step trains on one fixed batch where the loader does not
-shuffle. Here a batch is asked for by the number of its step: a run that is resumed needs no state,
-and there is no worker process, no global generator and no hidden position to go wrong.
+A batch is requested by the number of its step. So resuming needs no state, and there is no worker
+process, no global generator and no hidden position that could go wrong. (A common bug elsewhere:
+`next(iter(loader))` in every step, which without shuffling always gives the same batch.)
 """
 
 import hashlib
@@ -23,7 +23,7 @@ class Subset:
     Args:
         images: uint8 (N, C, H, W).
         labels: int64 (N,).
-        name: keeps the random choices of this subset apart from those of others with its seed.
+        name: part of the seed, so that two subsets do not draw the same random numbers.
 
     Raises:
         ValueError: another type or shape.
@@ -37,12 +37,12 @@ class Subset:
         count = len(self.images)
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise ValueError(
-                "The images of a subset are a uint8 tensor (N, C, H, W), and these are "
+                "The images of a subset must be a uint8 tensor (N, C, H, W), not "
                 f"{self.images.dtype} {tuple(self.images.shape)}: convert them first."
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != (count,):
             raise ValueError(
-                f"The labels of {count} images are an int64 tensor ({count},), and these are "
+                f"The labels of {count} images must be an int64 tensor ({count},), not "
                 f"{self.labels.dtype} {tuple(self.labels.shape)}: give one label for each image."
             )
 
@@ -51,25 +51,23 @@ class Subset:
 
 
 class Batches:
-    """The batches of a subset, asked for by step: `.at(step)`.
+    """The batches of a subset, requested by step: `.at(step)`.
 
     Args:
-        subset: what the images are taken from.
-        batch_size: images a batch.
-        seed: fixes, with the number of the step and the name of the subset, every random choice.
-        mean, std: of each channel, pixels from 0 to 1.
-        crop: pixels of black around the image, out of which a window of the image's size is cut at
-            a random place; 0 for none. Black is added before normalization, as is usual.
+        subset: the images and labels.
+        batch_size: images per batch.
+        seed: with the step and the name of the subset it fixes all random choices.
+        mean, std: per channel, for pixels from 0 to 1.
+        crop: pixels of black added on each side, before normalization; a window of the image's size
+            is then cut out at a random place. 0 for none.
         flip: mirror left and right with probability 1/2.
-        cutout: side of a square set to 0 after normalization, that is to the mean color; 0 for
-            none. Its center lies anywhere in the image, so it may stick out (DeVries and Taylor
+        cutout: pixels per side of a square set to 0 after normalization, the mean color; 0 for
+            none. Its center is anywhere in the image, so it may stick out (DeVries and Taylor
             2017, and the paper's code).
-        shuffle: a new order each epoch.
+        shuffle: a new order in each epoch.
         drop_last: leave out the images that do not fill a batch.
-        device: where images are held and augmented. Random numbers come from the CPU, so that they
-            are the same on every device.
-
-    For an evaluation: crop=0, flip=False, shuffle=False, drop_last=False.
+        device: where images are held and augmented. Random numbers come from the CPU, the same on
+            every device.
 
     Raises:
         ValueError: with drop_last, a batch larger than the subset; or a number out of its range.
@@ -96,7 +94,7 @@ class Batches:
         self.shuffle, self.drop_last = shuffle, drop_last
         self.device = torch.device(device)
         self._images, self._labels = subset.images.to(device), subset.labels.to(device)
-        # (x / 255 - mean) / std = (x - shift) * scale
+        # (x / 255 - mean) / std = (x - shift) * scale, both (1, C, 1, 1)
         shift = 255 * torch.tensor(mean, dtype=torch.float64)
         scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
         self._shift = shift.float().view(1, -1, 1, 1).to(device)
@@ -104,7 +102,7 @@ class Batches:
         self._order_of_epoch: tuple[int, Tensor | None] = (-1, None)
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         full, rest = divmod(len(self.subset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
@@ -119,25 +117,21 @@ class Batches:
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """The batch of a step: normalized images, float32 (B, C, H, W), and labels, int64 (B,).
 
-        Step s lies in epoch s // len(self). The same step gives the same batch, whatever was asked
-        for before.
-
-        Raises:
-            ValueError: a step below 0.
+        Step s is in epoch s // len(self), and always gives the same batch.
         """
         chosen = self.indices(step)
         images = self._augment(self._images[chosen], self._generator("augment", step))
         return images, self._labels[chosen]
 
     def indices(self, step: int) -> Tensor:
-        """Which images of the subset make up the batch of a step: int64 (B,)."""
+        """The indices in the subset of a step's images: int64 (B,)."""
         if step < 0:
             raise ValueError(f"There is no step {step}: steps count from 0.")
         epoch, position = divmod(step, len(self))
         return self._order(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
 
     def _order(self, epoch: int) -> Tensor:
-        """The order of all images in an epoch, int64 (N,); the last one is kept."""
+        """The order of all images in an epoch, int64 (N,); the last epoch's is cached."""
         if not self.shuffle:
             return torch.arange(len(self.subset), device=self.device)
         if self._order_of_epoch[0] != epoch:
@@ -157,25 +151,26 @@ class Batches:
 
         def draw(limit: int) -> Tensor:  # (B,), from 0 to limit - 1
             drawn = torch.randint(limit, (count,), generator=generator)
-            return drawn.to(self.device, non_blocking=True)  # no step waits for a GPU here
+            return drawn.to(self.device, non_blocking=True)  # without waiting for a GPU
 
         if self.crop:
             padded = F.pad(images, (self.crop,) * 4)  # (B, C, H + 2 crop, W + 2 crop)
-            # a view of all windows: (B, C, places, places, H, W)
+            # A view of all windows, (B, C, places, places, H, W); each image draws a place of its
+            # own, down and across.
             windows = padded.unfold(2, height, 1).unfold(3, width, 1)
             each, places = torch.arange(count, device=self.device), 2 * self.crop + 1
             images = windows[each, :, draw(places), draw(places)]  # (B, C, H, W)
         if self.flip:
             images = torch.where(draw(2).bool().view(-1, 1, 1, 1), images.flip(3), images)
         images = images.float().sub_(self._shift).mul_(self._scale)
-        if self.cutout:
+        if self.cutout:  # a square is where its rows and its columns meet
             rows = self._strip(draw(height), height)[:, None, :, None]
             columns = self._strip(draw(width), width)[:, None, None, :]
             images.masked_fill_(rows & columns, 0.0)
         return images
 
     def _strip(self, center: Tensor, size: int) -> Tensor:
-        """Which pixels of a side the square covers, for each center (B,): bool (B, size)."""
+        """Which of `size` pixels the square covers, per center (B,): bool (B, size)."""
         place = torch.arange(size, device=self.device) - (center - self.cutout // 2)[:, None]
         return (place >= 0) & (place < self.cutout)
 
@@ -191,7 +186,7 @@ def _check(
 ) -> None:
     count, channels, height, width = subset.images.shape
     if not isinstance(batch_size, Integral) or batch_size < 1:
-        raise ValueError(f"There is no batch of {batch_size} images: choose 1 or more.")
+        raise ValueError(f"batch_size must be a whole number from 1, not {batch_size}.")
     if count == 0:
         raise ValueError(f"The subset {subset.name!r} has no images: choose larger subsets.")
     if drop_last and batch_size > count:
@@ -202,7 +197,7 @@ def _check(
     if len(mean) != channels or len(std) != channels:
         raise ValueError(
             f"The images have {channels} channels, but mean has {len(mean)} values and std "
-            f"{len(std)}: give one a channel."
+            f"{len(std)}: give one per channel."
         )
     if not all(0 < value < inf for value in std) or not all(map(isfinite, mean)):
         raise ValueError(

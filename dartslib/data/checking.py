@@ -1,4 +1,4 @@
-"""Arrays of images, labels and names as they come from a file, checked in plain sentences."""
+"""Checks of arrays of images, labels and names that come from a user. All raise ValueError."""
 
 import hashlib
 
@@ -6,17 +6,11 @@ import numpy as np
 
 
 def check_images(key: str, array: np.ndarray) -> np.ndarray:
-    """Images with channels first.
+    """Images as uint8 (N, C, H, W).
 
     Args:
-        key: what the array is called, for the sentence.
+        key: the array's name in a message.
         array: uint8 (N, H, W, C) or (N, H, W); square, 8 to 64 pixels, 1 or 3 channels.
-
-    Returns:
-        uint8 (N, C, H, W).
-
-    Raises:
-        ValueError: what is wrong, and what to do.
     """
     array = np.asarray(array)
     if array.dtype != np.uint8:
@@ -29,18 +23,14 @@ def check_images(key: str, array: np.ndarray) -> np.ndarray:
             "(N, H, W, 1) or (N, H, W)."
         )
     if not 8 <= shape[1] <= 64:
-        raise ValueError(f"{key} has images of {shape[1]} pixels a side: bring them to 8 to 64.")
+        raise ValueError(f"{key} has images of {shape[1]} pixels per side: bring them to 8 to 64.")
     if shape[0] == 0:
         raise ValueError(f"{key} is empty: give at least one image.")
     return np.ascontiguousarray(channels_last.transpose(0, 3, 1, 2))
 
 
 def check_labels(key: str, array: np.ndarray, images: int, classes: int) -> np.ndarray:
-    """Labels as int64 (N,), from whole numbers (N,) below the number of classes.
-
-    Raises:
-        ValueError: what is wrong, and what to do.
-    """
+    """Labels as int64 (N,), from integers (N,) below the number of classes."""
     array = np.asarray(array)
     if array.dtype.kind not in "iu":
         raise ValueError(f"{key} is {array.dtype}: give whole numbers, from 0.")
@@ -58,11 +48,7 @@ def check_labels(key: str, array: np.ndarray, images: int, classes: int) -> np.n
 
 
 def check_class_names(names: np.ndarray) -> tuple[str, ...]:
-    """Names of the classes, by label.
-
-    Raises:
-        ValueError: fewer than two, or something else than a list of strings.
-    """
+    """Names of the classes, by label: a list of two or more strings."""
     array = np.asarray(names)
     if array.dtype.kind != "U" or array.ndim != 1 or len(array) < 2:
         raise ValueError(
@@ -73,14 +59,11 @@ def check_class_names(names: np.ndarray) -> tuple[str, ...]:
 
 
 def hash_order(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Indices that put images in the order of a hash of their bytes; equal images, of the label.
+    """Indices, int64 (N,), that sort images by a hash of their bytes, equal images by label.
 
     Args:
         images: uint8 (N, C, H, W).
         labels: (N,).
-
-    Returns:
-        int64 (N,). The hash is BLAKE2b with 128 bits: the same everywhere.
     """
     rows = np.ascontiguousarray(images).reshape(len(images), -1)
     digests = [hashlib.blake2b(row, digest_size=16).digest() for row in rows]

@@ -1,6 +1,6 @@
-"""Random numbers from a counter: SplitMix64 in whole numbers, the same on every machine.
+"""Random numbers from a counter: SplitMix64 in integers, the same on every machine for ever.
 
-numpy and torch may change how their generators turn bits into numbers; these cannot change.
+(numpy and torch may change how their generators turn bits into numbers.)
 Source: Steele, Lea and Flood (2014), "Fast splittable pseudorandom number generators".
 """
 
@@ -10,12 +10,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def words(seed: int, stream: int, count: int, first: int = 0) -> np.ndarray:
-    """Words of a stream of a seed, from number `first` on: uint64 (count,).
-
-    Args:
-        seed, stream: from 0, below 2**32.
-        count, first: how many, and the number of the first.
-    """
+    """Words first, first + 1, … of a stream: uint64 (count,). Seed and stream are below 2**32."""
     start = _mix(np.array([(seed << 32) + stream], dtype=np.uint64))
     return _mix(start + np.arange(first, first + count, dtype=np.uint64) * GOLDEN)
 
@@ -26,9 +21,9 @@ def octets(seed: int, stream: int, count: int, first: int = 0) -> np.ndarray:
 
 
 def below(limit: int | np.ndarray, words: np.ndarray) -> np.ndarray:
-    """Numbers from 0 to limit - 1, int64, one a word. A limit is at most 2**31.
+    """Numbers from 0 to limit - 1, int64, one per word, with limit <= 2**31.
 
-    Scales the upper half of a word, so no number is more than 2**-32 likelier than another.
+    The upper half of each word is scaled, so probabilities differ by at most 2**-32.
     """
     scaled = (words >> np.uint64(32)) * np.asarray(limit, dtype=np.uint64)
     return (scaled >> np.uint64(32)).astype(np.int64)

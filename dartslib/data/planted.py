@@ -1,11 +1,10 @@
 """The planted problem: a tiny data set on which, by construction, one operation is needed.
 
-A 16 x 16 grey image holds three pairs of dots, 6 pixels apart, on noise. The class is whether the
-pairs lie side by side or one above the other. Pairs wrap around the edges, so that each place is
-equally likely for a dot, and single dots tell nothing. A pair is told apart only by what brings
-both dots together before a ReLU: behind a stem that reaches 1 pixel, sep_conv_5x5 does.
-
-`planted_search` looks for that operation. The test of the whole search is whether it finds it.
+A 16 x 16 gray image shows three pairs of dots, 6 pixels apart, on noise. The class is whether the
+dots of a pair lie side by side or one above the other. Pairs wrap around the edges, so that every
+place is equally likely for a dot, and single dots say nothing about the class. Only an operation
+that sees both dots of a pair before a ReLU can tell: with a stem that reaches 1 pixel, that is
+sep_conv_5x5. The test of the whole search is whether `planted_search` finds it.
 """
 
 import numpy as np
@@ -15,18 +14,18 @@ from dartslib.data import counter
 from dartslib.data.batches import Batches, Subset
 from dartslib.searching import Search, SearchConfig
 
-SIZE = 16  # pixels a side
+SIZE = 16  # pixels per side
 PAIRS = 3
 APART = 6  # pixels from one dot of a pair to the other
-NOISE = 0.1  # standard deviation, where a dot is 1
+NOISE = 0.1  # standard deviation; a dot has the value 1
 
 CLASS_NAMES = ("horizontal", "vertical")
 
-# A pixel of the value v is kept as the byte 50 + 100 v. These undo it when batches are normalized.
+# A value v is stored as the byte 50 + 100 v; normalizing batches with these numbers undoes it.
 MEAN, STD = (50 / 255,), (100 / 255,)
 
-# One normal cell, one node, so two edges, and both read the stem: either may win. The rates are
-# this problem's own: small batches and large steps, so that a search takes seconds.
+# One normal cell with one node has two edges, which both read the stem: either may win. Small
+# batches and large steps, so that a search takes seconds.
 SEARCH = SearchConfig(
     dataset="planted",
     half=1152,
@@ -45,19 +44,16 @@ NEEDED = "sep_conv_5x5"
 
 
 def planted(images: int, seed: int = 0) -> Subset:
-    """Images of the planted problem, half of them of each class; other images for each seed.
+    """Images of the planted problem, uint8 (images, 1, 16, 16), half of them of each class.
 
     The bytes are 50 for ground, 150 for a dot, and noise (a sum of four uniform numbers) of 10;
     `planted_batches` turns them into 0, 1 and 0.1. Class 0 is horizontal, 1 is vertical.
 
-    Returns:
-        Subset: uint8 (images, 1, 16, 16).
-
     Raises:
-        ValueError: less than one image.
+        ValueError: fewer than one image.
     """
     if images < 1:
-        raise ValueError(f"{images} images are none: ask for 1 or more.")
+        raise ValueError(f"images must be 1 or more, not {images}.")
     labels = np.arange(images, dtype=np.int64) % 2
     places = counter.below(SIZE, counter.words(seed, 0, images * PAIRS * 2))
     rows, columns = places.reshape(images, PAIRS, 2).transpose(2, 0, 1)  # (images, PAIRS) each
@@ -72,35 +68,25 @@ def planted(images: int, seed: int = 0) -> Subset:
 
 
 def planted_batches(subset: Subset, batch_size: int, **options) -> Batches:
-    """Batches of the planted problem as built: neither cropped nor mirrored, dots of 1.
-
-    Args:
-        subset: of `planted`.
-        batch_size: images a batch.
-        options: others of `Batches`.
-    """
+    """`Batches` of the planted problem: neither cropped nor mirrored, a dot has the value 1."""
     built = {"mean": MEAN, "std": STD, "crop": 0, "flip": False}
     return Batches(subset, batch_size, **(built | options))
 
 
 def planted_search(config: SearchConfig = SEARCH) -> Search:
-    """A search on the planted problem, ready to be iterated; other images for each seed.
-
-    Args:
-        config: `SEARCH`, with changes if any: `SEARCH.model_copy(update={"seed": 1})`.
-    """
-    seeds = [(3 * config.seed + number) % 2**32 for number in (0, 1)]  # as far as seeds go
+    """A search on the planted problem; each seed has its own images: `SEARCH.changed(seed=1)`."""
+    seeds = [(3 * config.seed + number) % 2**32 for number in (0, 1)]
     halves = (planted(config.half, seed) for seed in seeds)
     batches = (planted_batches(half, config.batch_size, seed=config.seed) for half in halves)
     return Search(config, *batches, num_classes=2, in_channels=1, image_size=SIZE)
 
 
 def planted_accuracy(search: Search, subset: Subset | None = None) -> float:
-    """The supernet's accuracy (a fraction), in evaluation mode, with the present probabilities.
+    """The supernet's accuracy (a fraction) in evaluation mode, with its present probabilities.
 
     Args:
-        search: of `planted_search`.
-        subset: images; 2,048 that neither half has seen if None.
+        search: from `planted_search`.
+        subset: images to judge on; None for 2,048 that the search has not seen.
     """
     if subset is None:
         subset = planted(2048, 3 * search.config.seed + 2)
@@ -108,8 +94,7 @@ def planted_accuracy(search: Search, subset: Subset | None = None) -> float:
     was_training = search.supernet.training
     search.supernet.eval()
     with torch.no_grad():
-        scores = search.supernet(
-            images, search.architecture.mixture(moment=search.moment)
-        )  # (N, 2)
+        mixture = search.architecture.mixture(moment=search.moment)
+        scores = search.supernet(images, mixture)  # (N, 2)
     search.supernet.train(was_training)
     return float((scores.argmax(dim=1) == labels).double().mean())

@@ -1,7 +1,7 @@
-"""Data sets: drawn by code, downloaded by torchvision, or a file data/NAME.npz.
+"""Data sets: drawn by code, downloaded by torchvision, or from a file data/NAME.npz.
 
-Images are put in the order of a hash of their bytes before anything is split. So every source of a
-data set, in whatever order it keeps its images, gives the same split.
+Images are sorted by a hash of their bytes before they are split, so that every source of a data set
+gives the same split, whatever its order.
 """
 
 import json
@@ -15,7 +15,7 @@ from hashlib import blake2b
 from io import StringIO
 from pathlib import Path
 from pickle import UnpicklingError
-from reprlib import repr  # of a long value, no more than a sentence can hold
+from reprlib import repr  # shortens long values for messages
 
 import numpy as np
 import torch
@@ -27,11 +27,11 @@ from dartslib.data.batches import Batches, Subset
 from dartslib.data.checking import check_class_names, check_images, check_labels, hash_order
 
 EMBEDDED = ("shapes10", "shapes100")
-# our name: the name of torchvision's class
+# our name -> the name of torchvision's class
 DOWNLOADED = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST"}
 KEYS = ("x_train", "y_train", "x_test", "y_test", "class_names")
 
-# Mean and standard deviation of each channel, as usually quoted; of other sets they are measured.
+# Mean and standard deviation per channel, as usually quoted; for other sets they are measured.
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
@@ -69,14 +69,14 @@ class DataSet:
         """A data set from numpy arrays, checked and put in hash order.
 
         Args:
-            name: what it is called.
-            x_train, x_test: uint8 (N, H, W, C), or (N, H, W) for grey images; square, 8 to 64
+            name: its name.
+            x_train, x_test: uint8 (N, H, W, C), or (N, H, W) for gray images; square, 8 to 64
                 pixels, 1 or 3 channels.
-            y_train, y_test: whole numbers (N,), from 0.
-            class_names: one for each class.
+            y_train, y_test: integers (N,), from 0.
+            class_names: one per class.
 
         Raises:
-            ValueError: what is wrong, and what to do.
+            ValueError: anything else.
         """
         names = check_class_names(class_names)
         train, test = check_images("x_train", x_train), check_images("x_test", x_test)
@@ -93,23 +93,23 @@ class DataSet:
 
     @property
     def num_classes(self) -> int:
-        """How many classes."""
+        """The number of classes."""
         return len(self.class_names)
 
     @property
     def in_channels(self) -> int:
-        """1 for grey images, 3 for color."""
+        """1 for gray images, 3 for color."""
         return self.x_train.shape[1]
 
     @property
     def image_size(self) -> int:
-        """Pixels a side."""
+        """Pixels per side."""
         return self.x_train.shape[2]
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel, pixels from 0 to 1.
+        """Mean and standard deviation per channel, for pixels from 0 to 1.
 
-        The usual numbers for CIFAR; for other sets, measured on the training images.
+        The usual numbers for CIFAR, otherwise measured on the training images.
         """
         if self.name in STATISTICS:
             return STATISTICS[self.name]
@@ -117,18 +117,15 @@ class DataSet:
         values = torch.arange(256)
         for channel in self.x_train.unbind(1):
             counts = torch.bincount(channel.flatten(), minlength=256)
-            # whole numbers as far as possible, so that every machine finds the same
+            # Integers as long as possible, so that every machine gets the same result.
             n, sum_1, sum_2 = (int((counts * values**power).sum()) for power in (0, 1, 2))
             means.append(sum_1 / n / 255)
-            # a channel without contrast is divided by 1
+            # A channel without contrast is divided by 1.
             stds.append((n * sum_2 - sum_1**2) ** 0.5 / n / 255 or 1.0)
         return tuple(means), tuple(stds)
 
     def digest(self) -> str:
-        """Names what a run is given: images, labels, class names and statistics; not their order.
-
-        Nor the name of the data set. Under half a second for CIFAR.
-        """
+        """A hash of all that a run is given: images, labels, class names and statistics."""
         found = blake2b(digest_size=16)
         for tensor in (self.x_train, self.y_train, self.x_test, self.y_test):
             found.update(_text((*tensor.shape, str(tensor.dtype))))
@@ -137,21 +134,16 @@ class DataSet:
         return found.hexdigest()
 
     def batches(self, subset: Subset, batch_size: int, **options) -> Batches:
-        """Batches for training, normalized by `statistics`.
+        """`Batches` for training, normalized by `statistics`.
 
-        Images are mirrored, except those of mnist: a mirrored digit is no digit.
-
-        Args:
-            subset: one of a `Split`.
-            batch_size: images a batch.
-            options: others of `Batches`.
+        Images are mirrored, except the digits of mnist. `options` are those of `Batches`.
         """
         mean, std = self.statistics()
         usual = {"mean": mean, "std": std, "flip": self.name != "mnist"}
         return Batches(subset, batch_size, **(usual | options))
 
     def evaluation_batches(self, subset: Subset, batch_size: int = 256, **options) -> Batches:
-        """Batches for an evaluation: every image once, in order, as it is."""
+        """`Batches` for an evaluation: every image once, in order, not augmented."""
         plain = {"crop": 0, "flip": False, "shuffle": False, "drop_last": False}
         return self.batches(subset, batch_size, **(plain | options))
 
@@ -165,13 +157,13 @@ def load(name: str, folder: str | Path = "data") -> DataSet:
 
     Args:
         name: shapes10 or shapes100, which are always drawn; NAME of a file folder/NAME.npz with
-            x_train, y_train, x_test, y_test, class_names as in `DataSet.from_arrays`; or, where
-            there is no such file, cifar10, cifar100 or mnist: torchvision downloads and checks it.
-        folder: where files are looked for and downloads land.
+            x_train, y_train, x_test, y_test, class_names as in `DataSet.from_arrays`; or, without
+            such a file, cifar10, cifar100 or mnist, which torchvision downloads and checks.
+        folder: where such files are, and where downloads go.
 
     Raises:
-        ValueError: an unknown name, or a file that does not hold what it should.
-        FileNotFoundError: neither a file nor a network.
+        ValueError: an unknown name, or a file with the wrong content.
+        FileNotFoundError: there is no file and the download failed.
         NotADirectoryError: the folder is a file.
     """
     if name in EMBEDDED:
@@ -184,7 +176,7 @@ def load(name: str, folder: str | Path = "data") -> DataSet:
     path = Path(folder) / f"{name}.npz"
     if path.parent.exists() and not path.parent.is_dir():
         raise NotADirectoryError(
-            f"{folder} is a file: give the folder that data sets lie in, or are downloaded to."
+            f"{folder} is a file: give the folder that data sets are in, or are downloaded to."
         )
     if path.exists():
         return _read(name, path)
@@ -204,14 +196,10 @@ def _read(name: str, path: Path) -> DataSet:
         with np.load(path, allow_pickle=False) as file:
             missing = [key for key in KEYS if key not in file.files]
             arrays = {key: file[key] for key in KEYS if key in file.files}
-    except MemoryError:
-        raise ValueError(
-            f"{path} names more pixels than there is memory for: write it with fewer images."
-        ) from None
-    except (EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error):
-        raise ValueError(broken) from None  # RuntimeError: encrypted, or packed in an unknown way
+    except (EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error):
+        raise ValueError(broken) from None
     except ValueError as error:
-        if "pickle" not in str(error):  # a header that does not fit what follows it
+        if "pickle" not in str(error):
             raise ValueError(broken) from None
         raise ValueError(
             f"{path} holds Python objects, which are not read, since reading them can run code: "
@@ -234,18 +222,18 @@ def _download(name: str, path: Path) -> DataSet:
             f"Downloading {name} needs torchvision: run `pip install torchvision`, or {instead}."
         ) from None
     source = getattr(datasets, DOWNLOADED[name])
-    root, raw = str(path.parent), path.parent / DOWNLOADED[name] / "raw"  # raw: mnist only
+    root, raw = str(path.parent), path.parent / DOWNLOADED[name] / "raw"  # raw: of mnist
     made = [folder for folder in (raw, raw.parent, path.parent) if not folder.exists()]
-    lock = FileLock(path.parent / f".{name}.lock")  # two runs that begin together download once
+    lock = FileLock(path.parent / f".{name}.lock")  # two runs that start together download once
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with redirect_stdout(StringIO()), lock:  # torchvision says there that it tries again
+        with redirect_stdout(StringIO()), lock:  # torchvision prints there
             halves = [source(root, train=train, download=True) for train in (True, False)]
-    # No network; a broken download; what an older one that was broken off has left.
+    # No network, a broken download, or the remains of an earlier one.
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         Path(lock.lock_file).unlink(missing_ok=True)
         for folder in made:
-            with suppress(OSError):  # it is not there, or something is in it
+            with suppress(OSError):  # missing or not empty
                 folder.rmdir()
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".: ")
         raise FileNotFoundError(

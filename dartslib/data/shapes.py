@@ -1,11 +1,10 @@
-"""shapes10 and shapes100: embedded data sets, for where there is neither CIFAR nor time.
+"""shapes10 and shapes100: embedded data sets, for tests and short runs.
 
-An image is one sticker, a shape filled with a texture in two colors, turned, scaled and put
-somewhere on clutter. A sticker is light and dark on a ground of middle tones, and chance says which
-of its colors is the light one: no pixel, and no weighted sum of pixels, tells much of the class.
+An image is one sticker, a shape filled with a texture in two colors, rotated, scaled and placed at
+random on clutter. One color is light and one dark, on a ground of middle tones, and which is which
+is random: no pixel, and no weighted sum of pixels, says much about the class.
 
-Whole numbers and tables throughout, and random numbers from a counter: every machine draws the same
-bytes.
+Only integers, tables and random numbers from a counter: every machine draws the same bytes.
 """
 
 import numpy as np
@@ -13,17 +12,17 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from dartslib.data import counter
 
-SIZE = 32  # pixels a side
+SIZE = 32  # pixels per side
 TRAIN, TEST = 10_000, 2_000  # images
-CHUNK = 125  # images drawn at a time: the work stays in the cache
+CHUNK = 125  # images drawn at a time, so that they fit the cache
 
-CELLS = 64  # cells a side of a sticker's table
-FINE = 4  # points a side of a cell
-FULL = 128  # in the tables: wholly covered, wholly the second color
-BORDER = 14  # points: the border of a bordered sticker
-UNIT = 32  # steps a pixel, in which centers and radii are counted
-PIECES = 4  # of clutter
-WORDS = 8 * PIECES + 16  # random words an image
+CELLS = 64  # cells per side of a sticker's table
+FINE = 4  # points per side of a cell
+FULL = 128  # in the tables: fully covered, or fully the second color
+BORDER = 14  # width of a bordered sticker's border, in points
+UNIT = 32  # centers and radii are in 32nds of a pixel
+PIECES = 4  # pieces of clutter per image
+WORDS = 8 * PIECES + 16  # random words per image
 
 SHAPES = tuple(
     "disk, square, triangle, star, cross, ring, crescent, heart, bar, bow tie".split(", ")
@@ -31,12 +30,12 @@ SHAPES = tuple(
 TEXTURES = tuple(
     "plain, striped, checked, dotted, latticed, ringed, rayed, halved, shaded, bordered".split(", ")
 )
-# shapes10: five shapes in two textures, so that a class needs both words
+# shapes10: five shapes in two textures, so that neither alone gives the class
 FEW_SHAPES = ("disk", "triangle", "star", "cross", "crescent")
 FEW_TEXTURES = ("striped", "checked")
 
-# round(2**14 * sin(angle)) for 0, 3, … 90 degrees, written down: the last bit of a computed sine
-# may differ between machines
+# round(2**14 * sin(angle)) for 0, 3, … 90 degrees, as a table, since the last bit of a computed
+# sine may differ between machines.
 QUARTER = [
     *(0, 857, 1713, 2563, 3406, 4240, 5063, 5872, 6664, 7438),
     *(8192, 8923, 9630, 10311, 10963, 11585, 12176, 12733, 13255, 13741),
@@ -57,18 +56,14 @@ def class_names(name: str) -> tuple[str, ...]:
 def draw(
     name: str, train: int = TRAIN, test: int = TEST
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Draw shapes10 or shapes100.
+    """Draws shapes10 or shapes100, all classes equally often.
 
     Args:
-        name: which.
-        train, test: how many images; the first ones are for training.
+        name: shapes10 or shapes100; a ValueError otherwise.
+        train, test: numbers of images.
 
     Returns:
-        x_train uint8 (train, 32, 32, 3), y_train int64 (train,), x_test, y_test, class_names. Each
-        class comes equally often.
-
-    Raises:
-        ValueError: another name.
+        x_train uint8 (train, 32, 32, 3), y_train int64 (train,), x_test, y_test, class_names.
     """
     kinds = np.array(_kinds(name))  # (classes, 2)
     tables = stickers()
@@ -85,8 +80,8 @@ def draw(
 def stickers() -> np.ndarray:
     """All stickers as tables: int16 (2, shapes, textures, 64, 64), from 0 to FULL.
 
-    First how far a cell is covered, then which of the two colors it has. A table reaches from -1 to
-    1 both ways; its edges are softened over about a pixel of an image.
+    The first says how much of a cell is covered, the second how much of it has the second color. A
+    table spans -1 to 1 in both directions; its edges are softened over about one image pixel.
     """
     points = CELLS * FINE
     axis = 2 * np.arange(points, dtype=np.int64) - (points - 1)  # odd numbers, -255 … 255
@@ -110,7 +105,7 @@ def _kinds(name: str) -> list[tuple[int, int]]:
 
 
 def _shape(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which points lie in a shape: bool. x, y in 256ths of half a side, y pointing down."""
+    """Which points are in a shape: bool (256, 256). x, y in 256ths of half a side, y down."""
     square = x * x + y * y
     match shape:
         case "disk":
@@ -143,7 +138,7 @@ def _beyond(degrees: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _texture(texture: str, x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Which of the two colors points have, from 0 to FULL. mask: the points of the shape."""
+    """How much of the second color points have, 0 to FULL (256, 256). mask: those of the shape."""
     square = x * x + y * y
     match texture:
         case "plain":
@@ -177,16 +172,16 @@ def _texture(texture: str, x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np
 def _soften(points: np.ndarray) -> np.ndarray:
     """Means over 3 x 3 cells: (256, 256) points, or what broadcasts to them -> (64, 64) cells."""
     points = np.broadcast_to(points, (CELLS * FINE, CELLS * FINE))
-    cells = points.reshape(CELLS, FINE, CELLS, FINE).sum((1, 3), dtype=np.int64)
+    cells = points.reshape(CELLS, FINE, CELLS, FINE).sum((1, 3), dtype=np.int64)  # (64, 64)
     padded = np.pad(cells, 1, mode="edge")
-    around = sliding_window_view(padded, (3, 3)).sum((2, 3))
+    around = sliding_window_view(padded, (3, 3)).sum((2, 3))  # (64, 64)
     return (around // (3 * FINE) ** 2).astype(np.int16)
 
 
 def _scenes(
     tables: np.ndarray, shape: np.ndarray, texture: np.ndarray, seed: int, first: int
 ) -> np.ndarray:
-    """The images number first, first + 1, … of a seed: uint8 (n, 3, 32, 32)."""
+    """Images number first, first + 1, … of a seed: uint8 (n, 3, 32, 32)."""
     count = len(shape)
     words = counter.words(seed, 0, count * WORDS, first * WORDS).reshape(count, WORDS)
     columns = iter(words.T)
@@ -211,7 +206,7 @@ def _scenes(
         )
     light, dark = between(150, 255, 3), between(0, 90, 3)
     every = np.arange(count)
-    light[every, between(0, 2)] = between(40, 255)  # one channel goes its own way: stronger colors
+    light[every, between(0, 2)] = between(40, 255)  # one channel at random: stronger colors
     dark[every, between(0, 2)] = between(0, 130)
     swapped = between(0, 1)[:, None] == 1
     radius = between(10 * UNIT, 14 * UNIT)
@@ -232,10 +227,11 @@ def _scenes(
 
 
 def _ground(count: int, seed: int, first: int) -> np.ndarray:
-    """Clouds of middle tones, from 5 x 5 random values a channel: int16 (n, 3, 32, 32)."""
+    """Clouds of middle tones, from 5 x 5 random values per channel: int16 (n, 3, 32, 32)."""
     octets = counter.octets(seed, 2, count * 80, first * 80).reshape(count, 80).astype(np.int16)
     values = octets[:, :75].reshape(count, 3, 5, 5) * 80 >> 8
     values += 75 + (octets[:, 75:78] >> 2)[:, :, None, None]
+    # Bilinear interpolation: first between rows, then between columns.
     at, right = np.divmod(np.arange(SIZE, dtype=np.int16), 8)
     left = 8 - right
     values = values[:, :, at] * left[:, None] + values[:, :, at + 1] * right[:, None]
@@ -243,37 +239,40 @@ def _ground(count: int, seed: int, first: int) -> np.ndarray:
 
 
 def _paste(images, tables, *, kind, center, radius, angle, colors, window=SIZE) -> None:
-    """Lay a sticker on each image, in place.
+    """Pastes a sticker onto each image, in place.
 
     Args:
         images: int16 (n, 3, 32, 32).
         tables: from `stickers`.
         kind: which sticker, (n,).
-        center, radius: x and y (n, 2), and half the side of the table (n,), in UNITs of a pixel.
+        center, radius: x and y (n, 2), and half the side of the table (n,), in 32nds of a pixel.
         angle: (n,), below ANGLES.
         colors: two arrays (n, 3).
-        window: pixels a side, around the center, that the sticker can reach.
+        window: pixels per side, around the center, that the sticker can reach.
     """
+    # The pixels of the window, relative to the sticker's center.
     corner = np.clip(center // UNIT - window // 2, 0, SIZE - window)  # (n, 2)
     x, y = (
         (corner[:, i, None] + np.arange(window)) * UNIT + UNIT // 2 - center[:, i, None]
         for i in (0, 1)
     )  # (n, window) each
-    # a UNIT in cells, along the turned axes, times 2**14: (n, 1)
+    # One UNIT along the rotated axes, in cells times 2**14: (n, 1) each
     cosine, sine = (wave[angle, None] * (CELLS // 2) // radius[:, None] for wave in (COSINE, SINE))
 
     def cell(across: np.ndarray, down: np.ndarray) -> np.ndarray:  # (n, window, window), 0 … 63
         sums = across.astype(np.int32)[:, None, :] + down.astype(np.int32)[:, :, None]
         return np.clip((sums >> 14) + CELLS // 2, 0, CELLS - 1)
 
+    # Which cell of the sticker's table each pixel falls into, as a flat index: (n, window, window)
     index = cell(-sine * x, cosine * y) * CELLS + cell(cosine * x, sine * y)
     index += kind.astype(np.int32)[:, None, None] * CELLS**2
-    cover, blend = (np.take(table, index)[:, None] for table in tables)
+    cover, blend = (np.take(table, index)[:, None] for table in tables)  # (n, 1, window, window)
     low, high = (color.astype(np.int16)[:, :, None, None] for color in colors)
     windows = sliding_window_view(images, (window, window), axis=(2, 3), writeable=True)
     spot = np.arange(len(images)), slice(None), corner[:, 1], corner[:, 0]
     patch = windows[spot]  # (n, 3, window, window)
-    change = (high - low) * blend  # in place from here on: half the time
+    # patch + (low + (high - low) * blend - patch) * cover; in place, which takes half the time.
+    change = (high - low) * blend
     change >>= 7
     change += low
     change -= patch

@@ -1,4 +1,4 @@
-"""The split of a data set: what each step of an experiment may look at."""
+"""The split of a data set: the images that each step of an experiment may use."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -9,13 +9,13 @@ from dartslib.data.sets import DataSet
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What each step of an experiment may look at.
+    """The images that each step of an experiment may use.
 
     Attributes:
         search_train, search_valid: for w and for alpha, in a search.
-        compare_train, compare_valid: for training, and for judging, cells that are compared.
-        final_train: all training images, for the final network, whose cell is then fixed.
-        test: used once.
+        compare_train, compare_valid: to train and to judge cells that are compared.
+        final_train: all training images, for the final network.
+        test: used once, at the end.
     """
 
     search_train: Subset
@@ -27,42 +27,36 @@ class Split:
 
 
 def split(dataset: DataSet, half: int | None = None, held_out: float = 0.1) -> Split:
-    """Split a data set, whose images lie in hash order, by counting.
+    """Splits a data set by counting, since its images are in hash order.
 
     Args:
         dataset: what is split.
-        half: images in each half of a search; None for as many as there are. A smaller half is the
+        half: images per half of a search; None for as many as there are. A smaller half is the
             beginning of a larger one.
-        held_out: fraction of the training images that takes part in no search and in no training
-            of cells that are compared. It is compare_valid; the rest is compare_train, and the
-            halves come out of it. With 0 the split is the published one: compare_train and
-            compare_valid are the two halves of all training images (25,000 each for CIFAR), and
-            the search uses them, or the beginning of each.
+        held_out: fraction of the training images that becomes compare_valid; the rest is
+            compare_train, from which the halves are taken. With 0 the split is the published one:
+            compare_train and compare_valid are the two halves of all training images (25,000 each
+            for CIFAR), and the search uses them, or the beginning of each.
 
     Raises:
         ValueError: a half or a fraction that does not fit.
     """
     images, labels, count = dataset.x_train, dataset.y_train, len(dataset.y_train)
     if not 0 <= held_out < 1:
-        raise ValueError(f"held_out={held_out} is no fraction from 0 to below 1: choose 0.1, say.")
+        raise ValueError(f"held_out must be a fraction from 0 to below 1, not {held_out}.")
     held = round(held_out * count)
-    if held_out > 0 and held == 0:
-        raise ValueError(
-            f"held_out={held_out} of {count} training images is no image: choose a larger "
-            "fraction, or 0 for the published split."
-        )
     rest = count - held
     largest = rest // 2
-    if largest == 0:
+    if (held_out > 0 and held == 0) or largest == 0:
         raise ValueError(
-            f"held_out={held_out} of {count} training images leaves {rest}, and two halves need "
-            "2: choose a smaller fraction or more images."
+            f"held_out={held_out} of {count} training images holds out {held} and leaves {rest}: "
+            "choose a fraction that holds out 1 or more and leaves 2 or more, or 0 for none."
         )
     half = largest if half is None else half
     if not isinstance(half, Integral) or not 1 <= half <= largest:
         raise ValueError(
-            f"Halves of {half} images cannot be had: {rest} training images of {dataset.name} are "
-            f"not held out, so choose 1 to {largest}."
+            f"half={half} is not possible: {rest} training images of {dataset.name} are not held "
+            f"out, so choose 1 to {largest}."
         )
 
     def subset(name: str, start: int, stop: int) -> Subset:

@@ -1,9 +1,9 @@
 """Another way to run the same modules and weights, made for a CPU.
 
-The plain supernet and the plain final network stay what they are: the lesson, the reference, the
-path for double backward and for any new relaxation. `accelerate` gives their cells another forward,
-which computes the same (tests: to 1e-10 in float64) from the same modules; `search` and `train` do
-so by themselves. What it is made of, and what each part brings: benchmarks/README.md.
+The plain supernet and final network stay the reference, and the way for double backward and for
+edges of your own. `accelerate` gives their cells another forward, which computes the same numbers
+(to 1e-10 in float64, as tests show) from the same modules; `search` and `train` call it.
+benchmarks/README.md says what each part of it brings.
 """
 
 import warnings
@@ -24,16 +24,17 @@ from dartslib.training import TrainConfig, Training
 
 
 def accelerate(network: nn.Module) -> nn.Module:
-    """Lets the cells of a network run the fast way while it trains; the same network.
+    """Makes the cells of a network run the fast form in training; returns the same network.
 
-    Weights, names and `state_dict` stay as they are, the memory format becomes channels_last. The
-    fast form goes back once, so leave a network plain whose gradient is to be differentiated again
-    (the fast form refuses), or that `torch.utils.checkpoint` runs twice. Under a transform of
-    `torch.func` a network runs plain. Cells that it cannot run stay plain, with one warning: those
-    of a relaxation whose edges are modules of its own. A cell runs plain, too, and a
-    warning says so once, while a module in it bears a hook, once one has been replaced, in half
-    precision, and where paths are dropped. (The settings of a convolution or pool, such as its
-    stride, are read here and never again.)
+    Weights, names and `state_dict` stay as they are, the memory format becomes channels_last.
+
+    The fast form supports one backward pass. Leave a network plain if its gradient is to be
+    differentiated again (which raises), or if `torch.utils.checkpoint` runs it twice.
+
+    A cell runs plain, and one warning says so, if its edges are a relaxation's own modules, if a
+    module in it has a hook or has been replaced, in half precision, or if paths are dropped. Under
+    a transform of `torch.func` it runs plain, too. (Settings of a convolution or pool, such as its
+    stride, are read only here.)
 
     Args:
         network: a `Supernet` or a `FinalNetwork` on the CPU.
@@ -42,7 +43,7 @@ def accelerate(network: nn.Module) -> nn.Module:
     forms = [FastCell(cell) for cell in network.modules() if isinstance(cell, Cell | DerivedCell)]
     if not all(form.can_run for form in forms):
         warnings.warn(
-            "Some cells are not as the fast form knows them: they run plain.", stacklevel=2
+            "Some cells are not of a kind that the fast form knows: they run plain.", stacklevel=2
         )
     done: set[nn.Module] = set()
     for form in forms:
@@ -65,10 +66,10 @@ def search(
     fast: bool = True,
     **options: Any,
 ) -> Search:
-    """A search, ready to be iterated: `for record in search(config, train, valid): …`.
+    """A `Search`, ready to be iterated: `for record in search(config, train, valid): …`.
 
-    Takes what `Search` takes. Afterwards `.architecture.derive()` is the genotype. `fast=False`
-    runs the plain form; on a GPU, and where double backward is needed, it always does.
+    Takes the arguments of `Search`. Afterwards `.architecture.derive()` is the genotype.
+    `fast=False` runs the plain form, as a GPU and gradient="exact" always do.
     """
     loop = Search(config, train, valid, **options)
     if fast and config.gradient != "exact" and _suits(loop.supernet, config.channels_last):
@@ -85,10 +86,10 @@ def train(
     fast: bool = True,
     **options: Any,
 ) -> Training:
-    """A training, ready to be iterated: `for record in train(config, genotype, batches): …`.
+    """A `Training`, ready to be iterated: `for record in train(config, genotype, batches): …`.
 
-    Takes what `Training` takes. `fast=False` runs the plain form; on a GPU it always does, and
-    cells whose paths are dropped do.
+    Takes the arguments of `Training`. `fast=False` runs the plain form, as a GPU and cells whose
+    paths are dropped always do.
     """
     loop = Training(config, genotype, batches, watched, **options)
     if fast and _suits(loop.network, config.channels_last):

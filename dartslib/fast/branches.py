@@ -1,14 +1,14 @@
 """One operation of one edge, forward and backward by hand.
 
-A branch knows its module and holds no tensor of a pass: it is given its parameters at each call, so
-that it runs on unrolled weights as well. Its value is left unfinished, see `Run`: the node weighs
-and adds normalized maps in one go.
+A branch knows its module but holds no tensor of a pass. It is given its parameters at each call, so
+that it also runs with unrolled weights. Its last BatchNorm is left to the node, which normalizes,
+weights and adds in one call (see `Run`).
 
-Forward and backward are generators. Where a branch comes to a BatchNorm it yields what it needs and
-waits; `in_rounds` lets all branches of a node go on until each waits or has ended, and answers them
-together.
+Forward and backward are generators. At a BatchNorm a branch yields what it needs and waits;
+`in_rounds` advances all branches of a node until each waits or has ended, then normalizes for all
+of them together.
 
-Maps are (N, H, W, C) here, contiguous, as everywhere in this package.
+Maps are (N, H, W, C) and contiguous, as everywhere in this package.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -34,7 +34,7 @@ from dartslib.fast.normalizing import (
     statistics,
     update,
 )
-from dartslib.operations import FactorizedReduce, Zero
+from dartslib.operations import FactorizedReduce, Zero, separable
 
 aten = torch.ops.aten
 AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
@@ -44,8 +44,8 @@ class Activation(NamedTuple):
     """A function whose gradient follows from its value.
 
     Attributes:
-        value, value_: the function, and in place.
-        gradient: (gradient of the value, value) -> gradient for the input, in place in the first.
+        value, value_: the function, and its version in place.
+        gradient: (gradient of the value, value) -> gradient for the input; may overwrite the first.
     """
 
     value: Callable[[Tensor], Tensor]
@@ -61,18 +61,18 @@ ACTIVATIONS = {
             gradient, value, 0, grad_input=gradient
         ),
     ),
-    # For smooth networks, on which float32 gradients can be judged.
+    # For tests: float32 gradients can be judged on smooth networks only.
     nn.Tanh: Activation(torch.tanh, torch.tanh_, aten.tanh_backward),
 }
 
 
 class Run(NamedTuple):
-    """What a branch gave in one pass.
+    """The result of one branch in one forward pass.
 
     Attributes:
-        x: (N, H, W, C), its value; or, if `normalized` is there, before that BatchNorm.
-        normalized: the last BatchNorm, or None.
-        kept: what the branch needs on the way back.
+        x: (N, H, W, C), its value; the input of its last BatchNorm if it has one.
+        normalized: that BatchNorm, or None.
+        kept: what the branch needs in the backward pass.
     """
 
     x: Tensor
@@ -81,15 +81,15 @@ class Run(NamedTuple):
 
 
 class Weight(NamedTuple):
-    """The weight of a branch in its node: a number, and the same as `fit` gives it."""
+    """The weight of a branch in its node: a number, and what `fit` makes of it."""
 
     number: Tensor
     fitted: Tensor
 
 
-# What a branch asks for on its way, and what it has in the end.
+# Generator[what a branch yields at a BatchNorm, what it gets back, what it returns]
 Forward = Generator[Asked, Normalized, Run]
-# The gradient for the weight, a number, and those for the parameters; None for what is not wanted.
+# Gradients: for the weight, a number, and for the parameters; None for what is not wanted.
 Found = tuple[Tensor | None, Sequence[Tensor | None]]
 Backward = Generator[tuple[Normalized, Tensor, Tensor], Gradients, Found]
 
@@ -97,8 +97,9 @@ Backward = Generator[tuple[Normalized, Tensor, Tensor], Gradients, Found]
 def in_rounds(branches: Sequence[Generator], answer: Callable[[list], list]) -> list:
     """Runs generators to their ends and returns their values.
 
-    What they ask for in a round, one question each, `answer` is given as one list.
+    In each round every generator yields one question, and `answer` gets the list of them.
     """
+    # Generators to advance, each with its answer; None starts one.
     values, replies = [None] * len(branches), dict.fromkeys(range(len(branches)))
     while replies:
         asking, questions = [], []
@@ -109,19 +110,19 @@ def in_rounds(branches: Sequence[Generator], answer: Callable[[list], list]) -> 
                 asking.append(k)
             except StopIteration as end:
                 values[k] = end.value
-            del reply  # maps go as soon as they have been used
+            del reply  # frees its maps
         if asking:
             replies = dict(zip(asking, answer(questions), strict=True))
     return values
 
 
 class Shared:
-    """Something that several edges take from one state, computed once; its gradients add up."""
+    """Something that several edges read from one state: computed once, its gradients add up."""
 
     gradient: Tensor | None = None
 
     def receive(self, gradient: Tensor) -> None:
-        """Adds a tensor that nobody else holds."""
+        """Adds a tensor, which may be kept and changed in place."""
         self.gradient = gradient if self.gradient is None else self.gradient.add_(gradient)
 
     def receive_scaled(self, gradient: Tensor, weight: Weight) -> None:
@@ -137,7 +138,7 @@ class State(Shared):
         self.shared: dict[Any, Activated | Pooled | Grids] = {}
 
     def share(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What is kept under the key, made if it is asked for the first time."""
+        """What is stored under the key, made on first use."""
         if key not in self.shared:
             self.shared[key] = make()
         return self.shared[key]
@@ -147,14 +148,14 @@ class State(Shared):
         return self.share(activation, lambda: Activated(activation, self.x))
 
     def tell(self) -> None:
-        """Moves the running statistics of what is shared, once all edges have left this state."""
+        """Updates the BatchNorms of shared pools; called once per forward pass."""
         for shared in self.shared.values():
             if isinstance(shared, Pooled):
                 shared.tell()
 
     def finish(self) -> Tensor | None:
-        """The gradient, once all edges that leave this state have been gone back along."""
-        while self.shared:  # the last made first: it may be made from an earlier one
+        """The gradient of x; call it when all edges that leave this state have been handled."""
+        while self.shared:  # the last made first, since it may be computed from an earlier one
             _, shared = self.shared.popitem()
             if shared.gradient is not None:
                 shared.back(self)
@@ -162,7 +163,7 @@ class State(Shared):
 
 
 class ActivatedInput(State):
-    """An input of a cell, activated already: a cell reads its inputs in no other way."""
+    """An input of a cell that is already activated, since cells use it only so."""
 
     def activated(self, activation):  # noqa: D102
         return self
@@ -176,14 +177,14 @@ class Activated(Shared):
         self.x = self.activation.value(x)
 
     def back(self, state: State) -> None:
-        """Hands the gradient on."""
+        """Adds to the gradient of the state."""
         state.receive(self.activation.gradient(self.gradient, self.x))
 
 
 class Pooled(Shared):
-    """A pool of x, normalized if a BatchNorm follows, as in the search.
+    """A pool of x, normalized if a BatchNorm follows (in the search).
 
-    Each edge has a BatchNorm of its own, and all of them see the same: `norms`.
+    Each edge has its own BatchNorm, but all see the same map, so one result serves all `norms`.
     """
 
     def __init__(self, pool: nn.MaxPool2d | nn.AvgPool2d, eps: float | None, x: Tensor) -> None:
@@ -195,25 +196,26 @@ class Pooled(Shared):
             value, self.indices = F.max_pool2d(image, *self.window, return_indices=True)
         else:
             value = F.avg_pool2d(image, *self.window, count_include_pad=False)
-        self.x = value.permute(0, 2, 3, 1).contiguous()
+        self.x = value.permute(0, 2, 3, 1).contiguous()  # (N, H', W', C)
         if eps is not None:
-            columns, self.mean, self.variance = statistics([self.x])
+            columns, self.mean, self.variance = statistics([self.x])  # (1, W' * C), (1, C), (1, C)
             scale = (self.variance + eps).rsqrt_()
             factor, offset = fit(torch.cat([scale, -self.mean * scale]), self.x)
             self.x = scaled(self.x, factor, offset)
-            # What is kept has mean 0 and deviation 1 already.
+            # For `gradients`: the map kept is normalized already, so its mean is 0 and `inverse` 1;
+            # the division by the deviation becomes a scale.
             columns, zero = torch.zeros_like(columns[0]), torch.zeros_like(scale[0])
             one, affine = torch.ones_like(zero), (scale[0], zero)
             self.normalized = Normalized(self.x, columns, zero, one, affine, factor, offset)
 
     def tell(self) -> None:
-        """Moves the running statistics of the BatchNorms, once all edges have come."""
+        """Moves the running statistics of all `norms`."""
         if self.norms:
             every = len(self.norms), -1
             update(self.norms, self.mean.expand(every), self.variance.expand(every), self.x)
 
     def back(self, state: State) -> None:
-        """Hands the gradient on."""
+        """Adds to the gradient of the state: back through BatchNorm, then through the pool."""
         gradient = self.gradient
         if self.normalized is not None:
             (by,) = gradients([(self.normalized, gradient, gradient.new_ones(()))])
@@ -229,20 +231,20 @@ class Pooled(Shared):
 
 
 class Grids(Shared):
-    """What a factorized reduction reads: every second pixel of relu(x), from (0, 0) and (1, 1) on.
+    """The two grids of a factorized reduction: every second pixel of relu(x) from (0, 0), (1, 1).
 
-    `x` and `gradient` hold the two one after the other: (2 N, ceil(H / 2), ceil(W / 2), C).
+    `x` and `gradient` hold both, concatenated: (2 N, ceil(H / 2), ceil(W / 2), C).
     """
 
     def __init__(self, activated: "Activated | ActivatedInput") -> None:
         self.activated, full = activated, activated.x
         even, odd = full[:, ::2, ::2], full[:, 1::2, 1::2]
-        # Where the size is odd, the second grid ends in zeros.
+        # With an odd size the second grid is shorter: fill it with zeros.
         missing = [after - before for before, after in zip(odd.shape, even.shape, strict=True)]
         self.x = torch.cat([even, F.pad(odd, (0, 0, 0, missing[2], 0, missing[1]))])
 
     def back(self, state: State) -> None:
-        """Hands the gradient on, to relu(x)."""
+        """Adds to the gradient of relu(x)."""
         full = torch.zeros_like(self.activated.x)
         even, odd = self.gradient.chunk(2)
         full[:, ::2, ::2] = even
@@ -254,8 +256,8 @@ class Grids(Shared):
 class Branch:
     """What a cell needs of one operation.
 
-    `parameters` are those of the operation's module, in its order. `wanted` says whether the
-    gradient for the weight, and those for the parameters, are asked for.
+    `parameters` are those of the operation's module, in its order. `wanted` says which gradients
+    are needed: (for the weight, for the parameters).
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -274,9 +276,9 @@ class Branch:
         parameters: Sequence[Tensor],
         wanted: tuple[bool, bool],
     ) -> Backward:
-        """Back along weight * operation(state), from the gradient of the node (not to be changed).
+        """Backward of weight * operation(state), from the node's gradient (do not change it).
 
-        The state is given its share.
+        Adds the gradient for the state to the state.
         """
         raise NotImplementedError
 
@@ -285,7 +287,7 @@ class Skip(Branch):
     """The identity."""
 
     def forward(self, state, parameters):  # noqa: D102
-        yield from ()  # there is no BatchNorm to wait for
+        yield from ()  # a generator, though there is no BatchNorm to wait for
         return Run(state.x)
 
     def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
@@ -296,12 +298,12 @@ class Skip(Branch):
 
 
 class Pool(Branch):
-    """A pool, in the search with its BatchNorm; all edges of a state share it."""
+    """A pool, in the search with BatchNorm; all edges from a state share it, see `Pooled`."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
         self.pool, self.norm = module if isinstance(module, nn.Sequential) else (module, None)
-        self.key = repr(module)  # window and epsilon
+        self.key = repr(module)  # pools with equal window and epsilon are shared
 
     def forward(self, state, parameters):  # noqa: D102
         yield from ()
@@ -344,14 +346,14 @@ class Pointwise(Branch):
 
 
 class Half:
-    """Depthwise, pointwise, BatchNorm: what a separable convolution does once or twice."""
+    """Depthwise, pointwise, BatchNorm: once or twice in a separable convolution."""
 
     def __init__(self, module: nn.Sequential) -> None:
         _, depth, _, self.norm = module
         self.options = depth.stride[0], depth.dilation[0]
 
     def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """From the activated x: what lies between the convolutions, and what BatchNorm gets."""
+        """From the activated x: the map between the convolutions, and the input of BatchNorm."""
         between = depthwise.convolve(x, parameters[0], *self.options)
         return between, pointwise(between, parameters[1])
 
@@ -363,8 +365,8 @@ class Half:
         parameters: Sequence[Tensor],
         wanted: tuple[bool, bool],
     ) -> tuple[Tensor | None, list[Tensor | None]]:
-        """From the gradient before BatchNorm: for x, and for both convolutions' parameters."""
-        kernel, matrix = parameters[:2]
+        """From the gradient of BatchNorm's input: for x, and for both convolutions' parameters."""
+        kernel, matrix = parameters[:2]  # (C, 1, k, k), (C, C, 1, 1)
         by_x = by_kernel = by_matrix = None
         if wanted[1]:
             by_matrix = pointwise_weight_gradient(gradient, between)
@@ -407,10 +409,11 @@ class Separable(Branch):
         while steps:
             (half, own), (normalized, x, between) = steps.pop(), done.pop()
             by = yield normalized, gradient, number
-            if by_weight is None:  # the last half, which the node weighs
+            if by_weight is None:  # the last half has the weight, the first one has 1
                 by_weight, number = by.weight, torch.ones_like(number)
-            if not (steps or state.wanted or wanted[1]):
+            if not (steps or state.wanted or wanted[1]):  # only alpha's gradient is needed
                 return by_weight, [None] * len(parameters)
+            # Back through BatchNorm, then both convolutions, then the activation before them.
             gradient = by.of(normalized.x, gradient)
             which = bool(steps) or state.wanted, wanted[1]
             gradient, by_own = half.backward(x, between, gradient, own, which)
@@ -424,7 +427,7 @@ class Separable(Branch):
 
 
 class Reduce(Branch):
-    """A factorized reduction: two pointwise convolutions, each on a grid of its own."""
+    """A factorized reduction: two pointwise convolutions, each on its own grid."""
 
     kind = nn.ReLU
 
@@ -452,7 +455,7 @@ class Reduce(Branch):
 
 
 class Opaque(Branch):
-    """Any other operation: autograd goes through it."""
+    """Any other operation, with torch's autograd inside."""
 
     def forward(self, state, parameters):  # noqa: D102
         yield from ()
@@ -475,13 +478,13 @@ class Opaque(Branch):
             found = torch.autograd.grad(
                 value, inputs, gradient * weight.number, materialize_grads=True
             )
-            if state.wanted:  # a copy, since autograd may hand out one tensor twice
+            if state.wanted:  # a copy, since autograd may return one tensor twice
                 state.receive(found[0].clone(memory_format=torch.contiguous_format))
         return by_weight, found[-len(leaves) :] if wanted[1] else [None] * len(leaves)
 
 
 def pointwise(x: Tensor, matrix: Tensor) -> Tensor:
-    """A 1 x 1 convolution by (C_out, C_in, 1, 1): torch's own, or a product of matrices."""
+    """A 1 x 1 convolution by (C_out, C_in, 1, 1): torch's own, or a matrix product."""
     if _by_convolution(x):
         return F.conv2d(x.permute(0, 3, 1, 2), matrix).permute(0, 2, 3, 1).contiguous()
     pixels = torch.mm(x.view(-1, x.shape[3]), matrix.flatten(1).t())
@@ -491,8 +494,8 @@ def pointwise(x: Tensor, matrix: Tensor) -> Tensor:
 def pointwise_weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """The gradient for the matrix of `pointwise`, (C_out, C_in, 1, 1).
 
-    As products it is one an image, then their sum: few channels and many pixels are a shape that
-    torch does not share among the cores within one product.
+    By matrices it is one product per image, then their sum: with few channels and many pixels torch
+    does not use several cores for a single product.
     """
     if _by_convolution(x):
         shape = gradient.shape[3], x.shape[3], 1, 1
@@ -502,17 +505,14 @@ def pointwise_weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def _by_convolution(x: Tensor) -> bool:
-    """Whether torch's convolutions are faster than its products of matrices.
-
-    They are where oneDNN writes code for AVX512, in float32. With AVX2 the two are close.
-    """
+    """Whether torch's convolution is faster than its matrix product: AVX512 (oneDNN), float32."""
     return AVX512 and x.dtype == torch.float32
 
 
 def branch(module: nn.Module) -> Branch | None:
     """The branch of an operation's module; None for no connection.
 
-    Whatever is not built exactly as in `dartslib.operations` gets an `Opaque` one.
+    Modules not built exactly as in `dartslib.operations` get an `Opaque` one.
     """
     if isinstance(module, Zero):
         return None
@@ -551,7 +551,7 @@ def _is_pool(module: nn.Module) -> bool:
 
 
 def _are_halves(module: nn.Module) -> bool:
-    """Whether these are two separable convolutions with the same activation and kind of norm."""
+    """Whether these are two separable convolutions with one activation and one kind of norm."""
     if not _is_sequence(module, 2) or not all(map(_is_separable, module)):
         return False
     alike = len({(type(half[0]), half[3].affine) for half in module}) == 1
@@ -584,20 +584,10 @@ def _is_separable(module: nn.Module) -> bool:
     activation, depth, point, norm = module
     if type(activation) not in ACTIVATIONS or not _is_norm(norm):
         return False
-    if type(depth) is not nn.Conv2d or not _is_single(point):
+    if type(depth) is not nn.Conv2d or type(point) is not nn.Conv2d:
         return False
     k, stride, dilation = depth.kernel_size[0], depth.stride[0], depth.dilation[0]
-    as_built = nn.Conv2d(
-        depth.in_channels,
-        depth.in_channels,
-        k,
-        stride,
-        dilation * (k // 2),
-        dilation,
-        groups=depth.in_channels,
-        bias=False,
-        device="meta",
-    )
+    with torch.device("meta"):  # without drawing weights
+        as_built = separable(depth.in_channels, k, stride, dilation, searching=True)
     known = k in (3, 5) and stride in (1, 2) and dilation in (1, 2)
-    known = known and depth.in_channels == point.in_channels == point.out_channels
-    return known and repr(depth) == repr(as_built)
+    return known and repr(module[1:3]) == repr(as_built[1:3])

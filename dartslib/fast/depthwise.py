@@ -1,22 +1,22 @@
 """Depthwise convolutions whose gradients run as fast as the convolution itself.
 
-On a CPU torch hands a depthwise convolution to oneDNN. Forward that is fast for any kernel;
-backward there is fast code for some shapes only, and the others took a third of a search step. Both
-gradients can be said in terms of what is fast.
+On a CPU torch hands a depthwise convolution to oneDNN. Its forward is fast for any kernel, but its
+backward has fast code for some shapes only; the others took a third of a search step. Here both
+gradients are computed from calls that are fast.
 
 Input. At stride 1 the gradient is a convolution too: of the output's gradient, with the kernel
-turned by 180 degrees.
+rotated by 180 degrees.
 
-Weights. The fast code takes kernels of at most three columns, of any height. So three columns of
-the kernel are taken at a time, those at -q, 0 and q. Where channels lie innermost, q neighboring
-columns are also q groups of channels of one wider pixel, a view that costs nothing, and among these
-a step of q columns is a step of one. A 5 x 5 kernel is then one call with q = 1 and one with q = 2;
-dilation 2 makes q twice as large and leaves every second row unused.
+Weights. The fast code takes kernels of any height but at most three columns. So three columns of
+the kernel are computed at a time, those at -q, 0 and q. Since channels are innermost in memory, q
+neighboring columns can be viewed, at no cost, as q groups of channels of one wider pixel; a step
+of q columns is then a step of one wide pixel. A 5 x 5 kernel takes one call with q = 1 and one with
+q = 2; dilation 2 doubles q and leaves every second row unused.
 
-Stride 2 is stride 1 with zeros between the values of the output's gradient. Where the dilation is 2
-as well, only every second pixel of the input takes part, and both can be halved.
+Stride 2 is stride 1 with zeros between the values of the output's gradient. With dilation 2 as
+well, only every second pixel of the input takes part, so it is stride 1 on the halved map.
 
-Maps are (N, H, W, C) here, contiguous, as everywhere in this package.
+Maps are (N, H, W, C) and contiguous, as everywhere in this package.
 """
 
 import torch
@@ -38,25 +38,26 @@ def convolve(x: Tensor, kernel: Tensor, stride: int = 1, dilation: int = 1) -> T
     padding = dilation * (kernel.shape[-1] // 2)
     value = F.conv2d(
         x.permute(0, 3, 1, 2), kernel, None, stride, padding, dilation, groups=len(kernel)
-    )
+    )  # (N, C, H', W'), channels_last like its input, so that `contiguous` copies nothing
     return value.permute(0, 2, 3, 1).contiguous()
 
 
 def input_gradient(
     gradient: Tensor, x: Tensor, kernel: Tensor, stride: int = 1, dilation: int = 1
 ) -> Tensor:
-    """The gradient for x from that of `convolve`'s value."""
+    """The gradient for x, (N, H, W, C), from that of `convolve`'s value, (N, H', W', C)."""
     if stride == 1:
         return convolve(gradient, kernel.flip(2, 3), dilation=dilation)
     if dilation == 1:
         return _torch_gradient(gradient, x, kernel, stride, 0).permute(0, 2, 3, 1).contiguous()
+    # Stride and dilation 2: the pixels in between were never read, so their gradient is 0.
     return spread(input_gradient(gradient, x[:, ::2, ::2], kernel), x)
 
 
 def weight_gradient(
     gradient: Tensor, x: Tensor, kernel: Tensor, stride: int = 1, dilation: int = 1
 ) -> Tensor:
-    """The gradient for the kernel from x and the gradient of `convolve`'s value."""
+    """The gradient for the kernel, (C, 1, k, k), from x and that of `convolve`'s value."""
     k = kernel.shape[-1]
     if k == 3 and dilation == 1:
         return _torch_gradient(gradient, x, kernel, stride, 1)
@@ -65,25 +66,26 @@ def weight_gradient(
     if stride == 2:
         gradient = spread(gradient, x)
     found = torch.empty_like(kernel)
-    middle, reach = k // 2, dilation * (k // 2)
-    lacking = 2 * reach + 1 - x.shape[1]  # images lower than the kernel fall out of the fast code
+    middle, reach = k // 2, dilation * (k // 2)  # in the kernel; in pixels of the image
+    lacking = 2 * reach + 1 - x.shape[1]  # images lower than the kernel have no fast code: pad them
     if lacking > 0:
         gradient, x = (F.pad(t, (0, 0, 0, 0, 0, lacking)) for t in (gradient, x))
+    # Columns -1, 0, 1 of the kernel, then -2, 0, 2 (the middle one twice, with the same result).
     for ring in range(1, middle + 1):
         columns = _three_columns(gradient, x, reach, ring * dilation)[:, :, ::dilation]
-        found[..., middle - ring : middle + ring + 1 : ring] = columns
+        found[..., middle - ring : middle + ring + 1 : ring] = columns  # (C, 1, k, 3)
     return found
 
 
 def spread(values: Tensor, like: Tensor) -> Tensor:
-    """Values on every second pixel, from the first on, of zeros of the shape of `like`."""
+    """The values on pixels 0, 2, 4, … of a map of zeros shaped like `like`."""
     full = torch.zeros_like(like, memory_format=torch.contiguous_format)
     full[:, ::2, ::2] = values
     return full
 
 
 def _torch_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int, which: int) -> Tensor:
-    """Torch's own gradient of an undilated depthwise convolution: for x (0) or the kernel (1)."""
+    """Torch's own gradient of a depthwise convolution without dilation: for x (0) or kernel (1)."""
     return torch.ops.aten.convolution_backward(
         gradient.permute(0, 3, 1, 2),
         x.permute(0, 3, 1, 2),
@@ -100,18 +102,15 @@ def _torch_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int, wh
 
 
 def _three_columns(gradient: Tensor, x: Tensor, reach: int, q: int) -> Tensor:
-    """The kernel's gradient in the rows -reach to reach and the columns -q, 0, q."""
+    """The kernel's gradient in rows -reach to reach and columns -q, 0, q: (C, 1, rows, 3)."""
     rows = 2 * reach + 1
-    gradient, x = (_neighbors_as_channels(t, q) for t in (gradient, x))
+    gradient, x = (_neighbors_as_channels(t, q) for t in (gradient, x))  # (N, H, W / q, q * C)
     found = _torch_gradient(gradient, x, x.new_empty(x.shape[3], 1, rows, 3), 1, 1)
-    return found.view(q, -1, 1, rows, 3).sum(0)
+    return found.view(q, -1, 1, rows, 3).sum(0)  # each of the q groups saw its own columns
 
 
 def _neighbors_as_channels(x: Tensor, q: int) -> Tensor:
-    """(N, H, W, C) -> (N, H, W / q, q * C): q neighboring columns side by side, as channels.
-
-    Zero columns are added where q does not divide W.
-    """
+    """(N, H, W, C) -> (N, H, ceil(W / q), q * C): q neighboring columns as channels of one."""
     n, h, w, c = x.shape
     if w % q:
         x = F.pad(x, (0, 0, 0, -w % q))

@@ -1,16 +1,30 @@
-"""BatchNorm in train mode, taken apart: statistics, one scaled sum, and the gradients of both.
+"""BatchNorm in train mode by hand: statistics, a scaled sum, and the gradients of both.
 
-Torch's own BatchNorm, where channels lie innermost, adds up the pixels one after the other into one
-number a channel. In float32 that loses digits, and with few channels and two threads it is slow.
-Here a row of an image, W * C numbers that lie side by side, counts as W * C channels: their sums
-are taken apart from each other, in long vectors, and then combined.
+With channels innermost, torch's BatchNorm adds up all pixels into one number per channel. In
+float32 that loses digits, and with few channels and two threads it is slow. Here a row of an image
+counts as W * C channels: torch sums over the N * H rows, in long vectors, and the W results per
+channel are then combined.
 
-What is left is arithmetic on a few numbers a channel, a dozen calls whose price is the call. So the
-maps that meet in a node are normalized together: that arithmetic is done once, on a row a map.
+The rest is arithmetic on a few numbers per channel, a dozen calls whose cost is the call itself.
+So the maps that meet in a node are normalized together, with one row per map.
 
-Maps are (N, H, W, C) here, contiguous, as everywhere in this package. Numbers a channel are (C,),
-and of several maps (maps, C), except where a map is multiplied by them: there they are laid out as
-`fit` says.
+Maps are (N, H, W, C) and contiguous, as everywhere in this package. Per-channel numbers are (C,),
+of several maps (maps, C); to multiply a map they are laid out by `fit`.
+
+The equations, with means over the M = N * H * W pixels of a channel, and a = the weight of the
+branch in its node (alpha's share)::
+
+    n = (x - mean) * inverse,  inverse = (variance + eps) ** -1/2      the normalized x
+    value = scale * n + shift                                          the node adds a * value
+
+With G the gradient of a * value, and by_scale = sum(G n), by_shift = sum(G) over the pixels::
+
+    for a:       sum over channels of (scale * by_scale + shift * by_shift)
+    for scale:   a * by_scale
+    for shift:   a * by_shift
+    for x:       a * scale * inverse * (G - by_shift / M - n * by_scale / M)
+
+The two subtracted terms of the last line come from the mean and the variance, which depend on x.
 """
 
 from collections.abc import Sequence
@@ -21,7 +35,7 @@ from torch import Tensor, nn
 
 from dartslib.fast.once import goes_back_once, refuse_forward_mode, transformed
 
-WIDE = 16  # from as many channels on, torch's loops over the channels of a pixel are long enough
+WIDE = 16  # with this many channels torch's loops over the channels of a pixel are long enough
 
 
 def rows(x: Tensor) -> Tensor:
@@ -30,27 +44,27 @@ def rows(x: Tensor) -> Tensor:
 
 
 def flat(x: Tensor) -> Tensor:
-    """A map in the shape that torch combines fast with numbers that `fit` gives, a view."""
+    """A view of a map, in a shape that broadcasts fast with what `fit` returns."""
     return x if x.shape[3] >= WIDE else rows(x)
 
 
 def fit(values: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    """Numbers a channel, (maps, C), one tensor a map: (C,), or (W * C,) where there are few."""
+    """From per-channel numbers, (maps, C), one tensor per map: (C,), or (W * C,) if C < WIDE."""
     if x.shape[3] < WIDE:
-        values = values[:, None].expand(-1, x.shape[2], -1).flatten(1)
-        # One channel comes out as a view of one number, and torch's kernels read what is behind it.
+        values = values[:, None].expand(-1, x.shape[2], -1).flatten(1)  # (maps, W * C)
+        # With one channel this is a view of a single number, beyond which torch's kernels read.
         values = values.contiguous()
     return values.unbind()
 
 
 def scaled(x: Tensor, factor: Tensor, offset: Tensor, into: Tensor | None = None) -> Tensor:
-    """x * factor + offset, both as `fit` gives them; written into a map, if one is given."""
+    """x * factor + offset, both from `fit`; written into a map, if one is given."""
     out = None if into is None else flat(into)
     return torch.addcmul(offset, flat(x), factor, out=out).view_as(x)
 
 
 def add_scaled(total: Tensor | None, x: Tensor, factor: Tensor) -> Tensor:
-    """total + x * factor, the factor as `fit` gives it; in place if there is a total."""
+    """total + x * factor, the factor from `fit`; in place if there is a total."""
     if total is None:
         return (flat(x) * factor).view_as(x)
     flat(total).addcmul_(flat(x), factor)
@@ -63,7 +77,7 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
 
 
 class Asked(NamedTuple):
-    """A map that is to be normalized, the BatchNorm, and the scale and shift it has, if any."""
+    """A map to be normalized, its BatchNorm, and that one's scale and shift, if any."""
 
     x: Tensor
     norm: nn.BatchNorm2d
@@ -71,14 +85,14 @@ class Asked(NamedTuple):
 
 
 class Normalized(NamedTuple):
-    """A map x, and what makes it x * factor + offset = scale * (x - mean) * inverse + shift.
+    """A map x and its statistics; x * factor + offset = scale * (x - mean) * inverse + shift.
 
     Attributes:
-        x: (N, H, W, C), as it came.
+        x: (N, H, W, C), not normalized.
         columns: the mean of each column, (W * C,).
-        mean, inverse: a channel, and 1 / standard deviation.
-        affine: scale and shift of the BatchNorm, or nothing.
-        factor, offset: as `fit` gives them.
+        mean, inverse: mean and 1 / standard deviation per channel, (C,) each.
+        affine: scale and shift of the BatchNorm, (C,) each, or nothing.
+        factor, offset: from `fit`.
     """
 
     x: Tensor
@@ -96,35 +110,36 @@ class Normalized(NamedTuple):
 
 
 def statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean of each column, (maps, W * C); mean and biased variance a channel, (maps, C)."""
+    """The mean of each column, (maps, W * C); mean and biased variance per channel, (maps, C)."""
     found = [torch.batch_norm_update_stats(rows(x), None, None, 0.0) for x in maps]
     columns, variances = map(torch.stack, zip(*found, strict=True))
     shape = len(maps), *maps[0].shape[2:]
-    # The law of total variance: the variance of the columns' means, the mean of their variances.
-    variance, mean = torch.var_mean(columns.view(shape), 1, correction=0)
+    # Law of total variance: the variance of the column means plus the mean column variance.
+    variance, mean = torch.var_mean(columns.view(shape), 1, correction=0)  # (maps, C) each
     return columns, mean, variance.add_(variances.view(shape).mean(1))
 
 
 def update(norms: Sequence[nn.BatchNorm2d], mean: Tensor, variance: Tensor, x: Tensor) -> None:
-    """Moves the running statistics of BatchNorms as their own forward on maps like x would.
+    """Moves the running statistics of BatchNorms with one momentum, as their own forward would.
 
-    They have one momentum. Mean and variance are (maps, C).
+    Mean and biased variance are (maps, C), of maps shaped like x.
     """
     count = x.numel() // x.shape[3]
     unbiased = variance * (count / max(count - 1, 1))
-    # As torch's optimizers do it: one call for all.
+    # One call for all tensors, as in torch's optimizers.
     running = [norm.running_mean for norm in norms] + [norm.running_var for norm in norms]
     torch._foreach_lerp_(running, [*mean.unbind(), *unbiased.unbind()], norms[0].momentum)
     torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
 
 
 def normalize(asked: Sequence[Asked]) -> list[Normalized]:
-    """Normalizes maps of one shape, and tells their BatchNorms, which have one epsilon."""
+    """Normalizes maps of one shape and updates their BatchNorms, which have one epsilon."""
     maps, norms, affine = zip(*asked, strict=True)
     columns, mean, variance = statistics(maps)
     update(norms, mean, variance, maps[0])
-    inverse = (variance + norms[0].eps).rsqrt_()
+    inverse = (variance + norms[0].eps).rsqrt_()  # (maps, C)
     scale, shift = _affine(affine, mean)
+    # scale * (x - mean) * inverse + shift = x * factor + offset
     factor = inverse if scale is None else scale * inverse
     offset = -mean * factor if shift is None else torch.addcmul(shift, mean, factor, value=-1)
     of_each = (columns.unbind(), mean.unbind(), inverse.unbind(), affine)
@@ -135,7 +150,7 @@ def normalize(asked: Sequence[Asked]) -> list[Normalized]:
 def _affine(
     affine: Sequence[Sequence[Tensor]], like: Tensor
 ) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """Scales and shifts, (maps, C); 1 and 0 for a BatchNorm without, None if all are."""
+    """Scales and shifts, (maps, C), with 1 and 0 for a BatchNorm without; None if none has any."""
     if not any(affine):
         return None, None
     plain = torch.ones_like(like[0]), torch.zeros_like(like[0])
@@ -144,12 +159,12 @@ def _affine(
 
 
 class Gradients(NamedTuple):
-    """What goes back through weight * normalized, from the gradient of that.
+    """The gradients of a * value, see the head of this file.
 
     Attributes:
-        factor, slope, level: the gradient for x is gradient * factor + x * slope + level.
-        weight: the gradient for the weight, a number.
-        affine: those for scale and shift, if there are any.
+        factor, slope, level: the gradient for x is G * factor + x * slope + level; from `fit`.
+        weight: the gradient for a, a number.
+        affine: those for scale and shift, (C,) each, if there are any.
     """
 
     factor: Tensor
@@ -159,41 +174,45 @@ class Gradients(NamedTuple):
     affine: Sequence[Tensor]
 
     def of(self, x: Tensor, gradient: Tensor) -> Tensor:
-        """The gradient for x."""
+        """The gradient for x, (N, H, W, C)."""
         by_x = torch.addcmul(self.level, flat(x), self.slope)
         return by_x.addcmul_(flat(gradient), self.factor).view_as(x)
 
 
 def gradients(asked: Sequence[tuple[Normalized, Tensor, Tensor]]) -> list[Gradients]:
-    """Back through normalized maps of one shape, each times a weight.
+    """Backward through normalized maps of one shape, by the equations at the head of this file.
 
     Args:
-        asked: the normalized map, the gradient of weight * its value, the weight, a number.
+        asked: per map: the map, G (N, H, W, C), and a, a number.
     """
     maps, given, weights = zip(*asked, strict=True)
     x, ones = maps[0].x, torch.ones_like(maps[0].columns)
+    # 1. Per column of each map: sum(G (x - column's mean)) and sum(G), by torch's own code.
     sums = [
         torch.ops.aten.native_batch_norm_backward(
             rows(gradient), rows(n.x), None, None, None, n.columns, ones, True, 0.0, _SUMS
         )
         for n, gradient in zip(maps, given, strict=True)
     ]
-    shape = len(maps), *x.shape[2:]
+    shape = len(maps), *x.shape[2:]  # (maps, W, C)
     columns = torch.stack([n.columns for n in maps]).view(shape)
     by_scale, by_shift = (torch.stack([s[k] for s in sums]).view(shape) for k in (1, 2))
     mean, inverse = (torch.stack([getattr(n, name) for n in maps]) for name in ("mean", "inverse"))
-    # The sums are about the mean of each column: now about that of the map.
+    # 2. From columns to channels: sum(G n) = inverse * sum(G (x - mean)), with the mean of the map.
     by_scale = torch.addcmul(by_scale, by_shift, columns - mean[:, None]).sum(1).mul_(inverse)
-    by_shift = by_shift.sum(1)
+    by_shift = by_shift.sum(1)  # both (maps, C) now
+    # 3. For the weight, per channel still.
     affine = [n.affine for n in maps]
     scale, shift = _affine(affine, mean)
-    weight = torch.stack(weights)[:, None]
+    weight = torch.stack(weights)[:, None]  # (maps, 1)
     by_weight = by_scale if scale is None else torch.addcmul(by_shift * shift, by_scale, scale)
-    # factor * (gradient - its mean - normalized x * the mean of their product), sorted by x.
+    # 4. For x, with n = (x - mean) * inverse multiplied out and collected by powers of x:
+    #    G * factor + x * slope + level, where part = -factor / M.
     factor = weight * inverse if scale is None else weight * inverse * scale
     part = factor * (-x.shape[3] / x.numel())
     slope = by_scale * inverse * part
     level = torch.addcmul(by_shift * part, slope, mean, value=-1)
+    # 5. For scale and shift.
     by_affine = [()] * len(maps)
     if any(affine):
         pairs = zip((weight * by_scale).unbind(), (weight * by_shift).unbind(), strict=True)
@@ -202,15 +221,15 @@ def gradients(asked: Sequence[tuple[Normalized, Tensor, Tensor]]) -> list[Gradie
     return list(map(Gradients, *of_each, by_weight.sum(1).unbind(), by_affine))
 
 
-_SUMS = [False, True, True]  # of torch's gradients of a BatchNorm: for x, for scale, for shift
+_SUMS = [False, True, True]  # which gradients torch computes: not for x, but for scale and shift
 
 
 class _Normalized(torch.autograd.Function):
-    """A BatchNorm of its own, (N, C, H, W) -> (N, C, H, W)."""
+    """One BatchNorm outside of cells, (N, C, H, W) -> (N, C, H, W)."""
 
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor | None, shift: Tensor | None, norm) -> Tensor:
-        # Not a view of a map, which nothing behind it, such as a ReLU, could change in place.
+        # Returning a view would forbid changes in place, such as those of a ReLU that follows.
         value = torch.empty_like(x, memory_format=torch.channels_last)
         x = x.permute(0, 2, 3, 1).contiguous()
         affine = () if scale is None else (scale, shift)
@@ -233,16 +252,16 @@ class _Normalized(torch.autograd.Function):
 
 
 def fits(norm: nn.BatchNorm2d) -> bool:
-    """Whether a BatchNorm is as `normalize` takes it; looked at anew, since a reader may change it.
+    """Whether `normalize` supports a BatchNorm as it is now.
 
-    It has running statistics that move by its momentum, and scale and shift both or neither.
+    It must have running statistics that move by a momentum, and scale and shift both or neither.
     """
     moves = bool(norm.momentum) and norm.track_running_stats and norm.running_mean is not None
     return moves and (norm.weight is None) == (norm.bias is None)
 
 
 def is_whole(x: Tensor) -> bool:
-    """Whether x is no shorter than float32: torch sums up shorter numbers in float32, we do not."""
+    """Whether x has full precision; torch sums up half precision in float32, this file does not."""
     return x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
 
 
@@ -255,7 +274,7 @@ class FastNorm:
     def __call__(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, normalized."""
         norm = self.norm
-        one_value = x.numel() == x.shape[1]  # a channel: torch refuses that, in a sentence
+        one_value = x.numel() == x.shape[1]  # per channel: torch raises a clear error
         fitting = fits(norm) and is_whole(x) and not transformed()
         if not norm.training or one_value or not fitting:
             return type(norm).forward(norm, x)

@@ -1,4 +1,4 @@
-"""Gradients that are written by hand, and cannot be differentiated again: they say so."""
+"""An error for handwritten gradients that somebody tries to differentiate again."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -7,27 +7,27 @@ from typing import Any
 import torch
 
 ONCE = (
-    "The fast form goes back once, along one gradient: set fast=False to go back again, for second "
-    "derivatives, for batches of gradients and for forward mode."
+    "The fast form supports one backward pass with one gradient: set fast=False for a second pass, "
+    "for second derivatives, for batches of gradients and for forward mode."
 )
 
 
 def transformed() -> bool:
-    """Whether a transform of `torch.func` is at work, or a batch of gradients is on its way."""
+    """Whether a transform of `torch.func` is active (a batch of gradients counts as one)."""
     return torch._C._are_functorch_transforms_active()
 
 
 def goes_back_once(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """The backward of a `torch.autograd.Function` that refuses `create_graph=True`.
+    """Makes the backward of a `torch.autograd.Function` refuse `create_graph=True`.
 
-    In place of torch's `once_differentiable`, which puts a node that raises behind the gradient,
-    but cuts that node off from what the gradient depends on: a second derivative that goes another
-    way never meets it, and is wrong without a word.
+    Torch's `once_differentiable` marks the gradient by a node that raises, but disconnects that
+    node from what the gradient depends on: a second derivative along another path never reaches it
+    and would be wrong without an error.
     """
 
     @wraps(backward)
     def once(ctx: Any, *gradients: Any) -> Any:
-        # Within a backward pass gradients are enabled exactly where `create_graph=True`.
+        # In a backward pass gradients are enabled exactly if `create_graph=True`.
         if torch.is_grad_enabled() or transformed():
             raise RuntimeError(ONCE)
         return backward(ctx, *gradients)

@@ -1,6 +1,6 @@
 """What others changed in DARTS: one small file per method.
 
-Importing the package registers them all by name; a `SearchConfig` does so when it is given one.
+Importing this package registers all of them; a `SearchConfig` with a relaxation imports it.
 """
 
 from importlib import import_module

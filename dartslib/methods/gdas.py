@@ -1,4 +1,4 @@
-"""GDAS: one operation per edge runs, drawn by Gumbel noise; the gradient is that of its softmax.
+"""GDAS: one operation per edge runs, drawn with Gumbel noise; the gradient is the softmax's.
 
 Dong and Yang, "Searching for a robust neural architecture in four GPU hours" (CVPR 2019)::
 
@@ -7,12 +7,12 @@ Dong and Yang, "Searching for a robust neural architecture in four GPU hours" (C
 
 What differs from the paper and its code, on purpose:
 
-1. tau falls with every step, not with every epoch; first and last value are the paper's.
-2. One step moves alpha, then w, each by a draw of its own; the code moves w first.
-3. Operations that were not drawn enter no gradient. The code's cell for NAS-Bench-201 adds their
-   numbers to the output as if these operations had returned ones (asked in AutoDL-Projects #36).
-4. The cell is derived as DARTS's is. `derivation="pairs"` is the paper's own: per node the two best
-   pairs of operation and input, which may both come from one input.
+1. tau falls per step, not per epoch; its first and last value are the paper's.
+2. One step moves alpha, then w, each with its own draw; the code moves w first.
+3. Operations that were not drawn contribute to no gradient. The code's cell for NAS-Bench-201 adds
+   their numbers to the output, as if they had returned ones (asked in AutoDL-Projects #36).
+4. The cell is derived by DARTS's rule. `derivation="pairs"` is the paper's own: per node the two
+   best pairs of operation and input, perhaps with one input for both.
 
 Its settings in the paper: alpha by Adam at 3e-4, betas 0.5 and 0.999, weight decay 1e-3; 250 epochs
 of batches of 256; w from 0.025 to 0.001, weight decay 5e-4.
@@ -30,14 +30,11 @@ from dartslib.space import CELL_TYPES, SearchSpace
 
 
 class OneOperation(MixedOperation):
-    """Runs the operation whose number in the mixture is 1; that number carries the gradient.
-
-    In general those whose number is not 0: none of an edge that is closed, two where both are kept.
-    """
+    """Runs only operations whose number in the mixture is not 0: usually one, with the number 1."""
 
     def forward(self, x: Tensor, mixture: Tensor, moment: Moment = START) -> Tensor:
-        """As `MixedOperation.forward`."""
-        drawn = mixture.detach().nonzero().flatten().tolist()  # one number, as a rule
+        """As `MixedOperation.forward`; the gradient of alpha goes through the number."""
+        drawn = mixture.detach().nonzero().flatten().tolist()
         terms = [mixture[k] * self.operations[k](x) for k in drawn]  # (N, C, H', W') each
         return sum(terms) if terms else torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
@@ -48,16 +45,16 @@ class GDAS(Relaxation, name="gdas"):
     tau_from: float = Field(10.0, gt=0)
     """Temperature of the first step."""
     tau_to: float = Field(0.1, gt=0)
-    """Temperature of the last step; between them it falls in a straight line."""
+    """Temperature of the last step; it falls linearly."""
     derivation: Literal["darts", "pairs"] = "darts"
-    """The cell is that of DARTS's rule, or of the paper's two best pairs per node."""
+    """How the cell is derived: by DARTS's rule, or as the paper's best pairs per node."""
 
     def edge(self, names: tuple[str, ...], channels: int, stride: int) -> OneOperation:
         """One operation runs."""
         return OneOperation(names, channels, stride)
 
     def mixture(self, alpha: Tables, space: SearchSpace, moment: Moment) -> Tables:
-        """One 1 per edge, at the operation that is drawn, with the gradient of the softmax."""
+        """1 for the drawn operation of each edge, else 0, with the gradient of the softmax."""
         tau = moment.between(self.tau_from, self.tau_to)
         return {k: hard(gumbel_softmax(alpha[k], tau, moment)) for k in CELL_TYPES}
 
@@ -71,7 +68,7 @@ class GDAS(Relaxation, name="gdas"):
 
 
 def gumbel_softmax(logits: Tensor, tau: float, moment: Moment) -> Tensor:
-    """softmax((log softmax(logits) + g) / tau), row by row, with Gumbel noise g."""
+    """softmax((log softmax(logits) + g) / tau) per row, with Gumbel noise g."""
     # -log of an exponential number is Gumbel; drawn on the CPU, the same on every device.
     noise = -torch.empty(logits.shape).exponential_(generator=moment.generator).log()
     noise = noise.to(logits.device, logits.dtype, non_blocking=True)  # (edges, operations)
@@ -79,7 +76,7 @@ def gumbel_softmax(logits: Tensor, tau: float, moment: Moment) -> Tensor:
 
 
 def hard(soft: Tensor) -> Tensor:
-    """1 at the largest of each row and exactly 0 elsewhere, with the gradient of `soft`."""
+    """1 at the largest number of each row, exactly 0 elsewhere, with the gradient of `soft`."""
     one = torch.zeros_like(soft).scatter(-1, soft.argmax(dim=-1, keepdim=True), 1.0)
     return one - soft.detach() + soft
 

@@ -1,4 +1,4 @@
-"""PC-DARTS: a quarter of the channels is searched, and the edges of a node compete as well.
+"""PC-DARTS: operations see a quarter of the channels, and the edges of a node compete, too.
 
 Xu et al., "PC-DARTS: partial channel connections for memory-efficient architecture search" (ICLR
 2020)::
@@ -8,11 +8,10 @@ Xu et al., "PC-DARTS: partial channel connections for memory-efficient architect
 
 What differs from the paper and its code, on purpose:
 
-1. The channels are the first C / K, as in the code; the paper draws them. The shuffle after them
-   brings others to the front.
-2. Alpha and beta rest for the first 0.3 of the steps (15 of 50 epochs), counted in steps.
-3. The bypassed channels are scaled by beta, too: as in the code, where beta multiplies the whole
-   edge, not as the paper's figure says.
+1. The channels are the first C / K, as in the code; the paper draws them at random. The shuffle
+   that follows brings other channels to the front.
+2. Alpha and beta rest for the first 0.3 of the steps (in the paper 15 of 50 epochs).
+3. The bypassed channels are multiplied by beta, too: as in the code, not as in the paper's figure.
 4. At an odd size the pool of the bypass rounds up, as all operations here do.
 
 Its settings in the code: K = 4, alpha and beta by one Adam at 6e-4, weight decay 1e-3, both started
@@ -34,10 +33,7 @@ class PartialChannels(MixedOperation):
 
     Args:
         names, channels, stride: as in `MixedOperation`.
-        k: K of the paper; it divides the channels.
-
-    Raises:
-        ValueError: it does not divide them.
+        k: K of the paper; it must divide the channels.
     """
 
     def __init__(self, names: tuple[str, ...], channels: int, stride: int, k: int) -> None:
@@ -48,7 +44,7 @@ class PartialChannels(MixedOperation):
             )
         super().__init__(names, channels // k, stride)
         self.k = k
-        # With stride 2 the other channels are halved by a pool, odd sizes upwards.
+        # With stride 2 a pool halves the maps that pass by; odd sizes round up.
         self.bypass = nn.Identity() if stride == 1 else nn.MaxPool2d(2, 2, ceil_mode=True)
 
     def forward(self, x: Tensor, mixture: Tensor, moment: Moment = START) -> Tensor:
@@ -66,16 +62,16 @@ class PCDARTS(Relaxation, name="pc_darts"):
     """Partial channels and a softmax over the edges of a node (Xu et al. 2020, equations 2, 3)."""
 
     k: int = Field(4, ge=1)
-    """One channel of so many is searched."""
+    """One of k channels is searched."""
     warm_up: Fraction = 0.3
-    """Part of the search in which only w moves."""
+    """Fraction of the search in which only w moves."""
 
     def edge(self, names: tuple[str, ...], channels: int, stride: int) -> PartialChannels:
-        """The first channels alone."""
+        """A mixed operation on the first channels."""
         return PartialChannels(names, channels, stride, self.k)
 
     def parameters(self, space: SearchSpace) -> dict[str, tuple[int, ...]]:
-        """Beta, a logit per edge, besides alpha."""
+        """Alpha, and beta, one logit per edge."""
         beta = {f"beta_{cell_type}": (len(space.edges),) for cell_type in CELL_TYPES}
         return super().parameters(space) | beta
 
@@ -90,5 +86,5 @@ class PCDARTS(Relaxation, name="pc_darts"):
         return found
 
     def moves_alpha(self, moment: Moment) -> bool:
-        """Not while w warms up."""
+        """Not during the warm-up."""
         return moment.progress >= self.warm_up

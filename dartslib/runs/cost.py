@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_weights(module: nn.Module) -> int:
-    """How many numbers a module learns."""
+    """The number of learned parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -17,10 +17,8 @@ def count_multiply_adds(module: nn.Module, *image_shape: int, **inputs: Any) -> 
 
     Args:
         module: any module that takes a batch of images, or of maps.
-        image_shape: (C, H, W) of an image, as three numbers.
-        inputs: what else the module takes: `mixture` of a supernet, `last` of a cell.
-
-    Counted by torch's own FLOP counter, which counts a multiply-add as two.
+        image_shape: C, H and W of an image.
+        inputs: further arguments, such as `mixture` of a supernet or `last` of a cell.
     """
     parameter = next(module.parameters(), torch.empty(0))
     image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
@@ -29,4 +27,4 @@ def count_multiply_adds(module: nn.Module, *image_shape: int, **inputs: Any) -> 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(image, **inputs)
     module.train(was_training)
-    return counter.get_total_flops() // 2
+    return counter.get_total_flops() // 2  # torch counts a multiply-add as two

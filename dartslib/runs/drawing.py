@@ -1,4 +1,4 @@
-"""Cells drawn at random: what every search has to beat."""
+"""Cells drawn at random, which every search has to beat."""
 
 import numpy as np
 
@@ -7,15 +7,9 @@ from dartslib.space import CELL_TYPES, SearchSpace
 
 
 def draw(space: SearchSpace, seed: int, edges_per_node: int = 2) -> Genotype:
-    """A genotype drawn uniformly from those that `derive` can give.
+    """A genotype drawn uniformly from those that `derive` can return.
 
-    For each node of both cells its predecessors, distinct, then an operation other than none for
-    each; all equally likely.
-
-    Args:
-        space: the search space.
-        seed: fixes the draw.
-        edges_per_node: as in `derive`.
+    Each node draws distinct predecessors, and for each an operation other than none.
     """
     generator = np.random.default_rng(seed)
     real = [name for name in space.operations if name != "none"]

@@ -1,9 +1,8 @@
-"""Drives a loop to its end: progress, checkpoints, resuming, stopping.
+"""Runs a loop to its end: progress, checkpoints, resuming, stopping.
 
-A checkpoint is written whole, between two steps, before five minutes of work are at risk; a run
-that was stopped goes on from the last one. It holds tensors, numbers and strings only, and is read
-with `weights_only=True`, so that no checkpoint can run code. A state that is not finite is never
-written.
+A checkpoint is written whole, between two steps, before five minutes of work can be lost. It has
+tensors, numbers and strings only, and is read with `weights_only=True`, so that it cannot run code.
+A state that is not finite is never written.
 """
 
 import io
@@ -26,7 +25,7 @@ from dartslib.runs.files import write_whole
 from dartslib.runs.machine import commit, machine, versions
 
 FORMAT = "dartslib-checkpoint-3"
-# Five minutes, less one for a step that takes longer than those before it, and for the writing.
+# Five minutes, minus one for a step slower than those before it, and for the writing.
 EVERY_SECONDS = 240.0
 
 
@@ -40,31 +39,30 @@ def drive(
     device: str = "cpu",
     data: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Runs a loop to its end.
+    """Runs a loop to its end, in a folder that `dartslib.runs.files.alone` has locked.
 
-    Ctrl-C stops it after the step that is being done, and saves that; a second Ctrl-C stops it at
-    once. Only one process may drive a loop in a folder: see `dartslib.runs.files.alone`.
+    Ctrl-C stops it after the current step and saves that; a second Ctrl-C stops it at once.
 
     Args:
         loop: a `Search` or a `Training`, just made.
-        folder: where checkpoint.pt lives.
+        folder: the place of checkpoint.pt.
         resume: go on from that checkpoint, if there is one.
         progress: show a bar with loss, accuracy and time left.
-        every_seconds: how much work may be lost. A checkpoint is written where another step, as
-            long as the longest since the last checkpoint, would go beyond.
-        device: named in the stretches.
-        data: the `digest` of the data set, with which alone the run goes on; None if there is none.
+        every_seconds: how much work may be lost. A checkpoint is written if one more step, as slow
+            as the slowest since the last checkpoint, would exceed this.
+        device: for the record.
+        data: the `digest` of the data set; a run resumes only with the same data.
 
     Returns:
-        The stretches of the run: for each process that took part, where it began, commit, machine,
-        versions, and the processor's seconds up to the last checkpoint, all threads together.
+        The stretches of the run, one per process that took part: its first step, commit, machine,
+        versions, and CPU seconds of all threads up to the last checkpoint.
 
     Raises:
         FileExistsError: there is a run and `resume` is off.
-        ValueError: the checkpoint is damaged, or of another configuration, format or data set.
-        OSError: the checkpoint cannot be written; the one before it stays.
-        FloatingPointError: a loss or a weight is not finite; the last checkpoint before stays.
-        KeyboardInterrupt: Ctrl-C; `resume` goes on.
+        ValueError: the checkpoint is damaged, or has another configuration, format or data set.
+        OSError: the checkpoint cannot be written; the previous one stays.
+        FloatingPointError: a loss or a weight is not finite; the previous checkpoint stays.
+        KeyboardInterrupt: Ctrl-C.
     """
     path = folder / "checkpoint.pt"
     stretches: list[dict[str, Any]] = []
@@ -80,7 +78,7 @@ def drive(
         )
     if loop.step == loop.steps:
         return stretches
-    _write(path, loop, stretches, data)  # a folder that takes nothing is found now
+    _write(path, loop, stretches, data)  # a folder that cannot be written to is found now
     here = {"commit": commit(), "machine": machine(device), "versions": versions()}
     stretches.append({"from_step": loop.step} | here)
     began = process_time()
@@ -101,6 +99,7 @@ def drive(
                         loss=f"{record['train_loss']:.3f}",
                         accuracy=f"{record['train_accuracy']:.3f}",
                     )
+                # Save before the next step, if it is as slow as the slowest, could lose too much.
                 now = monotonic()
                 last, longest = now, max(longest, now - last)
                 at_risk = now - saved + longest > every_seconds
@@ -122,9 +121,9 @@ def drive(
 
 @contextmanager
 def _patient() -> Iterator[list[int]]:
-    """Lets a first Ctrl-C wait: the list that is given holds it. A second one is one as usual.
+    """Postpones a first Ctrl-C, which appears in the yielded list; a second one interrupts at once.
 
-    So does SIGTERM, by which a cluster ends a job.
+    SIGTERM, by which a cluster ends a job, is treated alike.
     """
     pressed: list[int] = []
     before = {}
@@ -137,10 +136,10 @@ def _patient() -> Iterator[list[int]]:
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(number)
-            if handler is not signal.SIG_IGN:  # as under nohup
+            if handler is not signal.SIG_IGN:  # ignored under nohup
                 signal.signal(number, wait)
                 before[number] = handler
-    except ValueError:  # only the main thread may, and only there Ctrl-C arrives
+    except ValueError:  # only the main thread may set handlers, and only it gets Ctrl-C
         yield pressed
         return
     try:
@@ -152,7 +151,7 @@ def _patient() -> Iterator[list[int]]:
 
 def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]], data: str | None) -> None:
     state = loop.state_dict()
-    others = "history", "notes"  # what a relaxation notes may well be infinite
+    others = "history", "notes"  # a relaxation's notes may be infinite
     if not _finite({name: part for name, part in state.items() if name not in others}):
         raise FloatingPointError(
             f"The weights after step {loop.step} are not finite: try a smaller learning rate."
@@ -182,10 +181,10 @@ def _finite(state: Any) -> bool:
 
 
 def progress(folder: Path) -> tuple[int, int, float] | None:
-    """Steps done, steps in all and seconds of the run in a folder; None if none was begun there.
+    """Steps done, steps in all and seconds of the run in a folder; None without a checkpoint.
 
     Raises:
-        ValueError: its checkpoint is damaged.
+        ValueError: the checkpoint is damaged.
     """
     path = folder / "checkpoint.pt"
     if not path.exists():
@@ -198,14 +197,14 @@ def progress(folder: Path) -> tuple[int, int, float] | None:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, tensors and plain data only."""
+    """The content of a checkpoint."""
     state = None
     try:
         with ZipFile(path) as file:
             whole = file.testzip() is None  # torch.load compares no checksums
         if whole:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    # No file of torch's, or not only data. zipfile and the unpickler meet bytes of any kind here.
+    # Not written by torch, or with more than data in it, or damaged in some other way.
     except (UnpicklingError, BadZipFile, EOFError, RuntimeError, ValueError, LookupError):
         pass
     if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -224,7 +223,7 @@ def _read(path: Path, loop: Loop, data: str | None = None) -> list[dict[str, Any
         )
     if state.get("data") != data:
         raise ValueError(
-            f"{path} belongs to a run with other data of that name: bring back the images, labels "
+            f"{path} belongs to a run with other data of that name: restore the images, labels "
             "and class names it was started with, or choose another folder."
         )
     unfit = ValueError(

@@ -1,7 +1,6 @@
-"""How far the cell that is derived is from the network that was searched.
+"""The discretization gap: what is lost between the searched network and the derived cell.
 
-A search trains a mixture and hands on a choice. What is lost between the two is measured on images
-that neither half has seen, at the end of a search, while its weights are still there.
+It is measured at the end of a search, with its weights, on images that neither half has seen.
 """
 
 import torch
@@ -14,7 +13,7 @@ from dartslib.searching import Search
 from dartslib.space import CELL_TYPES
 from dartslib.training import evaluate
 
-STEPS = 50  # batches for statistics anew: more than a BatchNorm's own memory of some ten
+STEPS = 50  # batches for new BatchNorm statistics; running means span about ten
 
 
 class _Mixed(nn.Module):
@@ -29,7 +28,7 @@ class _Mixed(nn.Module):
 
 
 def one_hot(search: Search) -> Tables:
-    """A mixture: 1 for the operations that would be derived now, on edges that are kept; else 0.
+    """The mixture of the cell that would be derived now: 1 for its operations, else 0.
 
     Returns:
         Cell type -> (edges, operations), on the device of alpha.
@@ -42,7 +41,7 @@ def path(genotype: Genotype, architecture: Architecture) -> Tables:
 
     Args:
         genotype: of the architecture's space.
-        architecture: gives space, device and type.
+        architecture: defines space, device and dtype.
     """
     space = architecture.space
     found = {k: torch.zeros_like(architecture.logits[k]) for k in CELL_TYPES}
@@ -56,16 +55,16 @@ def path(genotype: Genotype, architecture: Architecture) -> Tables:
 
 @torch.no_grad()
 def measure(search: Search, unseen: BatchSource) -> dict[str, float]:
-    """Accuracies, as fractions, of what a search has trained; its state is as before afterwards.
+    """Accuracies (fractions) of what a search has trained; the state of the search is restored.
 
     Args:
         search: at its end.
-        unseen: batches to evaluate on; in neither half.
+        unseen: batches to evaluate on, in neither half.
 
     Returns:
-        "supernet": with all operations, mixed as in the search. "one_hot": the same weights w,
-        with `one_hot` for the mixture. "one_hot_new_statistics": the same, after
-        BatchNorm's means and variances have been taken anew over `STEPS` batches of w's half.
+        "supernet": with all operations, mixed as in the search. "one_hot": the same weights w with
+        `one_hot` as the mixture. "one_hot_new_statistics": the same, with BatchNorm's means and
+        variances measured again over `STEPS` batches of w's half.
     """
     mixed, chosen = search.architecture.mixture(moment=search.moment), one_hot(search)
     return {
@@ -77,13 +76,13 @@ def measure(search: Search, unseen: BatchSource) -> dict[str, float]:
 
 @torch.no_grad()
 def accuracy(search: Search, mixture: Tables, unseen: BatchSource, *, anew: bool = True) -> float:
-    """Accuracy of the supernet under a mixture, a fraction; the search's state stays as it is.
+    """Accuracy (a fraction) of the supernet with a mixture; the state of the search is restored.
 
     Args:
         search: whose weights are used.
         mixture: what multiplies the operations, such as the `path` of one cell.
         unseen: batches to evaluate on.
-        anew: take BatchNorm's statistics anew for this mixture, from w's half.
+        anew: measure BatchNorm's statistics again for this mixture, over batches of w's half.
     """
     supernet = search.supernet
     was_training, network = supernet.training, _Mixed(supernet, mixture)
@@ -100,13 +99,13 @@ def accuracy(search: Search, mixture: Tables, unseen: BatchSource, *, anew: bool
 def _new_statistics(
     network: nn.Module, batches: BatchSource, memory_format: torch.memory_format
 ) -> None:
-    """The mean over batches of what BatchNorm sees, in place of its running statistics."""
+    """Replaces BatchNorm's running statistics by means over batches."""
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     network.train()
     for step in range(min(STEPS, len(batches))):
         for norm in norms:
-            norm.momentum = 1 / (step + 1)  # the first batch replaces what was there
+            norm.momentum = 1 / (step + 1)  # a plain mean; the first batch replaces the old value
         network(batches.at(step)[0].contiguous(memory_format=memory_format))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -1,4 +1,4 @@
-"""Where a run takes place: the machine and the versions that a record names. No host, no path."""
+"""Machine, versions and commit of a run, for its record; no host name, no path."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def processor() -> str:
-    """The processor's name, as the system gives it."""
+    """The processor's name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:
@@ -23,7 +23,7 @@ def processor() -> str:
 
 
 def machine(device: str = "cpu") -> dict[str, str | int]:
-    """Processor, cores, threads in use, vector instructions, system, device."""
+    """Processor, cores, threads in use, vector instructions, system and device."""
     import torch
 
     found: dict[str, str | int] = {
@@ -41,7 +41,7 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what the numbers depend on."""
+    """Versions of Python and of the packages that the numbers depend on."""
     found = {"python": platform.python_version()}
     for package in ("dartslib", "torch", "numpy"):
         try:
@@ -53,10 +53,9 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str:
-    """The checkout's commit, with "+changes" where files differ from it; "unknown" without git.
+    """The checkout's commit, with "+changes" if files differ from it; "unknown" without git.
 
-    Looked up once: a process goes on with the code that it has loaded, whatever happens to the
-    files meanwhile.
+    Looked up once per process, which keeps the code that it has loaded.
     """
 
     def git(*words: str) -> str:
@@ -66,7 +65,7 @@ def commit() -> str:
         return done.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "dartslib/runs/machine.py")  # not another project's
+        git("ls-files", "--error-unmatch", "dartslib/runs/machine.py")  # not some other repository
         changed = git("status", "--porcelain", "--", "dartslib")
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):

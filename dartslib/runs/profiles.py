@@ -1,8 +1,7 @@
 """Profiles: one word for the size of a run.
 
-`smoke` is for tests and a first look (seconds, embedded data), `lesson` for a laptop's CPU,
-`report` and `darts` are the settings of the report and of Liu et al. (2019), for a GPU. All use
-the same network; they differ in size, head and order of operations.
+`smoke` is for tests and a first look (seconds, embedded data), `lesson` for a laptop's CPU;
+`report` and `darts` are the settings of the report and of Liu et al. (2019), for a GPU.
 """
 
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from dartslib.training import TrainConfig
 
 @dataclass(frozen=True)
 class Profile:
-    """The settings of the four things one does.
+    """The settings of the four kinds of runs.
 
     Attributes:
-        search: finding a cell.
-        compare: training a cell in a network of the search's size, to compare it with others.
-        final: training the deep network on all data.
+        search: find a cell.
+        compare: train a cell in a network of the search's size, to compare it with others.
+        final: train a deep network on all data.
         transfer: the same cell and network on another data set.
     """
 
@@ -29,7 +28,7 @@ class Profile:
     transfer: TrainConfig
 
 
-# The smallest networks that have both cell types; rates are their own, since 20 steps move little.
+# The smallest networks with both cell types; high rates, since there are only some 20 steps.
 _SMOKE = TrainConfig(
     dataset="shapes10",
     held_out=0.1,
@@ -42,7 +41,7 @@ _SMOKE = TrainConfig(
     lr=0.1,
     schedule="one_cycle",
 )
-# A schedule for small budgets: one cycle, label smoothing, batch and rate scaled together.
+# For small budgets: one cycle, label smoothing, batch and rate scaled together.
 _LESSON = TrainConfig(
     held_out=0.1,
     head="linear",
@@ -121,11 +120,7 @@ PROFILES = {
 
 
 def profile(name: str) -> Profile:
-    """The profile of a name.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """A profile by name; ValueError if there is none."""
     if name not in PROFILES:
         raise ValueError(f"There is no profile {name!r}: choose one of {', '.join(PROFILES)}.")
     return PROFILES[name]

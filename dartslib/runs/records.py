@@ -1,8 +1,8 @@
 """Recorded runs: what a finished run leaves behind, and reading it back.
 
-A record is a folder with meta.json (what was run, where, with which result), history.npz (arrays
-over the run) and genotype.json. All are plain data: JSON, and arrays without pickled objects.
-Reading needs numpy only, so that a notebook shows a record without loading torch.
+A record is a folder with meta.json (what was run, where, and the result), history.npz (arrays over
+the run) and genotype.json. All are plain data: JSON, and arrays without pickled objects. Reading
+needs no torch.
 """
 
 import io
@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from reprlib import repr  # of a long value, no more than a sentence can hold
+from reprlib import repr  # shortens long values for messages
 from typing import Any
 from zipfile import BadZipFile
 
@@ -21,21 +21,12 @@ import numpy as np
 from dartslib.genotypes import Genotype
 from dartslib.runs.files import write_together
 
-# What numpy, zipfile, zlib and json raise on bytes that are none of theirs.
-_DAMAGED = (
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    RuntimeError,  # RecursionError and NotImplementedError, too
-    MemoryError,
-    BadZipFile,
-    zlib.error,
-)
-MOST_BYTES = 1_000_000  # of meta.json, which has kilobytes
+# What numpy, zipfile, zlib and json raise on damaged files.
+_DAMAGED = (ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError)
+_DAMAGED += (BadZipFile, zlib.error)
 
-# Names of before version 0.2, by the kind of record: old name -> today's, at any depth of its
-# meta, but for the settings of a relaxation, which had none then.
+# Names from before version 0.2, per kind of record: old name -> today's, at any depth of its meta
+# except in the settings of a relaxation, which did not exist then.
 OLD_NAMES = {
     "search": {"method": "gradient"},
     "measurement": {"method": "gradient"},
@@ -53,7 +44,7 @@ class Record:
         name: the folder's name.
         meta: what was run and what came out, see data/README.md.
         history: name -> array over the run; empty for a measurement.
-        genotype: the derived or the trained cell; None for a measurement.
+        genotype: the derived or trained cell; None for a measurement.
     """
 
     name: str
@@ -63,11 +54,7 @@ class Record:
 
 
 def check_name(name: str | None) -> None:
-    """Refuses a name that no record can have, before a run begins that would bear it.
-
-    Raises:
-        ValueError: letters, digits, _, - and . are not all it has, or it begins with a dot.
-    """
+    """Raises ValueError for a name that no record can have; call it before a run begins."""
     if name is not None and not re.fullmatch(r"[\w-][\w.-]{0,99}", name):
         raise ValueError(
             f"{name[:60]!r} cannot name a record: give a word of letters, digits, _, - and ., "
@@ -83,7 +70,7 @@ def _nearest(name: str, all_names: list[str]) -> str:
 
 
 def names(folder: Path = RECORDED) -> list[str]:
-    """The records of a folder, sorted; a folder without meta.json is none."""
+    """The names of a folder's records, sorted; a folder without meta.json is not a record."""
     return sorted(path.parent.name for path in folder.glob("*/meta.json"))
 
 
@@ -92,7 +79,7 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
 
     Raises:
         FileNotFoundError: there is no such record, or it is not finished.
-        ValueError: a file of it is damaged, or holds pickled objects.
+        ValueError: a file is damaged or has pickled objects.
     """
     path = Path(name)
     if not (path / "meta.json").is_file():
@@ -104,27 +91,20 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
     history, genotype = {}, None
     try:
         file = path / "meta.json"
-        if file.stat().st_size > MOST_BYTES:
-            raise ValueError
         meta = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(meta, dict):
             raise ValueError
         meta = _renamed(meta, OLD_NAMES.get(meta.get("kind"), {}))
         file = path / "history.npz"
-        if file.is_file():
-            # From memory: of a damaged archive numpy would leave the file open.
-            content = file.read_bytes()
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        if file.is_file():  # read from memory, since numpy leaves a damaged file open
+            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
                 history = {key: arrays[key] for key in arrays.files}
-            # The archive's end counts its members: a damaged list of them may name fewer.
-            if int.from_bytes(content[-12:-10], "little") != len(history):
-                raise ValueError
         file = path / "genotype.json"
         if file.is_file():
             genotype = Genotype.from_json(file.read_bytes())
     except _DAMAGED as error:
         raise ValueError(
-            f"{file} is damaged, or not what a run has written: make the record again."
+            f"{file} is damaged, or was not written by a run: make the record again."
         ) from error
     return Record(path.name, meta, history, genotype)
 
@@ -140,14 +120,10 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
 
 
 def save(record: Record, path: Path) -> None:
-    """Writes a record into a folder, meta.json last: with it the record counts as finished.
-
-    Raises:
-        OSError: it cannot be written, see `write_together`.
-    """
+    """Writes a record into a folder, meta.json last: with it the record counts as finished."""
     contents = {}
     if record.history:
-        # float32 keeps more digits than the runs repeat to, at half the size.
+        # float32 has more digits than runs reproduce, at half the size.
         arrays = {
             key: values.astype(np.float32) if values.dtype == np.float64 else values
             for key, values in record.history.items()

@@ -1,4 +1,4 @@
-"""One run from settings to record: loads the data, drives the loop, writes what came out."""
+"""One run from settings to record: loads the data, runs the loop, writes the results."""
 
 import os
 import shlex
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from math import nan
 from pathlib import Path
-from reprlib import repr  # of a long value, no more than a sentence can hold
+from reprlib import repr  # shortens long values for messages
 from typing import Any
 
 import numpy as np
@@ -27,26 +27,22 @@ from dartslib.training import TrainConfig, Training
 
 
 def find_device(name: str | None = None) -> str:
-    """The device of a name; "cuda" where there is one, else "cpu", if none is given.
-
-    Raises:
-        ValueError: there is no such device here.
-    """
+    """Checks the name of a device (ValueError); if None, "cuda" if available, else "cpu"."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         kind = torch.empty(0, device=name).device.type
-    except (RuntimeError, AssertionError):  # an unknown word; a torch built without that device
+    except (RuntimeError, AssertionError):  # an unknown name; a torch built without that device
         kind = None
-    if kind not in ("cpu", "cuda"):  # others compute without float64, or, like meta, nothing
+    if kind not in ("cpu", "cuda"):  # others lack float64 or, like meta, compute nothing
         raise ValueError(f"There is no device {repr(name)} here: choose cpu, or cuda with a GPU.")
     return name
 
 
 def find_genotype(name: str) -> Genotype:
-    """A published genotype by name, a recorded one, or one from a file or a run's folder.
+    """A published or recorded genotype by name, or one from a file or a run's folder.
 
     Raises:
-        ValueError: nothing of that name, or the file holds no genotype.
+        ValueError: there is none, or the file is not a genotype.
     """
     if name in PUBLISHED:
         return PUBLISHED[name]
@@ -55,7 +51,7 @@ def find_genotype(name: str) -> Genotype:
         Path(name) / "genotype.json",
         records.RECORDED / name / "genotype.json",
     ):
-        if os.path.isfile(path):  # Path.is_file raises for a name that is too long
+        if os.path.isfile(path):  # Path.is_file raises if the name is too long
             return Genotype.from_json(path.read_bytes())
     raise ValueError(
         f"There is no genotype {repr(name)}: give a file, the folder of a finished search, a "
@@ -66,7 +62,7 @@ def find_genotype(name: str) -> Genotype:
 def begin_search(
     config: SearchConfig, data: str | Path = "data", device: str = "cpu"
 ) -> tuple[Search, DataSet, Split]:
-    """A search at its first step, its data set, and the split of that."""
+    """A search before its first step, its data set, and the split of that."""
     dataset = load(config.dataset, data)
     cut = split(dataset, config.half, config.held_out)
     options = {"seed": config.seed, "device": device}
@@ -83,7 +79,7 @@ def begin_search(
 def begin_training(
     config: TrainConfig, genotype: Genotype, data: str | Path = "data", device: str = "cpu"
 ) -> tuple[Training, DataSet, Split]:
-    """A training at its first step, its data set, and the split of that."""
+    """A training before its first step, its data set, and the split of that."""
     dataset = load(config.dataset, data)
     cut = split(dataset, held_out=config.held_out)
     compare = config.part == "compare"
@@ -118,11 +114,11 @@ def run_search(
     Args:
         config: the settings.
         folder: receives checkpoint, history, genotype and meta.
-        profile, overridden: named in the record: where the settings come from, what was changed.
-        data: the folder that data sets are loaded from.
-        device: "cpu" or "cuda"; found by itself if None.
+        profile, overridden: for the record: where the settings come from, what was changed.
+        data: the folder of data sets.
+        device: as in `find_device`.
         resume, progress: as in `drive`.
-        command: what makes the run again, for the record; if None, the command line that runs now.
+        command: for the record, what repeats the run; None for the present command line.
     """
     device = find_device(device)
     search, dataset, cut = begin_search(config, data, device)
@@ -131,15 +127,15 @@ def run_search(
         options["data"] = dataset.digest()
         stretches = drive(search, folder, **options)
         history = _arrays(search.history)
-        # Batch means, in train mode, as the halves go by; one_level has no half for alpha alone.
+        # Means over batches in train mode. one_level has no batches of alpha's own.
         names = ["train_accuracy"] + ["valid_accuracy"] * (config.gradient != "one_level")
         last = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
         result = {name: value for name, value in last.items() if np.isfinite(value)}
-        with torch.no_grad():  # the counter of multiply-adds trips over a graph
+        with torch.no_grad():  # the counter of multiply-adds fails with a graph
             mixture = search.architecture.mixture(moment=search.moment)
         meta = _meta("search", config, profile, overridden, stretches, search, result, command)
         meta["data"] = options["data"]
-        if config.held_out > 0:  # without held-out images there are none that alpha has not seen
+        if config.held_out > 0:  # else alpha has seen all images
             unseen = dataset.evaluation_batches(cut.compare_valid, device=device)
             meta["gap"] = gap.measure(search, unseen)
         meta |= {
@@ -170,9 +166,9 @@ def run_training(
 ) -> records.Record:
     """A training from its settings to its record, written into the folder.
 
-    With config.part "compare" accuracy is watched on the held-out images and reported for them;
-    with "final" the test images are used once, after the last step. Arguments as in `run_search`;
-    genotype_name says in the record where the genotype comes from.
+    With config.part "compare" the record has the accuracy on the held-out images; with "final" the
+    test images are used once, after the last step. Arguments as in `run_search`; the record calls
+    the cell genotype_name.
     """
     device = find_device(device)
     training, dataset, cut = begin_training(config, genotype, data, device)
@@ -201,13 +197,13 @@ def run_training(
 
 
 def _weights_in_use(network: FinalNetwork) -> int:
-    """The weights that classify: an auxiliary head helps the training alone."""
+    """The number of weights without those of the auxiliary head, which only helps training."""
     helper = network.auxiliary_head
     return count_weights(network) - (0 if helper is None else count_weights(helper))
 
 
 def _of(dataset: DataSet) -> dict[str, int]:
-    """What a network must know of a data set."""
+    """The sizes that a network needs of a data set."""
     return {name: getattr(dataset, name) for name in ("num_classes", "in_channels", "image_size")}
 
 
@@ -216,24 +212,21 @@ def _shape(dataset: DataSet) -> tuple[int, int, int]:
 
 
 def _last_epoch(history: dict[str, np.ndarray], name: str, steps: int, epochs: int) -> float:
-    """The mean over the steps of the last epoch, as nearly as the records tell.
-
-    Of those that have it: alpha may rest. nan if none has.
-    """
+    """The mean over the last epoch, as nearly as the records say; nan if alpha rested in all."""
     lengths = np.diff(history["step"], prepend=0)
     last = (history["step"] > steps - steps // epochs) & np.isfinite(history[name])
     return float(np.average(history[name][last], weights=lengths[last])) if last.any() else nan
 
 
 def _command() -> str | None:
-    """What makes the run again; None where it did not start from the command line."""
+    """The command that repeats the run; None if it did not start from the command line."""
     if Path(sys.argv[0]).resolve() != Path(dartslib.__file__).resolve().with_name("__main__.py"):
         return None
     return "python -m dartslib " + shlex.join(_of_no_place(sys.argv[1:]))
 
 
 def _of_no_place(words: list[str]) -> Iterator[str]:
-    """The words of a command without those that name a folder: nobody else has it."""
+    """The words of a command without those that name folders of this machine."""
     words = iter(words)
     for word in words:
         option, equals, value = word.partition("=")
@@ -246,7 +239,7 @@ def _of_no_place(words: list[str]) -> Iterator[str]:
 
 
 def cell_name(genotype: str) -> str:
-    """What a record calls a genotype that was given as a name, a file or a run's folder."""
+    """The name, in a record, of a genotype that was given as a name, a file or a run's folder."""
     path = Path(genotype)
     return path.parent.name if path.name == "genotype.json" else path.name
 

@@ -20,7 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dartslib.show.pictures import data_address
+from dartslib.show.pictures import CSS_PIXELS, Picture, data_address
 from dartslib.show.style import styled
 
 DPI = 110
@@ -100,6 +100,15 @@ class Explorer(widgets.VBox):
             f'src="{data_address(self._png())}">'
         )
         self.status.value = f'<span role="status">{said}</span>'
+
+    def still(self, what: str) -> Picture:
+        """What the explorer shows at present, for a page without a kernel.
+
+        Args:
+            what: a sentence that says what is drawn; the explorer's own comes after it.
+        """
+        width = round(self.figure.get_figwidth() * CSS_PIXELS)
+        return Picture(self._png(), f"{what} {self.words()}", width)
 
     def _png(self) -> bytes:
         """The canvas as a PNG, made for speed: few colors, no harder compression than pays."""

@@ -1,4 +1,4 @@
-"""Every cell of a small space, trained: the truth, to ask. `tabular.load()` gives the table."""
+"""Every cell of a small space, trained; `tabular.load()` gives the table of results."""
 
 from dartslib.tabular.table import Answer, Table, load
 

@@ -1,8 +1,8 @@
-"""The small space: 243 cells, 207 of which mean something of their own.
+"""The small space: 243 cells, 207 of which are different networks.
 
-A part of the report's own space (section 4.2), so that the same code searches it: two nodes, normal
-cells only, three operations. Node 1 reads both inputs. Node 2 reads two of the three states before
-it. Needs no torch.
+A part of the report's space (section 4.2), so that the same code searches it: two nodes, normal
+cells only, three operations. Node 1 reads both inputs, node 2 two of the three states before it.
+Needs no torch.
 """
 
 from functools import cache
@@ -28,10 +28,10 @@ def cells() -> tuple[Genotype, ...]:
 
 
 def representative(normal: Nodes) -> Nodes:
-    """The one of all equal cells that stands for them in the table.
+    """Of all equal cells, the one that the table contains.
 
-    The order of a node's edges means nothing. Where node 2 reads the inputs 0 and 1, it can change
-    places with node 1: the same network but for the order of its channels.
+    The order of a node's edges does not matter. If node 2 reads the inputs 0 and 1, exchanging it
+    with node 1 gives the same network, up to the order of its channels.
     """
     node_1, node_2 = (tuple(sorted(node, key=lambda edge: edge[1])) for node in normal)
     if all(source < 2 for _, source in node_2):
@@ -41,12 +41,12 @@ def representative(normal: Nodes) -> Nodes:
 
 @cache
 def classes() -> tuple[Genotype, ...]:
-    """The 207 cells that stand for all, in the order of `cells`."""
+    """The 207 representatives, in the order of `cells`."""
     return tuple(cell for cell in cells() if representative(cell.normal) == cell.normal)
 
 
 def name(normal: Nodes) -> str:
-    """A short word for a cell: "sep0 sep1 | skip0 max2", node by node, an operation and its input.
+    """A short name such as "sep0 sep1 | skip0 max2": per node operations and their inputs.
 
     Equal cells have one name.
     """

@@ -1,7 +1,7 @@
-"""Trains the cells of the small space, and measures them: the list of trainings, and one of them.
+"""Trains the cells of the small space: the list of trainings, and one of them.
 
-Images are CIFAR-10's at 16 pixels, each the mean of 2 x 2. Of the 50,000 training images 20,000 are
-trained on (a search's two halves are these) and 20,000 judge; test images are apart.
+Images are those of CIFAR-10 at 16 pixels, means of 2 x 2. Of the 50,000 training images 20,000 are
+used to train (a search takes its halves from them) and 20,000 to judge; test images are extra.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from dartslib.runs.machine import commit, machine, versions
 from dartslib.tabular.cells import classes, name
 from dartslib.training import TrainConfig
 
-IMAGES = 40_000  # of the training images: one half to train on, one to judge on
-WATCHED = 2_000  # judging images that are looked at after every epoch
+IMAGES = 40_000  # training images in use: one half to train on, one to judge on
+WATCHED = 2_000  # judging images that are evaluated after every epoch
 CROP = 2  # pixels of black around an image; 4 at 32 pixels
 
 RECIPE = TrainConfig(
@@ -66,7 +66,7 @@ def make(job: str, folder: str | Path = "data") -> dict[str, Any]:
 
 
 def small_images(folder: str | Path = "data") -> DataSet:
-    """CIFAR-10 at 16 pixels, means of 2 x 2, in the order of the large images' hash."""
+    """CIFAR-10 at 16 pixels, means of 2 x 2, in the hash order of the large images."""
     large = load("cifar10", folder)
 
     def halved(images: torch.Tensor) -> torch.Tensor:
@@ -83,24 +83,24 @@ def small_images(folder: str | Path = "data") -> DataSet:
 
 
 def seed_of(cell: Genotype, run: int) -> int:
-    """Each training its own seed: a seed that all share would move whole kinds of cells alike."""
+    """A seed per training: one seed for all would shift whole kinds of cells together."""
     digest = hashlib.blake2b(f"{name(cell.normal)}/{run}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little")
 
 
 def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dict[str, Any]:
-    """One training of one cell, and what it is good for.
+    """One training of one cell, and its results.
 
     Args:
         cell: of the space.
         run: which training of this cell, from 0.
         recipe: all settings but the seed.
-        images: those of `small_images`.
+        images: from `small_images`.
 
     Returns:
-        Accuracies (fractions) on the watched judging images after every epoch, and at the end on
-        all judging images, on the test images and on as many training images as are watched; the
-        processor's seconds of the steps and of all.
+        Accuracies (fractions): "epochs" on the watched judging images after every epoch; "valid" on
+        all judging images, "test", and "train" on `WATCHED` training images at the end. CPU
+        seconds: "train_seconds" of the steps, "seconds" of all.
     """
     began = process_time()
     config = recipe.changed(seed=seed_of(cell, run))
