@@ -89,7 +89,7 @@ MAKE = {  # explorer: how to make it, and its main control with values for it
         lambda e: (e.switches["at random"], "value", (False, True, False)),
     ),
     "hypergradient": (
-        lambda: show.hypergradient_explorer(_gradients()),
+        lambda: show.HypergradientExplorer(_gradients()),
         lambda e: (e.slider, "index", (0, 2, 4)),
     ),
 }
@@ -478,7 +478,7 @@ def test_angle():
 def test_arrows_have_the_sizes_and_angles_of_the_record(k):
     """In the plane of first order, 1 long and across, and of the whole gradient."""
     record = _gradients()
-    explorer = show.hypergradient_explorer(record)
+    explorer = show.HypergradientExplorer(record)
     explorer.slider.index = k
     first, direct = record["first_order"][0], record["direct"][0, k]
     whole, unit = direct - XIS[k] * record["implicit"][0, k], np.linalg.norm(first)
@@ -493,7 +493,7 @@ def test_at_xi_zero_all_arrows_are_the_first():
     """A record has single precision, and rounding has no direction."""
     record = {name: values.astype(np.float32) for name, values in _gradients().items()}
     record["direct"][:, 0] = np.nextafter(record["direct"][:, 0], np.float32(np.inf))
-    explorer = show.hypergradient_explorer(record)
+    explorer = show.HypergradientExplorer(record)
     for moment in (0, 1):
         explorer.moment.value, explorer.slider.index = moment, 0
         ends = [a[:, -1] for a in _lines(explorer) if a.shape == (2, 2) and not a[:, 0].any()]
@@ -501,7 +501,7 @@ def test_at_xi_zero_all_arrows_are_the_first():
 
 
 def test_another_moment():
-    explorer = show.hypergradient_explorer(_gradients())
+    explorer = show.HypergradientExplorer(_gradients())
     before = _source(explorer)
     explorer.moment.value = 1
     assert "Step 20, ξ = 0.025" in explorer.status.value and _source(explorer) != before

@@ -111,6 +111,14 @@ def test_panels_that_share_a_scale_hold_the_lines_of_all(drawn):
     assert low == 0
 
 
+def test_upright_lines_stand_where_they_are_put_and_are_said(drawn):
+    told = show.lines({"A": LOSSES, "B": LOSSES}, x="x", y="y", uprights={"here": 7})
+    for axes in drawn[0].axes:
+        (line,) = (line for line in axes.lines if line.get_linestyle() == ":")
+        assert list(line.get_xdata()) == [7, 7] and axes.texts[-1].get_text() == "here"
+    assert told.description.endswith("Dotted: here.")
+
+
 def test_a_picture_is_html_with_a_description():
     picture = show.picture(Figure(), 'a "map" & more')
     assert repr(picture) == 'a "map" & more'

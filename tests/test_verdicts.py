@@ -20,7 +20,7 @@ from dartslib.genotypes import PUBLISHED, Choice, choices
 from dartslib.runs import records
 from dartslib.runs.results import REPORT_TABLES, Results, shared
 from dartslib.searching import REPORT_ALPHA_TRAVEL
-from dartslib.show.microscope import sizes_and_angles
+from dartslib.show.microscope import angle, sizes_and_angles
 from dartslib.space import CELL_TYPES, SearchSpace
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
@@ -503,6 +503,109 @@ VERDICTS += [  # notebook 04
         ),
     ]
 ]
+
+
+# Notebook 05: the terms of the hypergradient at three moments of one search.
+
+AT_XI, AT_PAPER = 4, 2  # places of xi = 0.025 and of the paper's step, 0.01, in the record
+
+
+@cache
+def terms() -> dict[str, np.ndarray]:
+    return records.load("hypergradient").history
+
+
+def over_moments(name: str) -> list[np.ndarray]:
+    """What `sizes_and_angles` has of that name, an array per moment."""
+    return [sizes_and_angles(terms(), k)[name] for k in range(3)]
+
+
+def turned(name: str, at: int = AT_XI) -> Numbers:
+    """How far the first-order gradient is turned at a xi, in degrees, per moment."""
+    return [float(found[at]) for found in over_moments(f"angle_{name}")]
+
+
+def second_order(bare: str = "") -> np.ndarray:
+    """(3, entries): the whole gradient at the search's xi; "bare_" without momentum."""
+    found = terms()
+    direct, implicit = (found[f"{bare}{name}"] for name in ("direct", "implicit"))
+    if not bare:
+        direct, implicit = direct[:, AT_XI], implicit[:, AT_XI]
+    return direct - 0.025 * implicit
+
+
+def pairs(vectors: np.ndarray) -> Numbers:
+    """Angles between all pairs, in degrees."""
+    return [float(angle(a, b)) for a, b in combinations(vectors, 2)]
+
+
+def within_moments() -> Numbers:
+    """Angles between the first-order gradients of batches of one moment, averaged per moment."""
+    first, others = terms()["first_order"], terms()["other_batches"]
+    return [float(np.mean(pairs([first[k], *others[k]]))) for k in range(3)]
+
+
+def bought(what: str) -> Numbers:
+    """Angle to the mean of six other batches, averaged over the choices of six, per moment."""
+    first, others, second = terms()["first_order"], terms()["other_batches"], second_order()
+    found = np.zeros(3)
+    for k in range(3):
+        for spare in combinations(range(8), 2):
+            truth = np.delete(others[k], spare, axis=0).mean(axis=0)
+            two = [first[k] + others[k, batch] for batch in spare]
+            given = {"one": first[k], "two": two, "second order": second[k]}[what]
+            found[k] += np.mean(angle(given, truth)) / 28
+    return list(found)
+
+
+def slopes() -> Numbers:
+    """Of the error over the step, both logarithmic, from 0.1 to 1e-5, in double precision."""
+    radius, part = terms()["radius"], terms()["radius"] > 9e-6
+    lines = np.log(terms()["error_float64"][:, part])
+    return [float(np.polyfit(np.log(radius[part]), line, 1)[0]) for line in lines]
+
+
+def fixed(bar: float) -> Callable[[Numbers, Numbers], float]:
+    return lambda one, other: bar
+
+
+VERDICTS += [
+    Verdict("05", "The look-ahead does nearly all of the turning",
+            lambda: (turned("whole"), turned("direct")), alike, fixed(5)),
+    Verdict("05", "25 of 27 degrees",
+            lambda: (turned("direct"), [25.0]), alike, fixed(0.5)),
+    Verdict("05", "Another batch turns the gradient more than twice as far as second order does",
+            lambda: ([float(f.mean()) for f in over_moments("angle_other")],
+                     [2 * turn for turn in turned("whole")]), larger, fixed(5)),
+    Verdict("05", "Only with the largest ξ, and at one of the three moments",
+            lambda: (turned("whole", -1)[1:2], [float(over_moments("angle_other")[1].min())]),
+            larger, fixed(5)),
+    Verdict("05", "The implicit term has less in common from one moment to the next than",
+            lambda: (pairs(terms()["implicit"][:, AT_XI]), within_moments()),
+            larger, by_their_spread),
+    Verdict("05", "Two batches with first order come nearer than one with second order",
+            lambda: (bought("second order"), bought("two")), larger, fixed(5)),
+    Verdict("05", "Second order is no nearer than the one batch it was computed on",
+            lambda: (bought("second order"), bought("one")), larger, fixed(2)),
+    Verdict("05", "At the paper's step the error is larger than the term itself",
+            lambda: (list(terms()["error_float32"][:, AT_PAPER]), [1.0, 1.0, 1.0]),
+            larger, by_their_spread),
+    Verdict("05", "still off by more than half of the term",
+            lambda: (list(terms()["error_float32"].min(axis=1)), [0.5]), larger, fixed(0.1)),
+    Verdict("05", "The slope is the −1/2 of the argument above",
+            lambda: (slopes(), [-0.5]), alike, fixed(0.1)),
+    Verdict("05", "most of a step is momentum",
+            lambda: (list(terms()["moved"][1:, 0]), list(terms()["moved"][1:, 1])),
+            larger, by_their_spread),
+    Verdict("05", "a step ahead without it misses nearly the whole step",
+            lambda: (list(terms()["missed_bare"][1:]), [0.8]), larger, fixed(0.05)),
+    Verdict("05", "as large a question as \"first or second order\"",
+            lambda: (list(angle(second_order(), second_order("bare_"))[1:]),
+                     turned("whole")[1:]), alike, fixed(10)),
+    Verdict("05", "drowns in the noise of the batches",
+            lambda: ([float(f.mean()) for f in over_moments("angle_other")], turned("implicit")),
+            larger, fixed(30)),
+]  # fmt: skip
 
 
 def markdown(notebook: str) -> str:

@@ -1,7 +1,10 @@
 """Checks of notebook 05: the hypergradient."""
 
 from collections.abc import Callable
-from math import asin, atan, degrees, isclose
+from math import isclose, sqrt
+from statistics import mean, pstdev, stdev
+
+import numpy as np
 
 from dartslib.course.checks import called, exercise
 
@@ -28,18 +31,32 @@ def copied_bug(difference: Callable, factor: float) -> str | None:
 
 
 @exercise
-def most_turn(at_most: float, at_right_angle: float) -> str | None:
-    """An arrow of length 1 and one of length 1/2, at the worst and at a right angle."""
-    if isclose(at_right_angle, degrees(asin(0.5)), abs_tol=0.05):
-        return "at a right angle the tangent counts, opposite side over adjacent side"
-    if not isclose(at_right_angle, degrees(atan(0.5)), abs_tol=0.05):
-        return "at a right angle its tangent is 1/2"
-    if isclose(at_most, at_right_angle, abs_tol=0.05):
-        return "the most is not at a right angle but a little against the direct term"
-    if isclose(at_most, 45.0, abs_tol=0.05):
-        return "45 would be as if both were equally long and at a right angle"
-    if not isclose(at_most, degrees(asin(0.5)), abs_tol=0.05):
-        return "the line that only just touches the circle stands at a right angle to its radius"
+def better_than_nothing(judged: Callable, at_paper: str, at_longest: str) -> str | None:
+    """Against the statistics module, on lists that are better, worse, and neither."""
+    for errors, said in (
+        ((2.4, 2.0, 1.3), "worse"),
+        ((0.9, 0.8, 0.5), "better"),
+        ((0.7, 1.4, 0.8, 1.5), "cannot say"),
+    ):
+        off, spread, root = mean(errors) - 1, stdev(errors), sqrt(len(errors))
+        difference, bar, verdict = called(judged, np.array(errors))
+        if not isclose(difference, off, abs_tol=1e-9):
+            return f"of the errors {errors} the difference is {off:.2f}, not {difference:.2f}"
+        if isclose(bar, 2 * pstdev(errors) / root):
+            return "the spread of so few takes n - 1 below: np.std(errors, ddof=1)"
+        if isclose(bar, 2 * spread):
+            return "that is the bar of one error; a mean of n varies less, by the root of n"
+        if not isclose(bar, 2 * spread / root):
+            return f"of the errors {errors} the bar is {2 * spread / root:.2f}, not {bar:.2f}"
+        if verdict != said and said == "cannot say":
+            return "a difference within its bar says neither better nor worse"
+        if verdict != said:
+            return f'an error of {mean(errors):.2f} against 1 is "{said}"'
+    for given, said, where in (
+        (at_paper, "worse", "the paper's step"), (at_longest, "better", "the longest step")
+    ):  # fmt: skip
+        if given != said:
+            return f"your own function says something else of {where}"
     return None
 
 

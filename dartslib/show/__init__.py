@@ -22,9 +22,7 @@ NAMES = {
     "MixtureExplorer": "mixing",
     "SearchExplorer": "moments",
     "CurveExplorer": "switches",
-    "hypergradient_terms": "microscope",
-    "difference_errors_recorded": "microscope",
-    "hypergradient_explorer": "microscope",
+    "HypergradientExplorer": "microscope",
     "cell": "cells",
     "genotype_cells": "cells",
     "search_cell": "cells",
@@ -34,7 +32,6 @@ NAMES = {
     "alpha_heatmap": "figures",
     "margins": "decisions",
     "choices_over_time": "decisions",
-    "difference_errors": "comparisons",
 }
 
 __all__ = list(NAMES)

@@ -38,6 +38,7 @@ def lines(
         x: name of the horizontal axis, with its unit.
         y: name of the vertical one, or one per panel, which then have scales of their own.
         levels: label -> height of a dotted line across, such as {"chance": 0.1}.
+        uprights: label -> place of an upright dotted line, such as {"the search's": 0.025}.
         dashed: labels of lines to compare with, drawn black and dashed.
         log: "x", "y" or "xy" for logarithmic axes.
         percent: y is a share, shown in percent.
@@ -72,6 +73,7 @@ def _drawn(
     join: str,
     *,
     levels: Mapping[str, float] | None = None,
+    uprights: Mapping[str, float] | None = None,
     dashed: Collection[str] = (),
     log: str = "",
     percent: bool = False,
@@ -104,6 +106,9 @@ def _drawn(
         for label, value in (levels or {}).items():
             axes.axhline(value, color=BLACK, ls=":", lw=1.8, zorder=1)
             _say(axes, label, (0.02, value), (0, 4), xycoords=("axes fraction", "data"))
+        for label, value in (uprights or {}).items():
+            axes.axvline(value, color=BLACK, ls=":", lw=1.8, zorder=1)
+            _say(axes, label, (value, 1), (4, -4), xycoords=("data", "axes fraction"), va="top")
         if bar:
             axes.errorbar(
                 0.985, float(np.mean(axes.get_ylim())), yerr=bar[1] / 2, color=BLACK, capsize=7,
@@ -112,8 +117,10 @@ def _drawn(
             axes.margins(x=0.09)  # the bar is no point
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1))
-        if "x" not in log and all(float(v).is_integer() for xs, _ in series.values() for v in xs):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        if "x" not in log:
+            whole = all(float(v).is_integer() for xs, _ in series.values() for v in xs)
+            most = max(3, 10 // len(panels))
+            axes.xaxis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 5, 10]))
     if (low, high) != (None, None):  # last, since it ends the search for what all panels need
         for axes in found:
             axes.set_ylim(low, high)
@@ -133,7 +140,8 @@ def _drawn(
             for label, (_, ys) in series.items()
         )
         said.append(f"{title}: {name} over {x}, {what} for each of: {told}.")
-    said += [f"Dotted: {', '.join(levels)}."] if levels else []
+    dotted = [*(levels or {}), *(uprights or {})]
+    said += [f"Dotted: {', '.join(dotted)}."] if dotted else []
     said += [f"A bar shows {bar[0]}."] if bar else []
     return picture(figure, " ".join(said))
 
