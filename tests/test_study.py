@@ -26,7 +26,7 @@ from dartslib.relaxation import Relaxation
 from dartslib.runs import driving, gap, records, running, study
 from dartslib.runs.drawing import draw
 from dartslib.runs.profiles import Profile
-from dartslib.runs.results import Results, cpu_hours, shared
+from dartslib.runs.results import Results, bar, cpu_hours, shared
 from dartslib.runs.study import Study, execute
 from dartslib.searching import SearchConfig
 from dartslib.space import SearchSpace
@@ -649,3 +649,12 @@ def test_a_worker_of_this_machine_is_killed(tmp_path, data):
     assert process.returncode == 0, err
     made = out.split() + rest.split()
     assert sorted(made) == sorted(run.name for run in _study(tmp_path / "runs"))
+
+
+def test_a_bar_is_half_of_welchs_interval():
+    """Against the formula, with the quantile of t that a table has for 4 degrees of freedom."""
+    one, other = [1.0, 2.0, 3.0], [11.0, 12.0, 13.0]  # equal spreads: 4 degrees of freedom
+    assert bar(one, other) == pytest.approx(2.776 * (1 / 3 + 1 / 3) ** 0.5, abs=1e-3)
+    assert bar(one * 4, other * 4) < bar(one, other) / 2
+    with pytest.raises(ValueError, match="at least two values"):
+        bar([1.0], other)

@@ -48,7 +48,8 @@ def _installed() -> Iterator[Finding]:
     yield Finding("Python", found, "make an environment with Python 3.11 or newer" * old, old)
     lines = [line for own in metadata.distributions(name="dartslib") for line in own.requires or []]
     # "torch>=2.6" -> "torch"
-    needed = [re.match(r"[\w.-]+", line)[0] for line in lines if "extra ==" not in line]
+    own = (re.match(r"[\w.-]+", line)[0] for line in lines if "extra ==" not in line)
+    needed = list(dict.fromkeys(own))  # a checkout may be found twice
     missing = " ".join(name for name in needed if not any(metadata.distributions(name=name)))
     found = f"not installed: {missing}" if missing else f"all {len(needed)} that dartslib needs"
     advice = f"run `pip install {missing or '-e .'}` in the project's folder"
