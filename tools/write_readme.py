@@ -7,13 +7,13 @@ test compares it with the records.
 """
 
 import re
-from math import ceil, isnan, sqrt
+from math import ceil, isnan
 from pathlib import Path
 from statistics import mean
 
 from dartslib.runs.files import write_text, write_whole
 from dartslib.runs.records import Record
-from dartslib.runs.results import Results, Summary, cpu_hours, used_gpu
+from dartslib.runs.results import Results, Summary, bar, cpu_hours, used_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: tools/write_readme.py -->", "<!-- end of results -->"
@@ -53,19 +53,17 @@ def _row(kind: str, group: str, found: Summary, more: str = "") -> str:
     )
 
 
-def _difference(one: list[float], other: list[float], study: Results) -> str:
-    """The difference of two means in points, its bar by the noise of a training, and its words."""
-    difference = 100 * (mean(one) - mean(other))
-    bar = 200 * study.noise.deviation * sqrt(1 / len(one) + 1 / len(other))
-    return f"{difference:+.2f} ± {bar:.2f} ({'alike' if abs(difference) < bar else 'it counts'})"
+def _difference(one: list[float], other: list[float]) -> str:
+    """The difference of two means in points, its bar, and its words."""
+    difference, reach = 100 * (mean(one) - mean(other)), 100 * bar(one, other)
+    word = "it counts" if abs(difference) > reach else "not told apart"
+    return f"{difference:+.2f} ± {reach:.2f} ({word})"
 
 
 def _trained_again(study: Results) -> dict[str, list[float]]:
     """Where a cell that was trained several times comes from -> its accuracies."""
     return {
-        f"{GROUPS[runs[0].name.split('-')[2]]}, one cell": [
-            run.meta["result"]["valid_accuracy"] for run in runs
-        ]
+        GROUPS[runs[0].name.split("-")[2]]: [run.meta["result"]["valid_accuracy"] for run in runs]
         for runs in study.again()
     }
 
@@ -79,8 +77,7 @@ def _compared(study: Results) -> str:
     ahead = sum(value > max(drawn) for value in learned)
     size = _size(study.compared("random")[0].meta["config"])
     again = "; ".join(
-        f"{label.split(',')[0]} {', '.join(f'{value:.2%}' for value in trained)} "
-        f"(mean {mean(trained):.2%})"
+        f"{label} {', '.join(f'{value:.2%}' for value in trained)} (mean {mean(trained):.2%})"
         for label, trained in _trained_again(study).items()
     )
     return "\n".join(
@@ -90,15 +87,17 @@ def _compared(study: Results) -> str:
             *rows,
             f"\n{ahead or 'None'} of the {len(learned)} learned cells came out above the best "
             f"random one (best against best: {100 * (max(learned) - max(drawn)):+.1f} points). "
-            "± in the table is the standard deviation over n cells. One cell trained with another "
-            f"seed moves by {100 * study.noise.deviation:.2f} points (standard deviation); so a "
-            "difference of means has a bar of two standard errors: ξ > 0, minus ξ = 0 "
-            f"{_difference(second, first, study)}; one level, minus ξ = 0 "
-            f"{_difference(values['one_level'], first, study)}; ξ = 0 and ξ > 0 together, minus at "
-            f"random {_difference(first + second, drawn, study)}. "
+            "± in the table is the standard deviation over n cells. A difference of means counts "
+            "if it is larger than its bar, half of its 95 % interval by Welch's t: "
+            f"ξ > 0, minus ξ = 0 {_difference(second, first)}; "
+            f"one level, minus ξ = 0 {_difference(values['one_level'], first)}; "
+            f"one level, minus at random {_difference(values['one_level'], drawn)}; ξ = 0 and ξ > "
+            f"0 together, minus at random {_difference(first + second, drawn)}. One cell trained "
+            f"with another seed moves by {100 * study.noise.deviation:.2f} points (standard "
+            "deviation). "
             f"One cell of each with three seeds: {again}.\n",
             "![Accuracies of the compared cells, one row per way to search and one for those drawn "
-            "at random; below, one cell of each with three seeds.](docs/compared.png)\n",
+            "at random; beside them, one cell of each with three seeds.](docs/compared.png)\n",
         ]
     )
 
@@ -118,7 +117,7 @@ def _ahead(study: Results, finals: dict[str, Record]) -> str:
         f"Of those trained alike, the cell {_as_found(first)} came first, by "
         f"{100 * (ahead[0] - ahead[1]):.1f} points{size.get(sizes.index(first), '')}; two "
         "trainings of one compared cell may differ by "
-        f"{200 * sqrt(2) * study.noise.deviation:.1f} for their seeds alone."
+        f"{100 * study.noise.bar:.1f} for their seeds alone."
     )
 
 
@@ -204,15 +203,15 @@ def pictures() -> None:
     study = Results()
     found = study.searches("finite_difference")[0].genotype
     compared = {GROUPS[way]: row.accuracies for way, row in study.comparison().items()}
-    title = "Each point a training; the stroke is their mean"
+    alone, again = "Different cells, one training each", "One cell, three trainings"
     drawn = {
         "toy": show.toy_map(runs),
         "cells": show.genotype_cells(found),
         "compared": show.rows(
-            {title: compared | _trained_again(study)},
+            {alone: compared, again: _trained_again(study)},
             x="accuracy on held-out images",
             percent=True,
-            form="{:.2%}",
+            shared=True,
         ),
     }
     for name, picture in drawn.items():

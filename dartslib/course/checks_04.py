@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable
-from math import ceil, isclose, sqrt
+from math import ceil, inf, isclose, sqrt
 
 import numpy as np
 
 from dartslib.course.checks import called, exercise
+from dartslib.runs.results import bar
 
 
 @exercise
@@ -29,7 +30,7 @@ def seeds_needed(needed: Callable) -> str | None:
     if found == [by_trying((s + t) ** 2, d) for s, t, d in places]:
         return "the variances add, not the standard deviations"
     if [int(m) for m in found] == [int(4 * (s**2 + t**2) / d**2) for s, t, d in places]:
-        return "a number of trainings is rounded up: rounded down, the bar is too long"
+        return "a number of trainings is rounded up: rounded down, the bar is too large"
     s, t, d = places[0]
     return f"with {s}, {t} and d = {d} it takes {by_trying(s**2 + t**2, d)}, not {found[0]}"
 
@@ -37,29 +38,33 @@ def seeds_needed(needed: Callable) -> str | None:
 @exercise
 def judge(answer: Callable) -> str | None:
     """Difference, bar and what they allow, on groups of several sizes."""
+    drawn = [78.4, 80.2, 79.3, 79.7, 76.9, 78.6, 79.3, 80.3, 78.2]
     places = [
-        ([79.3, 79.6, 79.6], [78.8, 79.2, 80.6], 0.73),  # as in the study
-        ([77.4, 78.0, 77.9], [78.8, 79.2, 80.6], 0.73),
-        ([74.64], [71.42], 0.73),
-        ([80.0, 81.0], [79.0, 79.5, 78.5, 80.0], 0.4),
+        ([79.3, 79.6, 79.6], [78.8, 79.2, 80.6]),  # as in the study
+        ([77.4, 78.0, 77.9], drawn),
+        ([74.64], [71.42]),
+        ([80.6, 81.0], [79.0, 79.5, 78.5, 79.2]),
     ]
-    for one, other, sigma in places:
-        difference, bar, said = called(answer, list(one), list(other), sigma)
-        d, root = np.mean(one) - np.mean(other), sqrt(1 / len(one) + 1 / len(other))
+    for one, other in places:
+        difference, reach, said = called(answer, list(one), list(other))
+        d, sizes = float(np.mean(one) - np.mean(other)), f"{len(one)} against {len(other)}"
         if not isclose(difference, d, abs_tol=1e-9):
             if isclose(difference, max(one) - max(other)):
                 return "the best of each is luck in part: compare the means"
             return f"the mean of one minus that of the other is {d:+.2f}, not {difference:+.2f}"
-        if isclose(bar, sigma * root):
-            return "that is one standard error of the difference, and the bar is two"
-        if len(one) == 3 and isclose(bar, 2 * sigma * sqrt(2)):
-            return "that is the bar of two single trainings, and a mean of three scatters less"
-        if not isclose(bar, 2 * sigma * root):
-            return f"the bar of {len(one)} against {len(other)} is {2 * sigma * root:.2f}"
-        if abs(d) < bar and said != "alike":
-            return f"{d:+.2f} is shorter than its bar of {bar:.2f}: that one is {said} is too much"
-        if abs(d) >= bar and said != ("better" if d > 0 else "worse"):
-            return f"{d:+.2f} is longer than its bar of {bar:.2f}, and that counts"
+        if len(one) == 1:
+            if reach != inf or said != "not told apart":
+                return "a single value shows no spread, however far apart two of them are"
+            continue
+        right, root = bar(one, other), sqrt(sum(np.var(v, ddof=1) / len(v) for v in (one, other)))
+        if isclose(reach, 2 * root):
+            return f"of {sizes} values t is larger than 2: the bar is {right:.2f}"
+        if not isclose(reach, right):
+            return f"the bar of {sizes}, by the spread of both groups, is {right:.2f}"
+        if abs(d) <= right and said != "not told apart":
+            return f'{d:+.2f} is within its bar of {right:.2f}: "{said}" is too much'
+        if abs(d) > right and said != ("better" if d > 0 else "worse"):
+            return f"{d:+.2f} is larger than its bar of {right:.2f}, and that counts"
     return None
 
 
@@ -89,7 +94,7 @@ def draw_a_cell(draw: Callable) -> str | None:
     # Six standard deviations: 600 draws of 6 pairs, 3,600 of 7 operations.
     pairs = ceil(6 * (600 * (1 / 6) * (5 / 6)) ** 0.5)
     if len(inputs) < 6 or any(abs(n - 100) > pairs for n in inputs.values()):
-        return "the pairs of inputs of the last node do not come up equally often"
+        return "the pairs of inputs of node 2 do not come up equally often"
     picks = ceil(6 * (3600 * (1 / 7) * (6 / 7)) ** 0.5)
     if len(operations) < 7 or any(abs(n - 3600 / 7) > picks for n in operations.values()):
         return "the operations do not come up equally often"

@@ -156,6 +156,7 @@ def rows(
     band: tuple[str, float, float] | None = None,
     bars: bool = False,
     percent: bool = False,
+    shared: bool = False,
     form: str | None = None,
     numbers: bool = False,
 ) -> Picture:
@@ -170,6 +171,7 @@ def rows(
         band: label, left and right end of a grey area behind.
         bars: draw bars that begin at zero, for costs and other amounts.
         percent: values are shares, shown in percent.
+        shared: all panels have one scale.
         form: how a number is written, such as "{:+.2f}".
         numbers: the description says the values.
 
@@ -181,7 +183,7 @@ def rows(
     reach = reach or {}
     figure = Figure(figsize=(WIDTH, 1.7 + 0.52 * len(labels) + 0.3 * bool(band)))
     found = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    style, said = looks(labels), []
+    style, said, letters = looks(labels), [], 0
     for axes, (title, row) in zip(found, panels.items(), strict=True):
         told, numbered = [], []  # (text, end of what is drawn, place)
         for label, given in row.items():
@@ -220,15 +222,19 @@ def rows(
             axes.axvspan(*band[1:], color=BAND, lw=0, zorder=-1, label=band[0])
         axes.set_title(title, pad=18 if levels else 6)
         axes.set(xlabel=x, ylim=(len(labels) - 0.4, -0.6))
-        left, right = axes.get_xlim()
-        letters = max(len(text) for text, _, _ in numbered)
-        room = 0.06 + 0.02 * max(letters, 6) * len(panels)
-        axes.set_xlim(0 if bars else left, right + room * (right - left))  # for the numbers
-        axes.xaxis.set_major_locator(MaxNLocator(6 if len(panels) == 1 else 4, steps=[1, 2, 5, 10]))
+        letters = max([6, letters, *(len(text) for text, _, _ in numbered)])
         if percent:
             axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(visible=False, axis="y")
         said.append(f"{title}: {x}, a row for each of: {', '.join(told)}.")
+    ends = [axes.get_xlim() for axes in found]
+    if shared:
+        ends = [(min(left for left, _ in ends), max(right for _, right in ends))] * len(ends)
+    for axes, (left, right) in zip(found, ends, strict=True):
+        left, wide = 0 if bars else left, (0.06 + 0.02 * letters * len(panels)) * (right - left)
+        axes.set_xlim(left, right + wide)  # room for the numbers, without ticks
+        ticks = MaxNLocator(6 if len(panels) == 1 else 4, steps=[1, 2, 5, 10])
+        axes.set_xticks([x for x in ticks.tick_values(left, right) if left <= x <= right])
     found[0].set(yticks=range(len(labels)), yticklabels=labels)
     if band:
         figure.legend(*found[0].get_legend_handles_labels(), loc="outside lower center")
