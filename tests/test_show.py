@@ -356,7 +356,7 @@ def test_margins_fill_what_is_kept_and_band_what_was_close(space):
         leads = [f"+{c.operation_margin:.3f}" for c in mine if c.kept]
         assert [t.get_text() for t in axes.texts] == leads + [f"{m:.3f}" for m in margins.values()]
         # Nothing is hidden: the other operations stand lower than every best one.
-        small = [line.get_ydata()[0] for line in axes.lines if line.get_marker() in (".", "x")]
+        small = [line.get_ydata()[0] for line in axes.lines if line.get_marker() in (".", "|")]
         assert len(small) == len(mine) * (len(space.operations) - 1)
         np.testing.assert_allclose(np.mod(small, 1), decisions.DOWN)
     narrow = min((c for c in choices(tables, space) if c.kept), key=lambda c: c.operation_margin)
