@@ -304,7 +304,6 @@ def heatmap(
         last, first = place >= len(panels) - across, place % across == 0
         axes.set(xlabel=x if last else "", ylabel=y if first else "")
         axes.tick_params(length=0, labelsize=12, rotation=0)
-        axes.tick_params(axis="x", labelsize=12 if across == 1 else 10.5)  # so that none touch
     more = "max" if max(np.nanmax(table) for table in tables.values()) > top else "neither"
     bar = figure.colorbar(
         found[0].collections[0], ax=list(found), pad=0.015, aspect=50, fraction=0.06, extend=more
