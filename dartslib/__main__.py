@@ -1,4 +1,4 @@
-"""The command line: python -m dartslib search | train | transfer | study | doctor.
+"""The command line: python -m dartslib search | train | transfer | study | tabular | doctor.
 
 Bad input is answered with one sentence and exit code 2, Ctrl-C with one and 130; neither with a
 traceback.
@@ -287,6 +287,44 @@ def study(
         for run in execute(plan, data=data, device=device, workers=workers):
             result = plan.record(run).meta["result"]
             typer.echo(f"{run.name}: {_numbers(result)}; {plan.overview(workers)[-1]}")
+
+
+@app.command()
+def tabular(
+    make: Annotated[bool, typer.Option("--make", help="Train what is left.")] = False,
+    price: Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")] = False,
+    remake: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Train N drawn rows again, and compare.")
+    ] = 0,
+    out: Annotated[Path, typer.Option(help="Where finished trainings lie.")] = Path("runs/tabular"),
+    workers: Annotated[int, typer.Option(min=1, help="Trainings at once, a thread each.")] = 2,
+    data_folder: FolderOption = Path("data"),
+) -> None:
+    """The table of the small space: what is left of it; goes on where it stopped."""
+    with _one_sentence("the same command goes on"):
+        from functools import partial
+
+        from dartslib.runs.many import finished, make_all
+        from dartslib.tabular import collecting, making, pricing
+
+        data = data_folder.absolute()
+        if price:
+            pricing.price_all(data)
+            return
+        for old, new in making.remake(remake, data):
+            typer.echo(f"{old['cell']}, run {old['run']}: {old['valid']} -> {new['valid']:.5f}")
+        plan = making.plan() if not remake else []
+        try:
+            for job in make_all(
+                out, plan, partial(making.make, folder=data), workers=workers * make
+            ):
+                typer.echo(job)
+        finally:
+            done = finished(out, plan)
+            if make and done:
+                collecting.collect(done.values())
+        if plan:
+            typer.echo(f"{len(done)} of {len(plan)} trainings are finished; --make goes on.")
 
 
 @app.command()
