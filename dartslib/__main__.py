@@ -261,6 +261,9 @@ def study(
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Only say what is left.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Runs at once; they share the cores.")] = 2,
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler that takes the runs.")
+    ] = None,
     device: DeviceOption = None,
     data_folder: FolderOption = Path("data"),
 ) -> None:
@@ -270,8 +273,8 @@ def study(
         from dartslib.runs.study import RECORDED, Study, execute
 
         records.check_name(record)
-        if only is not None and list_:
-            raise ValueError("--only makes one run: leave --list out.")
+        if only is not None and (list_ or cluster):
+            raise ValueError("--only makes one run, here: leave --list and --cluster out.")
         usual = Path("runs") / f"study-{profile}"
         kept = None if record is None else records.RECORDED / record
         known = (RECORDED, usual) if only else ()
@@ -279,12 +282,12 @@ def study(
         data = data_folder.absolute()
         if only is not None:
             run = plan.find(only)
-            _finish(plan.make(run, data=data, device=device), plan.folder / run.name, None)
+            _finish(plan.make(run, data, device, progress=True), plan.folder / run.name, None)
             return
         typer.echo("\n".join(plan.overview(workers)))
         if list_:
             return
-        for run in execute(plan, data=data, device=device, workers=workers):
+        for run in execute(plan, data=data, device=device, workers=workers, cluster=cluster):
             result = plan.record(run).meta["result"]
             typer.echo(f"{run.name}: {_numbers(result)}; {plan.overview(workers)[-1]}")
 
