@@ -119,6 +119,16 @@ def test_upright_lines_stand_where_they_are_put_and_are_said(drawn):
     assert told.description.endswith("Dotted: here.")
 
 
+def test_panels_of_rows_share_a_scale_without_ticks_below_the_numbers(drawn):
+    panels = {"A": {"x": [10, 20]}, "B": {"x": [60, 80]}}
+    show.rows(panels, x="percent", shared=True)
+    show.rows(panels, x="percent")
+    together, apart = ([axes.get_xlim() for axes in figure.axes] for figure in drawn)
+    assert together[0] == together[1] and together[0][0] < 10 and together[0][1] > 80
+    assert apart[0][1] < apart[1][0]
+    assert all(max(axes.get_xticks()) <= 85 < axes.get_xlim()[1] for axes in drawn[0].axes)
+
+
 def test_a_picture_is_html_with_a_description():
     picture = show.picture(Figure(), 'a "map" & more')
     assert repr(picture) == 'a "map" & more'
