@@ -53,11 +53,6 @@ def study() -> Results:
     return Results()
 
 
-def of_a_mean(one: Numbers, other: Numbers) -> float:
-    """Two standard errors of a difference of two means, by the noise of one training."""
-    return 2 * study().noise.deviation * np.sqrt(1 / len(one) + 1 / len(other))
-
-
 def compared(one: str, other: str) -> tuple[Numbers, Numbers]:
     """Accuracies on held-out images of two groups of compared cells."""
     rows = study().comparison()
