@@ -1,4 +1,4 @@
-"""The command line: python -m dartslib search | train | transfer | study | doctor.
+"""The command line: python -m dartslib search | train | transfer | study | tabular | doctor.
 
 Bad input is answered with one sentence and exit code 2, Ctrl-C with one and 130; neither with a
 traceback.
@@ -261,6 +261,9 @@ def study(
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Only say what is left.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Runs at once; they share the cores.")] = 2,
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler that takes the runs.")
+    ] = None,
     device: DeviceOption = None,
     data_folder: FolderOption = Path("data"),
 ) -> None:
@@ -270,8 +273,8 @@ def study(
         from dartslib.runs.study import RECORDED, Study, execute
 
         records.check_name(record)
-        if only is not None and list_:
-            raise ValueError("--only makes one run: leave --list out.")
+        if only is not None and (list_ or cluster):
+            raise ValueError("--only makes one run, here: leave --list and --cluster out.")
         usual = Path("runs") / f"study-{profile}"
         kept = None if record is None else records.RECORDED / record
         known = (RECORDED, usual) if only else ()
@@ -279,14 +282,52 @@ def study(
         data = data_folder.absolute()
         if only is not None:
             run = plan.find(only)
-            _finish(plan.make(run, data=data, device=device), plan.folder / run.name, None)
+            _finish(plan.make(run, data, device, progress=True), plan.folder / run.name, None)
             return
         typer.echo("\n".join(plan.overview(workers)))
         if list_:
             return
-        for run in execute(plan, data=data, device=device, workers=workers):
+        for run in execute(plan, data=data, device=device, workers=workers, cluster=cluster):
             result = plan.record(run).meta["result"]
             typer.echo(f"{run.name}: {_numbers(result)}; {plan.overview(workers)[-1]}")
+
+
+@app.command()
+def tabular(
+    make: Annotated[bool, typer.Option("--make", help="Train what is left.")] = False,
+    price: Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")] = False,
+    remake: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Train N drawn rows again, and compare.")
+    ] = 0,
+    out: Annotated[Path, typer.Option(help="Where finished trainings lie.")] = Path("runs/tabular"),
+    workers: Annotated[int, typer.Option(min=1, help="Trainings at once, a thread each.")] = 2,
+    data_folder: FolderOption = Path("data"),
+) -> None:
+    """The table of the small space: what is left of it; goes on where it stopped."""
+    with _one_sentence("the same command goes on"):
+        from functools import partial
+
+        from dartslib.runs.many import finished, make_all
+        from dartslib.tabular import collecting, making, pricing
+
+        data = data_folder.absolute()
+        if price:
+            pricing.price_all(data)
+            return
+        for old, new in making.remake(remake, data):
+            typer.echo(f"{old['cell']}, run {old['run']}: {old['valid']} -> {new['valid']:.5f}")
+        plan = making.plan() if not remake else []
+        try:
+            for job in make_all(
+                out, plan, partial(making.make, folder=data), workers=workers * make
+            ):
+                typer.echo(job)
+        finally:
+            done = finished(out, plan)
+            if make and done:
+                collecting.collect(done.values())
+        if plan:
+            typer.echo(f"{len(done)} of {len(plan)} trainings are finished; --make goes on.")
 
 
 @app.command()

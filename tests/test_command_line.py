@@ -230,10 +230,11 @@ def test_stopped_in_a_study_the_advice_is_another(run, monkeypatch):
     assert said == "Stopped after step 3 of 20, which is saved: the same command goes on."
 
 
-def test_one_run_of_a_study_is_not_listed(run):
-    answer = run("study", "--only", "search-shapes10-first_order-0", "--list")
+@pytest.mark.parametrize("other", [["--list"], ["--cluster", "tcp://nowhere:1"]])
+def test_one_run_of_a_study_is_made_here(run, other):
+    answer = run("study", "--only", "search-shapes10-first_order-0", *other)
     assert answer.exit_code == 2 and is_one_sentence(answer.output.strip())
-    assert "leave --list out" in answer.output
+    assert "leave --list and --cluster out" in answer.output
 
 
 @pytest.mark.full

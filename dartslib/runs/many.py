@@ -41,8 +41,10 @@ def make_all(
         jobs: names that can be files; they are begun in this order.
         make: name -> result; in a process of its own, so it can be pickled. Its exceptions end the
             list.
-        workers: processes at once, of one thread each.
+        workers: processes at once, of one thread each; 0 makes nothing.
     """
+    if not workers:
+        return
     left = [job for job in jobs if not path(folder, job).exists()]
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
         run = Parallel(batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered")

@@ -16,11 +16,12 @@ their papers do: there the comparison is judged on alpha's own half, which favor
 were found over the random ones.
 
 A stage is a list of runs that do not need each other; the next one reads its records. Nothing is
-scheduled here: joblib takes the list, and a run keeps its own state in a folder of its own. On a
-cluster each run of the list is a job of its own (docs/gpu.md).
+scheduled here: joblib takes the list, on this machine or, with its Dask back end, on a cluster. A
+run keeps its own state in a folder of its own, so that is all that is wanted of an engine.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -231,12 +232,21 @@ class Study:
             f"{run.name} trains a cell that is not found yet: make the runs before it first."
         )
 
-    def make(self, run: Run, **options: Any) -> records.Record:
-        """Makes a run, or what is left of it; options and errors as for `run_search`."""
-        options |= {
+    def make(
+        self,
+        run: Run,
+        data: str | Path = "data",
+        device: str | None = None,
+        progress: bool = False,
+    ) -> records.Record:
+        """Makes a run, or what is left of it; arguments and errors as for `run_search`."""
+        options = {
             "profile": self.name,
             "overridden": run.changed,
+            "data": data,
+            "device": device,
             "resume": True,
+            "progress": progress,
             "command": f"python -m dartslib study --profile {self.name} --seeds {self.seeds} "
             f"--only {run.name}",
         }
@@ -287,14 +297,9 @@ class Study:
         """What is finished and what is left, one line per run, and the sum."""
         lines, left = [], self.seconds_left()
         for run in self:
-            if run.name in left:
-                seconds = left[run.name]
-                said = "not known yet" if seconds is None else f"{seconds / 60:.1f} min"
-            else:
-                # Of a final network also the cell, which was the best one when it was made.
-                cell = self.record(run, self.kept).meta["cell"] if run.kind in KINDS else ""
-                said = f"finished, with {cell}" if cell else "finished"
-            lines.append(f"{run.name:45}{said:>15}")
+            seconds = left.get(run.name)
+            time = "not known yet" if seconds is None else f"{seconds / 60:.1f} min"
+            lines.append(f"{run.name:45}{time if run.name in left else self._of_which(run):>15}")
         if not left:
             return [*lines, "all finished"]
         known = [seconds for seconds in left.values() if seconds is not None]
@@ -304,6 +309,14 @@ class Study:
             times.append(f"{len(left) - len(known)} whose time is not known yet")
         return [*lines, f"{len(left)} of {len(lines)} runs left: {', and '.join(times)}"]
 
+    def _of_which(self, run: Run) -> str:
+        """What is said of a finished run: the cell, too, if it is not the best one any more."""
+        trained = self.record(run, self.kept).meta.get("cell")  # a search has none
+        if run.kind not in KINDS or trained == run.cell:
+            return "finished"
+        now = f"now it is {run.cell}" if run.cell else "others are to be compared yet"
+        return f"finished, with {trained}, when that was the best cell; {now}"
+
 
 def execute(
     study: Study,
@@ -311,6 +324,7 @@ def execute(
     data: str | Path = "data",
     device: str | None = None,
     workers: int = 2,
+    cluster: str | None = None,
 ) -> Iterator[Run]:
     """Makes what is left of a study, and yields each run as it ends.
 
@@ -320,14 +334,15 @@ def execute(
     Args:
         study: what to do.
         data, device: as in `run_search`.
-        workers: runs at once; they share the cores.
+        workers: runs at once, on this machine; they share its cores.
+        cluster: address of a Dask scheduler, whose workers make the runs instead; they must see the
+            same folders and have dartslib. If one is lost, another one goes on with its run.
 
     Raises:
         ValueError: some runs could not be made, and why.
-        ChildProcessError: a worker was killed.
+        ChildProcessError: a worker of this machine was killed.
     """
-    threads = max(1, cpu_count() // workers)
-    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
+    with _engine(workers, cluster):
         for stage in study.stages():
             left = [run for run in stage if not study.finished(run)]
             parallel = Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
@@ -352,10 +367,33 @@ def execute(
 def _make(study: Study, run: Run, data: str | Path, device: str | None) -> tuple[Run, str]:
     """A run in a worker; what went wrong, if anything, as a sentence."""
     try:
-        study.make(run, data=data, device=device, progress=False)
+        study.make(run, data, device)
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         return run, f"{run.name}: {error}"
     except Exception as error:  # any other must not end the runs beside it, hours old perhaps
         first = (str(error).splitlines() or [""])[0]
         return run, f"{run.name}: it stops with {type(error).__name__} ({first})."
     return run, ""
+
+
+@contextmanager
+def _engine(workers: int, cluster: str | None) -> Iterator[None]:
+    """Where joblib sends a list of runs."""
+    if cluster is None:
+        threads = max(1, cpu_count() // workers)
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
+            yield
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ModuleNotFoundError(
+            "A cluster needs Dask: run `pip install distributed`, or leave --cluster out."
+        ) from None
+    with Client(cluster) as client, parallel_config("dask", client=client):
+        if any(threads > 1 for threads in client.nthreads().values()):
+            raise ValueError(
+                "A worker of this cluster has several threads, and two runs in one process would "
+                "disturb each other: start the workers with --nthreads 1."
+            )
+        yield

@@ -5,11 +5,13 @@ used to train (a search takes its halves from them) and 20,000 to judge; test im
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -19,6 +21,7 @@ from dartslib.data.batches import Subset
 from dartslib.genotypes import Genotype
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.tabular.cells import classes, name
+from dartslib.tabular.table import ROWS, read_rows
 from dartslib.training import TrainConfig
 
 IMAGES = 40_000  # training images in use: one half to train on, one to judge on
@@ -63,6 +66,28 @@ def make(job: str, folder: str | Path = "data") -> dict[str, Any]:
     row = train(classes()[int(number)], int(run), RECIPES[recipe], images)
     made = {"commit": commit(), "data": images.digest(), "versions": versions()}
     return row | made | {"recipe": recipe, "machine": machine("cpu")}
+
+
+def remake(
+    count: int, folder: str | Path = "data", seed: int = 0
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Trains some rows of the table again: (as it stands there, as it comes out here) of each.
+
+    Equal on the same kind of processor; elsewhere within the noise of a training.
+
+    Args:
+        count: how many, drawn without the same twice.
+        folder: of the data.
+        seed: of the drawing.
+    """
+    if not count:
+        return
+    rows = read_rows(ROWS)
+    numbers = {name(cell.normal): number for number, cell in enumerate(classes())}
+    for place in np.random.default_rng(seed).choice(len(rows), count, replace=False):
+        old = rows[place]
+        job = f"{old['recipe']}-{numbers[old['cell']]}-{old['run']}"
+        yield old, make(job, folder)
 
 
 def small_images(folder: str | Path = "data") -> DataSet:

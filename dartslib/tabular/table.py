@@ -154,6 +154,14 @@ def _mean(runs: list[Answer]) -> Answer:
     )
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file as mappings of texts; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @cache
 def load() -> Table:
     """The table that comes with dartslib; some milliseconds, once.
@@ -162,12 +170,7 @@ def load() -> Table:
         FileNotFoundError: this copy of dartslib has none.
     """
 
-    def rows(path: Path) -> list[dict[str, Any]]:
-        if not path.exists():
-            return []
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-
     if not ROWS.exists():
         raise FileNotFoundError("This dartslib has no table: `python -m dartslib tabular --make`.")
-    return Table(rows(ROWS), rows(PRICES), json.loads(ABOUT.read_text(encoding="utf-8")))
+    about = json.loads(ABOUT.read_text(encoding="utf-8"))
+    return Table(read_rows(ROWS), read_rows(PRICES), about)
