@@ -119,7 +119,7 @@ def test_the_plain_drawing_has_a_label_for_every_edge(genotype, cell_type):
     words = [text.get_text() for text in figure.axes[0].texts]
     for name in {operation for edges in nodes for operation, _ in edges}:
         assert words.count(name) == sum(o == name for edges in nodes for o, _ in edges)
-    assert {"$c_{k-2}$", "$c_{k-1}$", "$c_k$", "1"} <= set(words)
+    assert {"$c_{k{-}2}$", "$c_{k{-}1}$", "$c_k$", "1"} <= set(words)
     # Nothing leaves the page.
     figure.draw_without_rendering()
     width = figure.bbox.width
@@ -311,7 +311,9 @@ def test_the_heatmap_has_every_number_and_outlines_what_is_kept(space):
         numbers = [float(text.get_text()) for text in axes.texts]
         np.testing.assert_allclose(numbers, tables[cell_type].T.ravel(), atol=5.1e-4)
         names = [label.get_text() for label in axes.get_xticklabels()]
-        assert names[:2] == ["$c_{k-2}$\n→ 1", "$c_{k-1}$\n→ 1"] and len(names) == len(space.edges)
+        assert names[:2] == ["$c_{k{-}2}$\n→ 1", "$c_{k{-}1}$\n→ 1"] and len(names) == len(
+            space.edges
+        )
         assert [t.get_text() for t in axes.get_yticklabels()] == list(space.operations)
         outlined = {frame.get_xy() for frame in axes.patches}
         kept = [c for c in choices(tables, space) if c.kept and c.cell_type == cell_type]
@@ -341,6 +343,15 @@ def test_heatmap_numbers_stand_out_at_every_probability():
         assert contrast(matplotlib.colors.to_rgb(text.get_color()), shade[:3]) >= 4.5
 
 
+def test_equal_points_of_a_row_do_not_hide_one_another():
+    figure, _ = behind(show.rows, {"t": {"one": [4, 4, 8], "other": [1, 1, 1]}}, x="count")
+    points = [line for line in figure.axes[0].lines if line.get_marker() not in ("", "None")]
+    places = [tuple(at) for line in points for at in line.get_xydata()]
+    assert len(set(places)) == 6
+    assert [x for x, _ in places] == [4, 4, 8, 1, 1, 1]
+    np.testing.assert_allclose([np.mean(line.get_ydata()) for line in points], [0, 1])
+
+
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_margins_fill_what_is_kept_and_band_what_was_close(space):
     tables = last(space)
@@ -356,7 +367,7 @@ def test_margins_fill_what_is_kept_and_band_what_was_close(space):
         leads = [f"+{c.operation_margin:.3f}" for c in mine if c.kept]
         assert [t.get_text() for t in axes.texts] == leads + [f"{m:.3f}" for m in margins.values()]
         # Nothing is hidden: the other operations stand lower than every best one.
-        small = [line.get_ydata()[0] for line in axes.lines if line.get_marker() in (".", "x")]
+        small = [line.get_ydata()[0] for line in axes.lines if line.get_marker() in (".", "|")]
         assert len(small) == len(mine) * (len(space.operations) - 1)
         np.testing.assert_allclose(np.mod(small, 1), decisions.DOWN)
     narrow = min((c for c in choices(tables, space) if c.kept), key=lambda c: c.operation_margin)

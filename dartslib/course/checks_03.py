@@ -1,7 +1,6 @@
 """Checks of notebook 03: alphas and cells."""
 
 from collections.abc import Callable
-from itertools import combinations
 from math import isclose
 from typing import Any
 
@@ -56,41 +55,27 @@ def flips(count: Callable) -> str | None:
 
 
 @exercise
-def edges_in_common(difference: Any, bar: Any, says: str) -> str | None:
-    """The kept edges that two seeds of one method share, against what chance gives."""
-    from dartslib.runs.results import Results
+def pooling(difference: Any, its_bar: Any, says: str) -> str | None:
+    """Max pooling in the cells of one level and of xi = 0, by `dartslib.runs.results.bar`."""
+    from dartslib.runs.results import Results, bar
 
-    words = ("more than chance", "less than chance", "not told apart")
+    words = ("more", "fewer", "not told apart")
     if says not in words:
         return f"the verdict is one of: {', '.join(words)}"
-    edges, all_of_it = [], []
-    for gradient in ("first_order", "finite_difference"):
-        for a, b in combinations(Results().searches(gradient), 2):
-            one, other = _choices(a.genotype), _choices(b.genotype)
-            all_of_it.append(len(one & other))
-            edges.append(len({c[:3] for c in one} & {c[:3] for c in other}))
-    chance = 2 * (4 / 2 + 4 / 3 + 4 / 4)  # per node two of k edges and two of k share 4 / k
-    expected, spread = np.mean(edges) - chance, np.std(edges, ddof=1)
+    one, first = (
+        [run.genotype.to_json().count("max_pool_3x3") for run in Results().searches(way)]
+        for way in ("one_level", "first_order")
+    )
+    expected = np.mean(one) - np.mean(first)
     if isclose(difference, -expected, abs_tol=0.01):
-        return "the sign is wrong: the searches come first, chance is taken off"
-    if isclose(difference, np.mean(all_of_it) - chance, abs_tol=0.01):
-        return "these are edges with the same operation: count edges, whatever runs on them"
+        return "the sign is wrong: one level comes first"
     if not isclose(difference, expected, abs_tol=0.01):
-        return f"the mean of the {len(edges)} pairs is not {difference + chance:.2f}"
-    if isclose(bar, 2 * spread, abs_tol=0.01):
-        return "that is the bar of a single pair; a mean of six moves less, by a root of 6"
-    if not isclose(bar, 2 * spread / len(edges) ** 0.5, abs_tol=0.02):
-        return "two standard errors are twice the standard deviation (with n - 1) over a root of n"
+        return f"the two means are not {difference:.2f} apart"
+    errors = [np.std(values, ddof=1) / len(values) ** 0.5 for values in (one, first)]
+    if isclose(its_bar, 2 * np.hypot(*errors), abs_tol=0.01):
+        return "two standard errors are too short a bar: three values do not show a spread so well"
+    if not isclose(its_bar, bar(one, first), abs_tol=0.01):
+        return "the bar is `bar(one, first)` of the two lists of three counts"
     if says != "not told apart":
-        return "the difference is shorter than its bar: it may be luck, to either side"
+        return "the difference is smaller than its bar, and so it does not count"
     return None
-
-
-def _choices(genotype: Any) -> set[tuple[str, int, int, str]]:
-    """(cell type, node, source, operation) of every kept edge."""
-    return {
-        (kind, node, source, name)
-        for kind in ("normal", "reduction")
-        for node, edges in enumerate(genotype.cell(kind))
-        for name, source in edges
-    }

@@ -75,7 +75,7 @@ def margins(
         for name, p in ((name, look(name, space.operations)) for name in best)
     ] + [Line2D([], [], marker=".", ms=9, label="another operation", **pen)]
     if "none" in space.operations:
-        pen |= {"marker": "x", "ms": 7, "mew": 1.6, "mec": GREY}
+        pen |= {"marker": "|", "ms": 12, "mew": 2, "mec": GREY}
         handles.append(Line2D([], [], label="none", **pen))
     _legend(
         figure, handles, "filled: kept; hollow: cut; band: margin between edges; dotted: uniform"
@@ -191,7 +191,7 @@ def _draw_edge(
     for name, probability in zip(space.operations, row, strict=True):
         if name != choice.operation:
             pen = (
-                {"marker": "x", "ms": 7, "mew": 1.6} if name == "none" else {"marker": ".", "ms": 8}
+                {"marker": "|", "ms": 12, "mew": 2} if name == "none" else {"marker": ".", "ms": 8}
             )
             axes.plot(probability, choice.edge + DOWN, color=GREY, ls="none", **pen)
     pen = look(choice.operation, space.operations)

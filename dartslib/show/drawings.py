@@ -201,7 +201,7 @@ def rows(
                 )
             if not bars or len(values) > 1:
                 axes.plot(
-                    values, [place] * len(values), pen.marker or "o", color=pen.color, mec="white",
+                    values, place + _apart(values), pen.marker or "o", color=pen.color, mec="white",
                     ms=10, zorder=3,
                 )  # fmt: skip
             text = ("mean " if len(values) > 1 else "") + form.format(mean)
@@ -336,6 +336,12 @@ def _labels(panels: Mapping[str, Any]) -> list[str]:
     if not panels or (inside and not found):
         raise ValueError("There is nothing to draw: give title -> label -> values.")
     return found
+
+
+def _apart(values: np.ndarray) -> np.ndarray:
+    """How far below its row each point goes, so that equal ones do not hide one another."""
+    same = [np.flatnonzero(values == value) for value in values]
+    return np.array([0.2 * (list(s).index(k) - (len(s) - 1) / 2) for k, s in enumerate(same)])
 
 
 def _say(axes: Axes, text: str, at: tuple, by: tuple[float, float], **place: Any) -> None:

@@ -137,8 +137,8 @@ def state_name(state: int) -> str:
 
 
 def state_math(state: int) -> str:
-    """The same for matplotlib, with the index set low."""
-    return f"${state_name(state)}$" if state < 2 else str(state - 1)
+    """The same for matplotlib, with the index set low; its minus without room to both sides."""
+    return f"${state_name(state)}$".replace("-", "{-}") if state < 2 else str(state - 1)
 
 
 def state_words(state: int) -> str:
