@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from math import isclose, sqrt
-from statistics import mean, pstdev, stdev
+from statistics import mean, stdev
 
 import numpy as np
 
 from dartslib.course.checks import called, exercise
+from dartslib.runs import results
 
 
 @exercise
@@ -32,30 +33,26 @@ def copied_bug(difference: Callable, factor: float) -> str | None:
 
 @exercise
 def better_than_nothing(judged: Callable, at_paper: str, at_longest: str) -> str | None:
-    """Against the statistics module, on lists that are better, worse, and neither."""
+    """By the course's bar, on lists that are worse, better, and neither, though all above 1."""
     for errors, said in (
-        ((2.4, 2.0, 1.3), "worse"),
-        ((0.9, 0.8, 0.5), "better"),
-        ((0.7, 1.4, 0.8, 1.5), "cannot say"),
+        ((2.4, 2.0, 2.2), "worse"),
+        ((0.6, 0.5, 0.4), "better"),
+        ((2.4, 2.0, 1.3), "not told apart"),
     ):
-        off, spread, root = mean(errors) - 1, stdev(errors), sqrt(len(errors))
+        off, far = mean(errors) - 1, results.bar(errors, [1.0] * len(errors))
         difference, bar, verdict = called(judged, np.array(errors))
         if not isclose(difference, off, abs_tol=1e-9):
             return f"of the errors {errors} the difference is {off:.2f}, not {difference:.2f}"
-        if isclose(bar, 2 * pstdev(errors) / root):
-            return "the spread of so few takes n - 1 below: np.std(errors, ddof=1)"
-        if isclose(bar, 2 * spread):
-            return "that is the bar of one error; a mean of n varies less, by the root of n"
-        if not isclose(bar, 2 * spread / root):
-            return f"of the errors {errors} the bar is {2 * spread / root:.2f}, not {bar:.2f}"
-        if verdict != said and said == "cannot say":
+        if isclose(bar, 2 * stdev(errors) / sqrt(len(errors))):
+            return "two standard errors are too short for so few values: results.bar knows"
+        if not isclose(bar, far, rel_tol=1e-6):
+            return f"of the errors {errors} the bar is {far:.2f}, not {bar:.2f}"
+        if verdict != said and said == "not told apart":
             return "a difference within its bar says neither better nor worse"
         if verdict != said:
             return f'an error of {mean(errors):.2f} against 1 is "{said}"'
-    for given, said, where in (
-        (at_paper, "worse", "the paper's step"), (at_longest, "better", "the longest step")
-    ):  # fmt: skip
-        if given != said:
+    for given, where in ((at_paper, "the paper's step"), (at_longest, "the longest step")):
+        if given != "not told apart":
             return f"your own function says something else of {where}"
     return None
 

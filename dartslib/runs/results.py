@@ -5,6 +5,7 @@ A spread is a standard deviation with n - 1; with one run there is none, and it 
 """
 
 import tomllib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,7 +46,9 @@ def bar(one: Sequence[float], other: Sequence[float]) -> float:
 
     if min(len(one), len(other)) < 2:
         raise ValueError("A bar needs at least two values on each side: one has no spread.")
-    low, high = ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    with warnings.catch_warnings():  # values that are all equal have no spread, which is no error
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        low, high = ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
     return float(high - low) / 2
 
 
