@@ -354,7 +354,7 @@ VERDICTS += [
     ),
     Verdict(
         "03",
-        "Whether ξ or the seed decides more of the cell is not told apart.",
+        "We cannot tell whether ξ or the seed decides more of the cell.",
         lambda: (in_common(False, True), in_common(True, False)),
         alike,
         bar,
@@ -527,13 +527,13 @@ VERDICTS += [  # notebook 04
             lambda *_: study().noise.deviation,
         ),
         (
-            "The best supernet gives cells worse than those of a draw.",
+            "The best supernet gives cells worse than random ones.",
             lambda: (stage("supernet", "one_level"), stage("supernet", "first_order")),
             larger,
             bar,
         ),
         (
-            "The best supernet gives cells worse than those of a draw.",
+            "The best supernet gives cells worse than random ones.",
             lambda: compared("random", "one_level"),
             larger,
             bar,
@@ -564,7 +564,7 @@ VERDICTS += [  # notebook 04
             for kind, gain in (("final", 0.07), ("transfer", 0.17))
         ],
         (
-            "a cell that nobody searched for beat the report by eight points",
+            "the best of three random cells beat the report by eight points",
             lambda: (final("final", "long"), [0.7967]),
             larger,
             lambda *_: 0.08,
