@@ -90,7 +90,7 @@ class Trajectory:
 
     @property
     def end(self) -> tuple[float, float]:
-        """The last (alpha, w): near the fixed point, not at it (see `distance`)."""
+        """The last alpha and w; near the fixed point, not at it (see `distance`)."""
         return float(self.alpha[-1]), float(self.w[-1])
 
     @property
