@@ -19,6 +19,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from dartslib import toy
 from dartslib.course import texts
@@ -226,7 +227,10 @@ def site(tmp_path_factory):
     """The folder of the built site, whose page of notebook 01 is alive."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", ROOT / "docs", folder]
-    subprocess.run(command, check=True)
+    with FileLock(
+        tmp_path_factory.getbasetemp().parent / "site.lock"
+    ):  # a build writes docs/notebooks: one at a time
+        subprocess.run(command, check=True)
     page = (folder / "notebooks" / f"{live.NOTEBOOK}.html").read_text(encoding="utf-8")
     assert 'data-kind="live"' in page, "the page shows stored runs: apt install npm, and a network"
     return folder
