@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 
+from dartslib.runs.files import write_text
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.tabular import making
 from dartslib.tabular.cells import classes, name
@@ -72,11 +73,7 @@ def make(recipe: str, cell: str, run: int) -> None:
     genotype = next(c for c in classes() if name(c.normal) == cell)
     row = making.train(genotype, run, settings, making.small_images())
     row |= {"recipe": recipe, "commit": commit(), "machine": machine("cpu"), "versions": versions()}
-    done = path(recipe, cell, run)
-    done.parent.mkdir(parents=True, exist_ok=True)
-    half = done.with_suffix(".part")
-    half.write_text(json.dumps(row), encoding="utf-8")
-    half.replace(done)
+    write_text(path(recipe, cell, run), json.dumps(row))
 
 
 def rows(recipe: str) -> list[dict]:
@@ -136,7 +133,7 @@ def main() -> None:
     if chosen.record:
         found = [row for recipe in RECIPES for row in rows(recipe)]
         text = json.dumps({"recipe": making.RECIPE.model_dump(), "trainings": found}, indent=1)
-        RECORD.write_text(text + "\n", encoding="utf-8")
+        write_text(RECORD, text + "\n")
     if not (chosen.show or chosen.record):
         left = [key for key in plan() if not path(*key).exists()]
         from benchmarks.recipe import make as imported  # what __main__ holds cannot be sent

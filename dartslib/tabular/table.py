@@ -169,7 +169,6 @@ def load() -> Table:
     Raises:
         FileNotFoundError: this copy of dartslib has none.
     """
-
     if not ROWS.exists():
         raise FileNotFoundError("This dartslib has no table: `python -m dartslib tabular --make`.")
     about = json.loads(ABOUT.read_text(encoding="utf-8"))
