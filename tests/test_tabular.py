@@ -11,7 +11,7 @@ from dartslib.genotypes import PUBLISHED, derive
 from dartslib.networks import FinalNetwork
 from dartslib.runs import many
 from dartslib.space import CELL_TYPES
-from dartslib.tabular import collecting, making
+from dartslib.tabular import collecting, making, pricing
 from dartslib.tabular import table as tables
 from dartslib.tabular.cells import OPERATIONS, SPACE, cells, classes, name, representative
 
@@ -178,3 +178,30 @@ def _length(job):
     if job == "bad":
         raise ValueError("no such job")
     return {"of": len(job)}
+
+
+def test_a_price_is_measured(images, monkeypatch):
+    recipe = making.RECIPE.changed(epochs=2, batch_size=16, channels=2, layers=2)
+    monkeypatch.setattr(pricing, "RECIPE", recipe)
+    monkeypatch.setattr(pricing, "STEPS", 2)
+    skips, convolutions = (pricing.price(classes()[k], images) for k in (100, 206))
+    assert set(skips) == set(pricing.COLUMNS) and skips["cell"] == name(classes()[100].normal)
+    steps = 2 * (48 // 16)  # half of 96 images, twice
+    assert float(skips["train_seconds"]) == pytest.approx(
+        steps * float(skips["step_seconds"]), abs=0.06
+    )
+    assert convolutions["weights"] > skips["weights"] > 0
+    assert convolutions["multiply_adds"] > skips["multiply_adds"] > 0
+    assert float(skips["forward_64_ms"]) > 0 and float(skips["peak_mib"]) >= 0
+
+
+def test_a_row_is_made_again(table, monkeypatch):
+    monkeypatch.setattr(making, "ROWS", tables.ROWS)
+    monkeypatch.setattr(making, "make", lambda job, folder: {"job": job})
+    found = list(making.remake(3))
+    assert len(found) == 3 and len({new["job"] for _, new in found}) == 3
+    for old, new in found:
+        recipe, number, run = new["job"].split("-")
+        assert (recipe, run) == (old["recipe"], old["run"])
+        assert name(classes()[int(number)].normal) == old["cell"]
+    assert list(making.remake(0)) == []
