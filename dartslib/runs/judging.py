@@ -15,6 +15,21 @@ def share_of_the_largest(labels: Tensor) -> float:
     return int(labels.bincount().max()) / len(labels)
 
 
+class _Noted(list[Tensor]):
+    """A source of batches that keeps their labels."""
+
+    def __init__(self, batches: BatchSource) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.batches.at(step)
+        self.append(labels)
+        return images, labels
+
+
 def judge(
     training: Training, batches: BatchSource, class_names: Sequence[str]
 ) -> tuple[float, float, dict[str, Any]]:
@@ -24,29 +39,18 @@ def judge(
         Loss, accuracy (a fraction), and {"largest_class": its share of the images,
         "class_accuracy": name -> accuracy, or None where a class has no images}.
     """
-    guesses, labels = [], []
-
-    class Watched:
-        def __len__(self) -> int:
-            return len(batches)
-
-        def at(self, step: int) -> tuple[Tensor, Tensor]:
-            batch = batches.at(step)
-            labels.append(batch[1])
-            return batch
-
+    guesses: list[Tensor] = []
+    noted = _Noted(batches)
     hook = training.network.register_forward_hook(
         lambda network, images, scores: guesses.append(scores.argmax(dim=1))
     )
     try:
-        loss, accuracy = training.evaluate(Watched())
+        loss, accuracy = training.evaluate(noted)
     finally:
         hook.remove()
-    if not labels:
-        return loss, accuracy, {}
-    right, found = torch.cat(guesses) == torch.cat(labels), {}
+    labels, found = torch.cat([*noted]), {}
+    right = torch.cat(guesses) == labels
     for label, name in enumerate(class_names):
-        of_class = right[torch.cat(labels) == label]
+        of_class = right[labels == label]
         found[name] = int(of_class.sum()) / len(of_class) if len(of_class) else None
-    share = share_of_the_largest(torch.cat(labels))
-    return loss, accuracy, {"largest_class": share, "class_accuracy": found}
+    return loss, accuracy, {"largest_class": share_of_the_largest(labels), "class_accuracy": found}

@@ -15,7 +15,7 @@ import torch
 
 import dartslib
 from dartslib.data import DataSet, Split, Subset, load, locate, remarks, split
-from dartslib.data.loaders import Loaders
+from dartslib.data.loaders import Loader
 from dartslib.fast import accelerate
 from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.loops import BatchSource
@@ -181,7 +181,7 @@ def run_search(
 
 def finish_search(
     search: Search,
-    dataset: DataSet | Loaders,
+    dataset: DataSet | Loader,
     cut: Split | None,
     folder: Path,
     *,
@@ -256,7 +256,7 @@ def run_training(
 
 def finish_training(
     training: Training,
-    dataset: DataSet | Loaders,
+    dataset: DataSet | Loader,
     judged: BatchSource | None,
     folder: Path,
     *,
@@ -309,12 +309,12 @@ def _weights_in_use(network: FinalNetwork) -> int:
     return count_weights(network) - (0 if helper is None else count_weights(helper))
 
 
-def sizes_of(dataset: DataSet | Loaders) -> dict[str, int]:
+def sizes_of(dataset: DataSet | Loader) -> dict[str, int]:
     """The sizes that a network needs of a data set."""
     return {name: getattr(dataset, name) for name in ("num_classes", "in_channels", "image_size")}
 
 
-def _shape(dataset: DataSet | Loaders) -> tuple[int, int, int]:
+def _shape(dataset: DataSet | Loader) -> tuple[int, int, int]:
     return dataset.in_channels, dataset.image_size, dataset.image_size
 
 

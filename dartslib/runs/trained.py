@@ -1,10 +1,10 @@
-"""From the folder of a training to answers: the network with all that it needs to read a picture.
+"""From the folder of a training to answers: the network, with all that it needs to read a picture.
 
 A training leaves weights.safetensors, which other programs can read and which cannot run code.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from dartslib.data import DataSet
 from dartslib.data.checking import check_images
 from dartslib.data.folders import open_picture
-from dartslib.data.loaders import Loaders
-from dartslib.genotypes import Genotype
+from dartslib.data.loaders import Loader
 from dartslib.runs import records
 from dartslib.runs.files import write_whole
 from dartslib.runs.importing import IMPORTED
@@ -24,23 +23,6 @@ from dartslib.training import TrainConfig, Training
 
 WEIGHTS = "weights.safetensors"
 AT_ONCE = 256  # images
-
-
-class Answer(NamedTuple):
-    """What a network says of some images.
-
-    Attributes:
-        class_names: of the columns.
-        probabilities: float32 (images, classes).
-    """
-
-    class_names: tuple[str, ...]
-    probabilities: np.ndarray
-
-    @property
-    def best(self) -> list[str]:
-        """The name of the most probable class of each image."""
-        return [self.class_names[k] for k in self.probabilities.argmax(axis=1)]
 
 
 class Trained(nn.Module):
@@ -54,11 +36,12 @@ class Trained(nn.Module):
     def __init__(self, network: nn.Module, images: dict[str, Any]) -> None:
         super().__init__()
         self.network, self.class_names = network, tuple(images["class_names"])
-        self.image_size, self.in_channels = images["image_size"], images["in_channels"]
-        for name, usual in (("mean", 0.0), ("std", 1.0)):  # DataLoaders normalize by themselves
-            values = torch.tensor(images[name] or [usual] * self.in_channels)
-            self.register_buffer(name, values.view(1, -1, 1, 1))
-        self.pixels = 255.0 if images["mean"] else 1.0
+        self.shape = images["in_channels"], images["image_size"], images["image_size"]
+        # DataLoaders normalize by themselves.
+        mean, std = (torch.tensor(images[name] or [x]) for name, x in (("mean", 0), ("std", 1)))
+        self.register_buffer("mean", mean.view(1, -1, 1, 1).float())
+        self.register_buffer("std", std.view(1, -1, 1, 1).float())
+        self.white = 255.0 if images["mean"] else 1.0
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -66,50 +49,33 @@ class Trained(nn.Module):
 
         A network that was trained on DataLoaders takes what those gave.
         """
-        x = (images.to(self.mean.dtype) / self.pixels - self.mean) / self.std
-        return self.network(x).softmax(dim=1)
+        return self.network((images / self.white - self.mean) / self.std).softmax(dim=1)
 
-    def predict(self, images: Any) -> Answer:
+    @torch.no_grad()
+    def predict(self, images: Any) -> tuple[tuple[str, ...], np.ndarray]:
         """What `dartslib.predict` returns."""
-        given = self._read(images)
-        with torch.no_grad():
-            found = torch.cat([self(piece) for piece in given.split(AT_ONCE)])
-        return Answer(self.class_names, found.numpy())
-
-    def _read(self, images: Any) -> Tensor:
-        """Images as they come: paths of pictures, arrays, or a tensor as it is."""
-        size, channels = self.image_size, self.in_channels
+        channels, size, _ = self.shape
         if isinstance(images, str | Path):
             images = [images]
-        if isinstance(images, list | tuple) and all(isinstance(x, str | Path) for x in images):
-            arrays = [open_picture(path, size, channels) for path in images]
-            read = torch.from_numpy(np.stack(arrays)) if arrays else torch.empty(0)
-        elif isinstance(images, Tensor):
-            read = images
-        else:
-            read = torch.from_numpy(check_images("images", np.asarray(images)))
-        if not len(read) or read.shape[1:] != (channels, size, size):
+        if isinstance(images, list | tuple) and images and isinstance(images[0], str | Path):
+            images = torch.from_numpy(np.stack([open_picture(x, size, channels) for x in images]))
+        elif not isinstance(images, Tensor):
+            images = torch.from_numpy(check_images("images", images))
+        if images.shape[1:] != self.shape:
             raise ValueError(
-                f"The images are {tuple(read.shape)}, channels first, and this network was trained "
-                f"on {channels} x {size} x {size}: give paths of pictures, which are brought to "
-                "that, or bring the arrays to it."
+                f"The images are {tuple(images.shape[1:])}, channels first, and this network was "
+                f"trained on {self.shape}: give paths of pictures, which are brought to that, or "
+                "bring the arrays to it."
             )
-        return read
-
-    def export(self, path: str | Path) -> None:
-        """Writes what `dartslib.export` promises."""
-        example = torch.zeros(2, self.in_channels, self.image_size, self.image_size)
-        batch = {0: torch.export.Dim("batch", min=1)}
-        program = torch.export.export(self, (example,), dynamic_shapes=(batch,))
-        torch.export.save(program, path)
+        found = [self(piece) for piece in images.split(AT_ONCE)]
+        return self.class_names, torch.cat(found).numpy()
 
 
-def about_images(dataset: DataSet | Loaders) -> dict[str, Any]:
+def about_images(dataset: DataSet | Loader) -> dict[str, Any]:
     """What a network must know of the images that it was trained on, for its record."""
-    mean, std = dataset.statistics() if isinstance(dataset, DataSet) else (None, None)
-    names = "class_names", "in_channels", "image_size"
-    found = {name: getattr(dataset, name) for name in names} | {"mean": mean, "std": std}
-    return {name: list(x) if isinstance(x, tuple) else x for name, x in found.items()}
+    mean, std = map(list, dataset.statistics()) if isinstance(dataset, DataSet) else (None, None)
+    sizes = {name: getattr(dataset, name) for name in ("in_channels", "image_size")}
+    return {"class_names": list(dataset.class_names), "mean": mean, "std": std} | sizes
 
 
 def keep_weights(folder: Path, network: nn.Module) -> None:
@@ -118,45 +84,47 @@ def keep_weights(folder: Path, network: nn.Module) -> None:
     write_whole(folder / WEIGHTS, save(state))
 
 
-def of_training(training: Training, dataset: DataSet | Loaders) -> Trained:
-    """The network of a training as it is now; its own goes on as before."""
-    state = training.network.state_dict()
-    return _build(training.config, training.genotype, state, about_images(dataset))
+def of_training(training: Training, images: dict[str, Any]) -> Trained:
+    """The network of a training as it is now, which goes on as before.
+
+    Args:
+        training: whose weights are copied.
+        images: as of `Trained`.
+    """
+    return _build(training.config, training.genotype, training.network.state_dict(), images)
 
 
 def load_trained(folder: str | Path) -> Trained:
     """The network of a finished training, from the training's folder.
 
     Raises:
-        ValueError, FileNotFoundError: there is no such record, it has no weights, or they are
-            damaged.
+        ValueError, FileNotFoundError: it is not finished, there is no such record, it has no
+            weights, or they are damaged.
     """
-    if (Path(folder) / "checkpoint.pt").exists() and not (Path(folder) / "meta.json").exists():
+    path = Path(folder) / WEIGHTS
+    if (path.with_name("checkpoint.pt")).exists() and not path.with_name("meta.json").exists():
         raise ValueError(f"The run in {folder} is not finished: go on with --resume.")
     record = records.load(folder)
     meta = record.meta
     if meta.get("kind") != "train":
         raise ValueError(f"{folder} has no trained network: give the folder of a training.")
-    for name in meta.get("imports", {}):
-        if name not in IMPORTED:
-            raise ValueError(f"This network needs {name}: import it first (--import {name}).")
-    path = Path(folder) / WEIGHTS
+    if missing := meta.get("imports", {}).keys() - IMPORTED.keys():
+        names = " ".join(f"--import {name}" for name in sorted(missing))
+        raise ValueError(f"This network is made of operations that are not here: give {names}.")
     if not path.is_file() or "images" not in meta:
         raise FileNotFoundError(
-            f"{folder} has no {WEIGHTS}: a record that is kept has none, since weights are large; "
-            "they are in the folder that the run itself was made in, or this makes it again: "
-            f"{meta.get('command') or 'the same call'}."
+            f"{folder} has no {WEIGHTS}: a kept record is without, since weights are large; they "
+            "are in the folder that the run was made in, or this makes it again: "
+            f"{meta.get('command') or 'dartslib.train, with the settings in its meta.json'}."
         )
     try:
-        state = load_file(path)
-        return _build(TrainConfig(**meta["config"]), record.genotype, state, meta["images"])
+        config = TrainConfig(**meta["config"])
+        return _build(config, record.genotype, load_file(path), meta["images"])
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path} is damaged or of another network: train again.") from error
 
 
-def _build(
-    config: TrainConfig, genotype: Genotype, state: dict[str, Tensor], images: dict[str, Any]
-) -> Trained:
+def _build(config: TrainConfig, genotype: Any, state: dict[str, Tensor], images: Any) -> Trained:
     sizes = {name: images[name] for name in ("in_channels", "image_size")}
     network = config.network(genotype, num_classes=len(images["class_names"]), **sizes)
     network.load_state_dict(state)
