@@ -121,7 +121,7 @@ def search(
         known = halves[0]
     found.dataset, found.kept = known, {"cut": cut, "overridden": settings}
     found.kept |= {"profile": profile, "device": device}
-    return running.fast_form(found) if fast else found
+    return running.fast_form(found, fast)
 
 
 def train(
@@ -165,7 +165,7 @@ def train(
         known = batches
     found.dataset, found.kept = known, {"judged": judged, "overridden": settings}
     found.kept |= {"profile": profile, "device": device, "genotype_name": name}
-    return running.fast_form(found) if fast else found
+    return running.fast_form(found, fast)
 
 
 def predict(run: str | Path | Training, images: Any) -> tuple[tuple[str, ...], np.ndarray]:

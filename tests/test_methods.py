@@ -13,7 +13,6 @@ from relatives import FOURTEEN
 from torch import nn
 from torch.nn import functional as F
 
-import dartslib
 from dartslib import methods
 from dartslib.genotypes import Genotype, derive
 from dartslib.methods.gdas import GDAS, OneOperation, gumbel_softmax, hard
@@ -21,7 +20,7 @@ from dartslib.methods.pc_darts import PCDARTS, PartialChannels
 from dartslib.relaxation import RELAXATIONS, Architecture, MixedOperation, Moment, Relaxation
 from dartslib.runs import driving
 from dartslib.runs.cost import count_weights
-from dartslib.runs.running import _last_epoch
+from dartslib.runs.running import _last_epoch, fast_form
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import CELL_TYPES, SearchSpace
 from dartslib.supernet import Supernet
@@ -182,10 +181,10 @@ def test_fast_where_only_numbers_change_and_plain_with_a_word_elsewhere(relaxati
     own_edges = type(config.relaxation).edge is not Relaxation.edge
     if own_edges:
         with pytest.warns(UserWarning, match="run plain") as said:
-            fast = dartslib.search(config, *data, image_size=8)
+            fast = fast_form(Search(config, *data, image_size=8))
         assert len(said) == 1
     else:
-        fast = dartslib.search(config, *data, image_size=8)
+        fast = fast_form(Search(config, *data, image_size=8))
     assert all(("forward" in vars(cell)) is not own_edges for cell in fast.supernet.cells)
     plain = Search(config, *data, image_size=8)
     for search in (plain, fast):

@@ -70,14 +70,15 @@ def find_genotype(name: str) -> Genotype:
     )
 
 
-def fast_form(loop: FastForm) -> FastForm:
+def fast_form(loop: FastForm, fast: bool = True) -> FastForm:
     """The same loop, whose cells run in the fast form where that is possible and pays.
 
-    A GPU, gradient="exact", which differentiates twice, and channels_last=False run plain.
+    A GPU, gradient="exact", which differentiates twice, and channels_last=False run plain; so does
+    all with fast=False.
     """
     network = loop.supernet if isinstance(loop, Search) else loop.network
     exact = isinstance(loop, Search) and loop.config.gradient == "exact"
-    if loop.on_cpu and loop.config.channels_last and not exact:
+    if fast and loop.on_cpu and loop.config.channels_last and not exact:
         accelerate(network)
     return loop
 
