@@ -20,6 +20,11 @@ class Files(tuple[str, ...]):
         return import_files, (tuple(self),)
 
 
+def digest(path: Path) -> str:
+    """A hash of what is in a file."""
+    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
 def import_files(paths: Iterable[str | Path]) -> Files:
     """Imports Python files, each once per process.
 
@@ -30,8 +35,7 @@ def import_files(paths: Iterable[str | Path]) -> Files:
     for path in map(Path, found):
         if path.suffix != ".py" or not path.is_file():
             raise ValueError(f"There is no file {path.name} to import: give a Python file, my.py.")
-        digest = blake2b(path.read_bytes(), digest_size=16).hexdigest()
-        if IMPORTED.get(path.name) == digest:
+        if IMPORTED.get(path.name) == digest(path):
             continue
         if path.stem in sys.modules:
             raise ValueError(
@@ -47,5 +51,5 @@ def import_files(paths: Iterable[str | Path]) -> Files:
             raise ValueError(
                 f"{path.name} cannot be imported: it stops with {type(error).__name__} ({error})."
             ) from error
-        IMPORTED[path.name] = digest
+        IMPORTED[path.name] = digest(path)
     return found
