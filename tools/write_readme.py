@@ -211,8 +211,8 @@ def summary(study: Results) -> str:
     values = {group: list(found.accuracies) for group, found in compared.items()}
     learned = values["first_order"] + values["finite_difference"]
     rows.append(
-        "\nCells of ξ = 0 and ξ > 0 together, minus those at random: "
-        f"{_difference(learned, values['random'])} points."
+        "\nIn points, cells compared of ξ = 0 and ξ > 0 together, minus those at random: "
+        f"{_difference(learned, values['random'])}."
     )
     return "\n".join(rows)
 
