@@ -698,7 +698,7 @@ def _changed(kind):
     elif kind == "names permuted":
         names = ["1", "0"]
     elif kind == "one more to test":
-        test, test_labels = np.concatenate([test, images[:1]]), np.append(test_labels, 0)
+        test, test_labels = np.concatenate([test, 255 - images[:1]]), np.append(test_labels, 0)
     elif kind == "another order":
         order = rng.permutation(40)
         images, labels, test, test_labels = (

@@ -50,14 +50,14 @@ METHODS = ("one_level", "first_order", "finite_difference")
 
 def _arrays(side=8, count=80):
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-    labels = np.arange(count) % 2
+    images = rng.integers(0, 256, (count + 20, side, side, 3), dtype=np.uint8)
+    labels = np.arange(count + 20) % 2
     images[labels == 1, ::2] //= 2  # something to learn
     return {
-        "x_train": images,
-        "y_train": labels,
-        "x_test": images[:20],
-        "y_test": labels[:20],
+        "x_train": images[:count],
+        "y_train": labels[:count],
+        "x_test": images[count:],
+        "y_test": labels[count:],
         "class_names": ["0", "1"],
     }
 

@@ -99,7 +99,7 @@ def remarks(dataset: DataSet, *used: Subset) -> list[str]:
     both = len(set(digests(dataset.x_train.numpy())) & set(digests(dataset.x_test.numpy())))
     if both:
         found.append(
-            f"{both} images are in the training and in the test images, byte by byte: take them "
-            "out of one, or the test says too much."
+            f"Among the training images are {both} of the test images, byte by byte: take them "
+            "out, or the test says too much."
         )
     return found

@@ -353,7 +353,8 @@ def _of_no_place(words: list[str]) -> Iterator[str]:
 def cell_name(genotype: str) -> str:
     """The name, in a record, of a genotype that was given as a name, a file or a run's folder."""
     path = Path(genotype)
-    path = path.resolve() if path.name in ("", "..") else path  # "." in a run's folder
+    if path.name in ("", "..", "genotype.json"):  # the folder's name counts, also that of "."
+        path = path.resolve()
     return path.parent.name if path.name == "genotype.json" else path.name
 
 
