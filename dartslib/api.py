@@ -116,9 +116,9 @@ def search(
         config = running.fitted(config, known, settings)
         found, cut = running.begin_search(config, known, device, kind=Search)
     else:
-        halves, cut = [Loader(one, known, device) for one in data], None
-        found = Search(config, *halves, device=device, **running.sizes_of(halves[0]))
+        halves, cut = _loaders(data, known, device), None
         known = halves[0]
+        found = Search(config, *halves, device=device, **running.sizes_of(known))
     found.dataset, found.kept = known, {"cut": cut, "overridden": settings}
     found.kept |= {"profile": profile, "device": device}
     return running.fast_form(found, fast)
@@ -153,6 +153,8 @@ def train(
     device = running.find_device(device)
     name = running.cell_name(genotype) if isinstance(genotype, str) else ""
     genotype = running.find_genotype(genotype) if isinstance(genotype, str) else genotype
+    if not isinstance(genotype, Genotype):
+        raise ValueError(f"genotype is a dartslib.Genotype or its name, not {genotype!r:.40}.")
     part = "compare" if settings.get("part") == "compare" else "final"
     base, names = getattr(profile_of(profile), part), class_names or num_classes
     config, known = _settle(data, config, base, settings, names=names, folder=data_folder)
@@ -160,9 +162,8 @@ def train(
         found, subset = running.begin_training(config, genotype, known, device, kind=Training)
         judged = known.evaluation_batches(subset, device=device)
     else:
-        batches, judged = (one and Loader(one, known, device) for one in data)
-        found = Training(config, genotype, batches, device=device, **running.sizes_of(batches))
-        known = batches
+        known, judged = _loaders(data, known, device)
+        found = Training(config, genotype, known, device=device, **running.sizes_of(known))
     found.dataset, found.kept = known, {"judged": judged, "overridden": settings}
     found.kept |= {"profile": profile, "device": device, "genotype_name": name}
     return running.fast_form(found, fast)
@@ -199,7 +200,20 @@ def export(run: str | Path | Training, path: str | Path) -> None:
 def _trained(run: str | Path | Training) -> trained.Trained:
     if isinstance(run, Training):
         return trained.of_training(run, trained.about_images(run.dataset))
+    if not isinstance(run, str | Path):
+        raise ValueError(
+            "Give the folder of a finished training, or a training: no other predicts."
+        )
     return trained.load_trained(run)
+
+
+def _loaders(data: Data, class_names: tuple[str, ...], device: str) -> list[Any]:
+    """Both DataLoaders as sources of batches; the second may be None."""
+    found = [None if one is None else Loader(one, class_names, device) for one in data]
+    one, other = (running.sizes_of(loader or found[0]) for loader in found)
+    if one != other:
+        raise ValueError(f"The DataLoaders give other images, {one} and {other}: make them alike.")
+    return found
 
 
 def _settle(
@@ -226,6 +240,8 @@ def _settle(
     unused += ["class_names"] * (not isinstance(names, int | None) and (named or whole))
     if config is not None:
         unused += settings
+        if not isinstance(config, type(base)):
+            raise ValueError(f"config is to be a {type(base).__name__}, not {config!r:.40}.")
     if unused:
         raise ValueError(
             f"{' and '.join(dict.fromkeys(unused))} would change nothing here, since "

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from typer.testing import CliRunner
 
 import dartslib
-from dartslib import DataSet, Genotype, SearchConfig, api
+from dartslib import DataSet, Genotype, SearchConfig, TrainConfig, api
 from dartslib.__main__ import app
 from dartslib.data import folders, load, locate, remarks, split
 from dartslib.data.folders import load_folder, open_picture
@@ -122,6 +122,9 @@ def test_from_arrays_to_a_prediction(here, capsys):
     assert not {x.tobytes() for x in whole.x_test.numpy()} & {
         x.tobytes() for x in whole.x_train.numpy()
     }
+    np.testing.assert_allclose(
+        dartslib.predict("trained", images[0])[1], dartslib.predict("trained", images[:1])[1]
+    )
     names, probabilities = dartslib.predict("trained", whole.x_test)
     right = probabilities.argmax(1) == whole.y_test.numpy()
     assert names == ("a", "b") and right.mean() == meta["result"]["test_accuracy"]
@@ -329,6 +332,16 @@ REFUSED = {
     "no profile": (lambda: dartslib.search(_arrays(), profile="huge"), "no profile 'huge'"),
     "no method": (lambda: dartslib.search(_arrays(), relaxation="gdass"), "no relaxation"),
     "no genotype": (lambda: dartslib.train(_arrays(), "DARTS_V3"), "no genotype"),
+    "a genotype as a dictionary": (lambda: dartslib.train(_arrays(), {}), "genotype is a"),
+    "settings of another kind": (
+        lambda: dartslib.search(_arrays(), config=TrainConfig()), "to be a SearchConfig",
+    ),
+    "loaders of other images": (
+        lambda: dartslib.search((_loaders(), _loaders(size=9)), num_classes=2), "make them alike",
+    ),
+    "a prediction by a search": (
+        lambda: dartslib.predict(dartslib.search(_arrays(), **SEARCH), []), "or a training",
+    ),
 }  # fmt: skip
 
 
@@ -349,6 +362,7 @@ def _pairs(*pairs):
         ((torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4).long()), "float tensor"),
         ((torch.zeros(4, 1, 8, 9), torch.zeros(4).long()), "side, side"),
         ((torch.zeros(4, 64), torch.zeros(4).long()), "side, side"),
+        ({"images": torch.zeros(4, 1, 8, 8)}, "pairs"),
         ((torch.zeros(4, 1, 8, 8), torch.zeros(4)), "whole number"),
         ((torch.zeros(4, 1, 8, 8), torch.zeros(3).long()), "whole number"),
         ((torch.zeros(4, 1, 8, 8), torch.zeros(4).long() - 1), "labels from -1 to -1"),

@@ -44,7 +44,7 @@ class Loader:
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """The batch of a step: images, float (N, C, side, side), and labels, int64 (N,)."""
         if hasattr(self.source, "at"):  # a source of our own kind, whose batches have numbers
-            return self._checked(*self.source.at(step))
+            return self._checked(self.source.at(step))
         if step not in self._kept and step != self._next:
             if step:
                 warnings.warn(
@@ -58,12 +58,18 @@ class Loader:
             if batch is None:  # the end of an epoch
                 self._iterator = iter(self.source)
                 batch = next(self._iterator)
-            self._kept[step] = self._checked(*batch)
+            self._kept[step] = self._checked(batch)
             self._kept.pop(step - AHEAD, None)
             self._next += 1
         return self._kept[step]
 
-    def _checked(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _checked(self, batch: Any) -> tuple[Tensor, Tensor]:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise ValueError(
+                f"A DataLoader must give pairs (images, labels), not {type(batch).__name__}: "
+                "change what its data set returns, or its collate_fn."
+            )
+        images, labels = batch
         shape = tuple(getattr(images, "shape", ()))
         if len(shape) != 4 or shape[2] != shape[3] or not torch.is_floating_point(images):
             raise ValueError(
@@ -71,6 +77,7 @@ class Loader:
                 f"{getattr(images, 'dtype', type(images).__name__)} {shape}: transform its images, "
                 "as ToTensor and CenterCrop do."
             )
+        labels = torch.as_tensor(labels)
         if labels.shape != shape[:1] or labels.is_floating_point():
             raise ValueError(
                 f"{shape[0]} images of a DataLoader came with labels {labels.dtype} "

@@ -60,7 +60,9 @@ class Trained(nn.Module):
         if isinstance(images, list | tuple) and images and isinstance(images[0], str | Path):
             images = torch.from_numpy(np.stack([open_picture(x, size, channels) for x in images]))
         elif not isinstance(images, Tensor):
-            images = torch.from_numpy(check_images("images", images))
+            images = np.asarray(images)
+            one = images.shape == (size, size, channels)  # an image, not a list of gray ones
+            images = torch.from_numpy(check_images("images", images[None] if one else images))
         if images.shape[1:] != self.shape:
             raise ValueError(
                 f"The images are {tuple(images.shape[1:])}, channels first, and this network was "
