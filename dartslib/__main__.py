@@ -229,14 +229,12 @@ def search(
     with _one_sentence():
         from dartslib.runs import records
         from dartslib.runs.profiles import PROFILES
-        from dartslib.runs.running import run_search
+        from dartslib.runs.running import run_search, usual_folder
 
         records.check_name(common.record)
         changes = _of_relaxation(relaxation, common.changes(gradient=gradient))
         config = PROFILES[common.profile].search.changed(**({"seed": common.seed} | changes))
-        kind = "" if config.relaxation.name == "darts" else f"{config.relaxation.name}-"
-        name = f"{common.profile}-{config.dataset}-{kind}{config.gradient}-{config.seed}"
-        folder = common.out or Path("runs") / f"search-{name}"
+        folder = common.out or usual_folder("search", common.profile, config)
         _finish(run_search(config, folder, **common.of_run(changes)), folder, common.record)
 
 
@@ -244,14 +242,13 @@ def _train(kind: str, genotype: str, common: Common) -> None:
     with _one_sentence():
         from dartslib.runs import records
         from dartslib.runs.profiles import PROFILES
-        from dartslib.runs.running import cell_name, find_genotype, run_training
+        from dartslib.runs.running import cell_name, find_genotype, run_training, usual_folder
 
         records.check_name(common.record)
         changes, cell = common.changes(), cell_name(genotype)
         base = getattr(PROFILES[common.profile], kind)
         config = base.changed(**({"seed": common.seed} | changes))
-        name = f"{kind}-{common.profile}-{config.dataset}-{cell}-{config.seed}"
-        folder = common.out or Path("runs") / name
+        folder = common.out or usual_folder(kind, common.profile, config, cell)
         options = {"genotype_name": cell, **common.of_run(changes)}
         done = run_training(config, find_genotype(genotype), folder, **options)
         _finish(done, folder, common.record)

@@ -113,7 +113,6 @@ def search(
     base, device = profile_of(profile).search, running.find_device(device)
     config, known = _settle(data, config, base, settings, names=num_classes, folder=data_folder)
     if isinstance(known, DataSet):
-        config = running.fitted(config, known, settings)
         found, cut = running.begin_search(config, known, device, kind=Search)
     else:
         halves, cut = _loaders(data, known, device), None
@@ -264,7 +263,7 @@ def _settle(
             )
         names = [str(k) for k in range(names)] if isinstance(names, int) else names
         return config.changed(dataset=Loader.name), tuple(names)
-    return config.changed(dataset=data.name), data
+    return running.fitted(config.changed(dataset=data.name), data, settings), data
 
 
 def _run(
@@ -273,9 +272,8 @@ def _run(
     if loop.step == loop.steps and not resume:
         raise ValueError("This run is over: make another one, and call its run() at once.")
     if folder is None:
-        kind = "search" if isinstance(loop, Search) else loop.config.part
-        name = f"{kind}-{loop.kept['profile']}-{loop.dataset.name}-{loop.config.seed}"
-        folder = Path("runs") / name
+        kind, cell = getattr(loop.config, "part", "search"), loop.kept.get("genotype_name", "")
+        folder = running.usual_folder(kind, loop.kept["profile"], loop.config, cell)
     if progress:
         print(_forecast(loop, Path(folder), resume))
     options = loop.kept | {"folder": Path(folder), "resume": resume, "progress": progress}

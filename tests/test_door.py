@@ -421,6 +421,15 @@ def test_a_data_set_given_as_a_path(here, pictures):
         load("other.npz")
 
 
+def test_a_size_that_nothing_is_brought_to_is_refused(here):
+    np.savez("tiny.npz", **_npz())
+    with pytest.raises(ValueError, match="tiny has 8 pixels per side: leave it out"):
+        dartslib.search("tiny.npz", image_size=16)
+    dartslib.search("tiny.npz", image_size=8, **SEARCH)
+    done = _search("--set", "image_size=16")
+    assert done.exit_code == 2 and is_one_sentence(done.output.strip())
+
+
 def test_a_cell_named_by_the_folder_one_stands_in(here, monkeypatch):
     (here / "found").mkdir()
     (here / "found" / "genotype.json").write_text(CELL.to_json())

@@ -141,13 +141,22 @@ def _say(sentences: list[str]) -> None:
         warnings.warn(sentence, stacklevel=3)
 
 
-def fitted(
-    config: SearchConfig, dataset: DataSet, given: dict[str, Any] | None = None
-) -> SearchConfig:
-    """The settings with a half that the data set has, unless half is among the given settings."""
+def fitted(config: Config, dataset: DataSet, given: dict[str, Any] | None = None) -> Config:
+    """The settings with a half that the data set has, unless half is among the given settings.
+
+    Raises:
+        ValueError: image_size is among them, and the data set has another.
+    """
+    given = given or {}
+    if "image_size" in given and dataset.image_size != config.image_size:
+        raise ValueError(
+            f"image_size is for pictures of a folder; {dataset.name} has {dataset.image_size} "
+            "pixels per side: leave it out."
+        )
     count = len(dataset.y_train)
     largest = (count - round(config.held_out * count)) // 2
-    if "half" in (given or {}) or config.half is None or not 1 <= largest < config.half:
+    half = getattr(config, "half", None)
+    if "half" in given or half is None or not 1 <= largest < half:
         return config
     return config.changed(half=largest)
 
@@ -239,6 +248,7 @@ def run_training(
     folder: Path,
     *,
     data: str | Path = "data",
+    overridden: dict[str, Any] | None = None,
     device: str | None = None,
     **options: Any,
 ) -> records.Record:
@@ -250,9 +260,15 @@ def run_training(
     """
     device = find_device(device)
     dataset = load(config.dataset, data, config.image_size)
+    config = fitted(config, dataset, overridden)
     training, judged = begin_training(config, genotype, dataset, device)
-    batches = dataset.evaluation_batches(judged, device=device)
-    return finish_training(fast_form(training), dataset, batches, folder, device=device, **options)
+    batches, options = (
+        dataset.evaluation_batches(judged, device=device),
+        options | {"device": device},
+    )
+    return finish_training(
+        fast_form(training), dataset, batches, folder, overridden=overridden, **options
+    )
 
 
 def finish_training(
@@ -348,6 +364,17 @@ def _of_no_place(words: list[str]) -> Iterator[str]:
                 yield from (option, Path(value).name)
         elif word != "--resume":
             yield word
+
+
+def usual_folder(
+    kind: str, profile: str, config: SearchConfig | TrainConfig, cell: str = ""
+) -> Path:
+    """Where a run lies if nobody says where: runs/KIND-PROFILE-DATASET-…-SEED."""
+    if isinstance(config, SearchConfig):
+        name = config.relaxation.name
+        cell = config.gradient if name == "darts" else f"{name}-{config.gradient}"
+    words = kind, profile, config.dataset, cell, str(config.seed)
+    return Path("runs") / "-".join(filter(None, words))
 
 
 def cell_name(genotype: str) -> str:
