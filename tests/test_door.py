@@ -591,6 +591,11 @@ def test_what_a_study_can_be_told(here):
     assert all(run.changed["flip"] is False for run in plan)
     search = plan.searches[0]
     assert search.config.half == 20 and "half" not in plan.compared["random"][0].changed
+    # A half may be smaller than the profile's on one's own images alone, where there are fewer.
+    for data, same in (("tiny", True), ("shapes10", False)):
+        run = Study("smoke", 1, Path("s"), changes={"dataset": data}).searches[0]
+        meta = {"config": run.config.model_dump(mode="json") | {"half": 7}}
+        assert run.made(records.Record("a", meta, {}, None)) is same
     with pytest.raises(
         ValueError, match="no setting 'flap' to change: choose another, such as flip"
     ):

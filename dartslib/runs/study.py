@@ -34,6 +34,7 @@ from typing import Any
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from dartslib.data.sets import is_own
 from dartslib.genotypes import Genotype
 from dartslib.gradients import METHODS
 from dartslib.runs import records
@@ -83,8 +84,9 @@ class Run:
         """Whether a record has these settings; one that it lacks counts with its default."""
         try:
             found = type(self.config)(**record.meta["config"])
-            if "half" in type(found).model_fields and "half" not in self.changed:
-                found = found.changed(half=self.config.half)  # the data may have fewer images
+            fitted = is_own(found.dataset) and "half" not in self.changed  # to the images there are
+            if fitted and isinstance(found, SearchConfig):
+                found = found.changed(half=self.config.half)
             return found == self.config
         except (KeyError, TypeError, ValueError):  # no run, or one with other settings
             return False
