@@ -40,6 +40,7 @@ def lines(
         levels: label -> height of a dotted line across, such as {"chance": 0.1}.
         uprights: label -> place of an upright dotted line, such as {"the search's": 0.025}.
         dashed: labels of lines to compare with, drawn black and dashed.
+        bands: title -> label -> (lower, upper) ends of a shaded band around that line.
         log: "x", "y" or "xy" for logarithmic axes.
         percent: y is a share, shown in percent.
         low, high: ends of the vertical axis; what the values need where None.
@@ -75,6 +76,7 @@ def _drawn(
     levels: Mapping[str, float] | None = None,
     uprights: Mapping[str, float] | None = None,
     dashed: Collection[str] = (),
+    bands: Mapping[str, Series] | None = None,
     log: str = "",
     percent: bool = False,
     low: float | None = None,
@@ -92,7 +94,9 @@ def _drawn(
         for label, (xs, ys) in series.items():
             if len(xs) != len(ys):
                 raise ValueError(f"{label!r} has {len(xs)} x for {len(ys)} y.")
-            pen, size = style[label], {"ms": 8} if join == "-" else {"ms": 11}
+            pen, size = style[label], {"ms": 8 if join == "-" else 11 if len(xs) < 60 else 7}
+            if ends := (bands or {}).get(title, {}).get(label):
+                axes.fill_between(xs, *ends, color=pen.color, alpha=0.16, lw=0)
             axes.plot(
                 xs, ys, color=pen.color, marker=pen.marker, mec="white", label=label, **size,
                 ls=pen.dashes if join == "-" else "none",
@@ -143,6 +147,8 @@ def _drawn(
     dotted = [*(levels or {}), *(uprights or {})]
     said += [f"Dotted: {', '.join(dotted)}."] if dotted else []
     said += [f"A bar shows {bar[0]}."] if bar else []
+    shaded = dict.fromkeys(label for inside in (bands or {}).values() for label in inside)
+    said += [f"A band around: {', '.join(shaded)}."] if shaded else []
     return picture(figure, " ".join(said))
 
 
@@ -252,6 +258,7 @@ def heatmap(
     x: str = "",
     y: str = "",
     color: str,
+    low: float = 0.0,
     top: float | None = None,
     form: str = "{:.2f}",
     outlined: Mapping[str, Any] | None = None,
@@ -267,7 +274,8 @@ def heatmap(
         rows, columns: their names.
         x, y: what columns and rows are.
         color: what the values are, with their unit.
-        top: the value of the darkest color; the largest of all panels where None.
+        low: the value of the lightest color.
+        top: that of the darkest; the largest of all panels where None.
         form: how a number is written; below 1 it goes without its zero, for room.
         outlined: title -> (rows, columns) booleans: which fields get a frame.
         outline: what a frame means.
@@ -293,7 +301,7 @@ def heatmap(
     for place, (axes, (title, table)) in enumerate(zip(found, tables.items(), strict=True)):
         texts = np.vectorize(lambda v: re.sub(r"\b0\.", ".", form.format(v)))(table)
         sns.heatmap(
-            table, ax=axes, cmap=SHADES, vmin=0, vmax=top, annot=texts, fmt="", cbar=False,
+            table, ax=axes, cmap=SHADES, vmin=low, vmax=top, annot=texts, fmt="", cbar=False,
             annot_kws={"size": 12}, linewidths=0.5, linecolor="white",
             xticklabels=list(columns), yticklabels=[] if place % across else list(rows),
         )  # fmt: skip
