@@ -84,7 +84,10 @@ def test_a_way_that_ends_with_a_name_pays_for_one_training_more(table):
         for k, cell in enumerate(names)
     ]
     ways = race.entrants({"single_path": [row], "enas": [enas], "score": rows})
-    assert set(ways) == {*rivals.ALL, *scores, "te_nas", "single_path", "random_sharing", "enas"}
+    others = {"counting_at_once", "te_nas", "single_path", "random_sharing", "enas"}
+    assert set(ways) == {*rivals.ALL, *scores, *others}
+    first = next(ways["counting_at_once"](FromTable(table, 0), 1e4, 0))
+    assert convolutions(first[0]) == 4 and first[2] == 60.0
     (found,) = ways["enas"](FromTable(table, 0), 1e4, 0)
     assert name(found[0].normal) == names[3] and found[2] == 560.0
     assert list(ways["enas"](FromTable(table, 0), 559.0, 0)) == []

@@ -91,10 +91,11 @@ def _drawn(
     found = figure.subplots(1, len(panels), squeeze=False, sharey=isinstance(y, str))[0]
     style = {**looks(labels), **dict.fromkeys(dashed, Look(BLACK, "", DASHED))}
     for axes, (title, series), name in zip(found, panels.items(), names, strict=True):
+        dot = 11 if sum(len(xs) for xs, _ in series.values()) < 100 else 7
         for label, (xs, ys) in series.items():
             if len(xs) != len(ys):
                 raise ValueError(f"{label!r} has {len(xs)} x for {len(ys)} y.")
-            pen, size = style[label], {"ms": 8 if join == "-" else 11 if len(xs) < 60 else 7}
+            pen, size = style[label], {"ms": 8 if join == "-" else dot}
             if ends := (bands or {}).get(title, {}).get(label):
                 axes.fill_between(xs, *ends, color=pen.color, alpha=0.16, lw=0)
             axes.plot(
@@ -318,7 +319,9 @@ def heatmap(
         last, first = place >= len(panels) - across, place % across == 0
         axes.set(xlabel=x if last else "", ylabel=y if first else "")
         axes.tick_params(length=0, labelsize=12, rotation=0)
-    more = "max" if max(np.nanmax(table) for table in tables.values()) > top else "neither"
+    values = np.concatenate([table.ravel() for table in tables.values()])
+    beyond = {"min": np.nanmin(values) < low, "max": np.nanmax(values) > top}
+    more = "both" if all(beyond.values()) else next((k for k in beyond if beyond[k]), "neither")
     bar = figure.colorbar(
         found[0].collections[0], ax=list(found), pad=0.015, aspect=50, fraction=0.06, extend=more
     )
