@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -42,34 +42,47 @@ Data = Any  # one of the forms above
 OF_A_DATA_SET = ("half", "held_out", "batch_size", "flip", "crop", "cutout", "part")
 
 
-class Search(searching.Search):
+class _Run:
+    """What a search and a training of the door have in common: they know their data."""
+
+    finish: ClassVar[Callable[..., Record]]
+
+    def run(
+        self, folder: str | Path | None = None, resume: bool = False, progress: bool = True
+    ) -> Record:
+        """Runs to the end and saves all, as the command line does.
+
+        Args:
+            folder: receives checkpoint, history, genotype and meta, and of a training the weights
+                for `predict`; by default one in runs/.
+            resume: go on from the folder's checkpoint, if there is one.
+            progress: say how long it will take, and show a bar.
+        """
+        if self.step == self.steps and not resume:
+            raise ValueError("This run is over: make another one, and call its run() at once.")
+        if folder is None:
+            kind, cell = getattr(self.config, "part", "search"), self.kept.get("genotype_name", "")
+            folder = running.usual_folder(kind, self.kept["profile"], self.config, cell)
+        if progress:
+            print(_forecast(self, Path(folder), resume))
+        options = self.kept | {"folder": Path(folder), "resume": resume, "progress": progress}
+        return self.finish(self.dataset, **options)
+
+
+class Search(_Run, searching.Search):
     """A search that knows its data; iterate it, or `run` it."""
+
+    finish = running.finish_search
 
     def derive(self) -> Genotype:
         """The cell of the present probabilities."""
         return self.architecture.derive()
 
-    def run(
-        self, folder: str | Path | None = None, resume: bool = False, progress: bool = True
-    ) -> Record:
-        """Runs to the end and saves all, as `python -m dartslib search` does.
 
-        Args:
-            folder: receives checkpoint, history, genotype and meta; by default one in runs/.
-            resume: go on from the folder's checkpoint, if there is one.
-            progress: say how long it will take, and show a bar.
-        """
-        return _run(self, running.finish_search, folder, resume=resume, progress=progress)
-
-
-class Training(training.Training):
+class Training(_Run, training.Training):
     """A training that knows its data; iterate it, or `run` it."""
 
-    def run(
-        self, folder: str | Path | None = None, resume: bool = False, progress: bool = True
-    ) -> Record:
-        """As `Search.run`; the folder receives the weights, too, for `predict`."""
-        return _run(self, running.finish_training, folder, resume=resume, progress=progress)
+    finish = running.finish_training
 
     def evaluate(self, batches: Data) -> tuple[float, float]:
         """Mean loss and accuracy now, on numbered batches, a DataLoader, or (images, labels)."""
@@ -264,20 +277,6 @@ def _settle(
         names = [str(k) for k in range(names)] if isinstance(names, int) else names
         return config.changed(dataset=Loader.name), tuple(names)
     return running.fitted(config.changed(dataset=data.name), data, settings), data
-
-
-def _run(
-    loop: Any, finish: Callable, folder: str | Path | None, *, resume: bool, progress: bool
-) -> Record:
-    if loop.step == loop.steps and not resume:
-        raise ValueError("This run is over: make another one, and call its run() at once.")
-    if folder is None:
-        kind, cell = getattr(loop.config, "part", "search"), loop.kept.get("genotype_name", "")
-        folder = running.usual_folder(kind, loop.kept["profile"], loop.config, cell)
-    if progress:
-        print(_forecast(loop, Path(folder), resume))
-    options = loop.kept | {"folder": Path(folder), "resume": resume, "progress": progress}
-    return finish(loop, loop.dataset, **options)
 
 
 def _forecast(loop: Any, folder: Path, resume: bool) -> str:
