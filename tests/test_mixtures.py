@@ -11,6 +11,7 @@ import torch
 from plain import Noise
 from torch.nn import functional as F
 
+from dartslib.fast import accelerate
 from dartslib.genotypes import derive
 from dartslib.methods.beta_darts import BetaDARTS
 from dartslib.methods.darts_minus import DARTSMinus, WithSkip
@@ -286,6 +287,28 @@ def test_what_is_derived_from_darts_minus_is_measured_without_its_help():
     for edge in (edge for cell in search.supernet.cells for edge in cell.edges):
         edge.first = 0.0
     assert torch.equal(found, network(images)) and not torch.equal(found, helped)
+
+
+def test_darts_minus_in_the_fast_form():
+    """Scores and all gradients, with operations and a whole edge closed."""
+    found = []
+    for fast in (False, True):
+        search = searched("darts_minus", steps=0)
+        search.supernet.double()
+        search.architecture.open["normal"][0, :2] = False
+        search.architecture.open["reduction"][3] = False
+        search.prune()
+        if fast:
+            accelerate(search.supernet)
+        images, labels = search.train.at(0)
+        mixture = {k: a.softmax(dim=1).requires_grad_() for k, a in tables(5, 5).items()}
+        scores = search.supernet(images.double(), mixture, moment(1, 4))
+        loss = F.cross_entropy(scores, labels)
+        inputs = [*search.w, *mixture.values()]
+        gradients = torch.autograd.grad(loss, inputs, materialize_grads=True)
+        found.append([scores, *gradients])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
 
 
 # beta-DARTS
