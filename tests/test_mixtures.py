@@ -19,7 +19,7 @@ from dartslib.methods.drnas import LEAST, DrNAS, concentration
 from dartslib.methods.fair_darts import FairDARTS
 from dartslib.methods.i_darts import IDARTS
 from dartslib.methods.sdarts import SDARTS, as_mixture, noise
-from dartslib.methods.sgas import SGAS, decide, judged, scaled
+from dartslib.methods.sgas import SGAS, decide, judged
 from dartslib.methods.snas import SNAS
 from dartslib.relaxation import Architecture, MixedOperation, Moment, Relaxation
 from dartslib.runs import gap
@@ -456,7 +456,6 @@ def test_scores_of_sgas():
         assert ((score >= 0) & (score <= 1)).all() and not q[:, -1].any()
         torch.testing.assert_close(q.sum(dim=1), torch.ones(5).double())
     assert (judged(p[:1].expand(5, 5), SPACE, None)[1] == 0).all()  # all alike: 0, not nan
-    assert scaled(torch.tensor([3.0, 1.0, 2.0])).tolist() == [1.0, 0.0, 0.5]
     # Without none the clearest edge counts alone.
     real = SearchSpace(2, NAMES[:4])
     q, score = judged(p[:, :4] / p[:, :4].sum(dim=1, keepdim=True), real, None)
@@ -489,9 +488,9 @@ def test_decisions_of_sgas_leave_two_edges_per_node(nodes):
 def test_sgas_decides_when_the_paper_does():
     """After epochs 9, 14, …, 44 of 50 where a cell has eight edges in the end."""
     space = SearchSpace.darts()
-    found = [SGAS().decisions(step, 50, space) for step in range(51)]
+    found = [SGAS().decisions(step / 50, space) for step in range(51)]
     assert found == [sum(step >= 9 + 5 * n for n in range(8)) for step in range(51)]
-    four = [SGAS().decisions(step, 1000, SPACE) for step in (179, 180, 413, 414, 646, 647, 880)]
+    four = [SGAS().decisions(step / 1000, SPACE) for step in (179, 180, 413, 414, 646, 647, 880)]
     assert four == [0, 1, 1, 2, 2, 3, 4]
 
 
@@ -502,7 +501,7 @@ def test_a_decided_edge_of_sgas_runs_alone_and_its_logits_rest():
         search.advance()
         is_open = search.architecture.open
         counts = [int((is_open[k].sum(dim=1) == 1).sum()) for k in CELL_TYPES]
-        assert counts == [SGAS().decisions(step, 25, SPACE)] * 2
+        assert counts == [SGAS().decisions(step / 25, SPACE)] * 2
         if before is not None:
             for kind, (rows, logits) in before.items():
                 assert torch.equal(search.architecture.logits[kind][rows], logits[rows])

@@ -8,8 +8,7 @@ probabilities without none, divided by their sum::
 
 Each is scaled to 0 … 1 over all edges of a cell type, decided ones included. The undecided edge
 with the largest importance * certainty (criterion 1), * stability (criterion 2), keeps its most
-probable operation alone. A node with two decided edges loses the others. w can thus adapt to the
-cell before the search ends, and what was decided runs no other operation.
+probable operation alone. A node with two decided edges loses the others.
 
 What differs from the paper and its code, on purpose:
 
@@ -34,43 +33,39 @@ from dartslib.space import SearchSpace
 if TYPE_CHECKING:
     from dartslib.searching import Search
 
-EPOCHS, LOOK_BACK = 50, 4
-
 
 class SGAS(Relaxation, name="sgas"):
     """Greedy decisions (Li et al. 2020)."""
 
     criterion: Literal[1, 2] = 1
     """1, or 2 for stability as well."""
-    first: float = Field(0.18, ge=0, le=1)
+    first: float = Field(0.18, gt=0, le=1)
     """Fraction of the search after which the first edge is decided."""
-    last: float = Field(0.88, ge=0, le=1)
+    last: float = Field(0.88, gt=0, le=1)
     """The same of the last edge. With both at 1 all are decided after a search of DARTS."""
 
     def after_step(self, search: "Search") -> None:
         """Decides what is due, and notes q for criterion 2."""
         architecture, step, space = search.architecture, search.step, search.architecture.space
-        due = self.decisions(step, search.steps, space)
-        if step > 1:
-            due -= self.decisions(step - 1, search.steps, space)
-        noted = self.criterion == 2 and step % max(1, search.steps // EPOCHS) == 0
-        tables = self.probabilities(architecture.logits, space) if due or noted else {}
-        for kind, p in tables.items():
-            name = f"sgas_{kind}"
+        done, before = (self.decisions(n / search.steps, space) for n in (step, step - 1))
+        noted = self.criterion == 2 and step % max(1, search.steps // 50) == 0
+        if done == before and not noted:
+            return
+        for kind, p in self.probabilities(architecture.logits, space).items():
+            name = f"sgas_{kind}"  # the last four q: (up to 4, edges, operations)
             q, score = judged(p.detach(), space, search.notes.get(name))
-            for _ in range(due):
+            for _ in range(done - before):
                 decide(architecture.open[kind], q, score, space)
             if noted:
-                before = search.notes.get(name, q[None][:0])  # (up to 4, edges, operations)
-                search.notes[name] = torch.cat([before, q[None]])[-LOOK_BACK:]
-        if due:
-            search.prune()
+                earlier = search.notes.get(name, q[None][:0])
+                search.notes[name] = torch.cat([earlier, q[None]])[-4:]
+        search.prune()
 
-    def decisions(self, step: int, steps: int, space: SearchSpace) -> int:
-        """How many edges per cell type are decided after a step; two per node in the end."""
-        last = 2 * space.nodes - 1
-        times = [self.first + (self.last - self.first) * n / last for n in range(last + 1)]
-        return sum(time <= step / steps + 1e-9 for time in times)
+    def decisions(self, progress: float, space: SearchSpace) -> int:
+        """How many edges per cell type are decided by then; two per node in the end."""
+        most, width = 2 * space.nodes, self.last - self.first
+        times = [self.first + width * n / (most - 1) for n in range(most)]
+        return sum(time <= progress + 1e-9 for time in times)
 
 
 def judged(p: Tensor, space: SearchSpace, before: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -82,20 +77,16 @@ def judged(p: Tensor, space: SearchSpace, before: Tensor | None) -> tuple[Tensor
         before: earlier q (times, edges, operations), for stability; None for criterion 1.
     """
     real = torch.tensor([name != "none" for name in space.operations], device=p.device)
-    q = p * real
-    importance = q.sum(dim=1)  # (edges,)
-    q = q / importance[:, None]
+    importance = (p * real).sum(dim=1)  # (edges,)
+    q = p * real / importance[:, None]
     certainty = 1 + torch.xlogy(q, q).sum(dim=1) / log(max(2, int(real.sum())))
     factors = [certainty] if real.all() else [importance, certainty]
     if before is not None:
         factors.append(torch.minimum(q, before).sum(dim=2).mean(dim=0))
-    return q, torch.stack([scaled(factor) for factor in factors]).prod(dim=0)
-
-
-def scaled(factor: Tensor) -> Tensor:
-    """(edges,) from 0 to 1; all 0 where all are equal."""
-    above, width = factor - factor.min(), factor.max() - factor.min()
-    return torch.where(width > 0, above / width, 0.0)
+    factors = torch.stack(factors)  # (two or three, edges)
+    above = factors - factors.amin(dim=1, keepdim=True)
+    width = above.amax(dim=1, keepdim=True)
+    return q, torch.where(width > 0, above / width, 0.0).prod(dim=0)
 
 
 def decide(is_open: Tensor, q: Tensor, score: Tensor, space: SearchSpace) -> None:
@@ -107,7 +98,7 @@ def decide(is_open: Tensor, q: Tensor, score: Tensor, space: SearchSpace) -> Non
     best = int((q[edge] * is_open[edge]).argmax())
     is_open[edge] = False
     is_open[edge, best] = True
-    of_node = torch.tensor([target == space.edges[edge][1] for _, target in space.edges])
-    decided = is_open.sum(dim=1) == 1
-    if (decided.cpu() & of_node).sum() == 2:
-        is_open[of_node.to(is_open.device) & ~decided] = False
+    rows = space.edges_into(space.edges[edge][1])  # of its node
+    decided = is_open[rows].sum(dim=1, keepdim=True) == 1
+    if decided.sum() == 2:
+        is_open[rows] &= decided
