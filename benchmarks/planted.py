@@ -40,13 +40,17 @@ KINDS = {  # name -> what differs from SEARCH
 }
 METHODS = {  # name -> what differs from SEARCH: settings with which the method finds it
     name: {"relaxation": name}
-    for name in (
-        "darts", "gdas", "pc_darts", "sdarts", "drnas", "darts_minus", "beta_darts", "fair_darts",
-        "i_darts", "sgas", "snas",
-    )
+    for name in ("darts", "sdarts", "drnas", "darts_minus", "beta_darts", "fair_darts", "i_darts",
+                 "sgas")
 } | {
-    "sdarts_adv": {"relaxation": {"name": "sdarts", "attack": "adversarial"}},
+    # One operation per edge runs in a step, so w needs more of them.
+    "gdas": {"relaxation": "gdas", "epochs": 8},
+    # 8 channels: K = 4 would search two.
+    "pc_darts": {"relaxation": {"name": "pc_darts", "k": 2}, "epochs": 4},
+    # Eight operations begin with 1/8 each: a reach of 0.3 takes out any.
+    "sdarts_adv": {"relaxation": {"name": "sdarts", "attack": "adversarial", "reach_to": 0.05}},
     "sgas_2": {"relaxation": {"name": "sgas", "criterion": 2}},
+    "snas": {"relaxation": "snas", "gradient": "one_level"},
 }  # fmt: skip
 
 
