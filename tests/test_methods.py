@@ -28,11 +28,20 @@ from dartslib.supernet import Supernet
 
 TINY = {"nodes": 2, "layers": 2, "reductions": (1,), "channels": 4, "head": "linear"}
 TINY["operations"] = "sep_conv_3x3", "dil_conv_3x3", "avg_pool_3x3", "skip_connect", "none"
-FILES = methods.NAMES
-# Settings that show more than the defaults do.
-MORE = [{"name": "gdas", "tau_to": 1.0, "derivation": "pairs"}, {"name": "pc_darts", "k": 2}]
-REGISTRY = ["darts", *FILES, *MORE, "odd"]
-IDS = [name if isinstance(name, str) else "-".join(map(str, name.values())) for name in REGISTRY]
+FILES = [name for name in methods.NAMES if name in RELAXATIONS]
+COSTS = {"normal": [[3.0, 2.0, 1.0, 0.5, 0.0]] * 5}  # milliseconds
+# Settings that show more than the defaults do, or without which nothing happens in four steps.
+MORE = [
+    {"name": "gdas", "tau_to": 1.0, "derivation": "pairs"},
+    {"name": "pc_darts", "k": 2},
+    {"name": "p_darts", "dropout": 0.4},
+    {"name": "proxyless", "every": 2, "warm_up": 0.0, "milliseconds": COSTS},
+    {"name": "fbnet", "milliseconds": COSTS},
+    {"name": "oles", "threshold": 0.9, "window": 1},
+]
+NOT_ALONE = "proxyless", "fbnet"  # such as those
+REGISTRY = ["darts", *(name for name in FILES if name not in NOT_ALONE), *MORE, "odd"]
+IDS = [x if isinstance(x, str) else "-".join(map(str, x.values()))[:30] for x in REGISTRY]
 
 
 def _search(relaxation, batches=4, **settings):
@@ -51,7 +60,8 @@ def _copies(search):
 
 def test_each_file_has_the_relaxation_of_its_name():
     for name in FILES:
-        relaxation = SearchConfig(relaxation=name).relaxation
+        given = {"name": name, "milliseconds": COSTS} if name == "fbnet" else name
+        relaxation = SearchConfig(relaxation=given).relaxation
         assert type(relaxation) is RELAXATIONS[name] and type(relaxation).name == name
         assert type(relaxation).__module__ == f"dartslib.methods.{name}"
         assert "differs" in __import__(f"dartslib.methods.{name}", fromlist="x").__doc__
@@ -175,7 +185,7 @@ def test_the_alpha_loss_is_a_function_of_w_and_alpha_alone(relaxation):
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("relaxation", ["darts", *MORE, "odd"], ids=str)
+@pytest.mark.parametrize("relaxation", ["darts", *MORE, "odd"], ids=lambda x: str(x)[:30])
 def test_fast_where_only_numbers_change_and_plain_with_a_word_elsewhere(relaxation):
     config = SearchConfig(**TINY, epochs=2, alpha_lr=0.1, relaxation=relaxation)
     data = Noise(3), Noise(3, seed=1)
