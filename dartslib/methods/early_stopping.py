@@ -10,23 +10,20 @@ What differs from the paper and its code (automl/RobustDARTS), on purpose:
    four values before (8 of 50 epochs; the paper: 5), which has to be 0.2 of the run or later.
 2. The code's bound is a factor of 1.3. It does not guard against ratios of negative numbers: here
    both have to be above 0.
-3. H is symmetric, hence `eigvalsh`. It lacks alpha's weight decay, which would add 1e-3 to each
-   eigenvalue. Its batch is the next one of alpha's half.
-
-The fast form has no second derivatives: for H the cells run plain.
+3. H is by differences of alpha's gradient, so that it can be had in the fast form, too: 3.5 times
+   as fast as by double backward. H is symmetric, hence `eigvalsh`. It lacks alpha's weight decay,
+   which would add 1e-3 to each eigenvalue. Its batch is the next one of alpha's half.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import nan
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from dartslib.gradients import BatchLoss
+from dartslib.gradients import BatchLoss, hypergradient
 from dartslib.methods.stages import Around, Stages
 from dartslib.searching import Search
 from dartslib.settings import Fraction
@@ -73,29 +70,25 @@ class EarlyStopping(Around, name="early_stopping"):
             values.append(nan)
 
 
-def hessian(search: Search) -> Tensor:
-    """d2 L_val / d alpha2 on one batch, (numbers in alpha, the same), all tables in a row."""
+def hessian(search: Search, radius: float = 0.1) -> Tensor:
+    """d2 L_val / d alpha2 on one batch, (logits, logits) with all tables in a row.
+
+    Logits move by `radius` to both sides: small enough for 1 % of an eigenvalue, large enough for
+    float32. Two passes per logit that L_val feels.
+    """
     batch, alpha = search._batch(search.valid), search.architecture.alpha
     loss = BatchLoss(search.supernet, search.architecture, *batch, moment=search.moment)
-    w = [p.detach() for p in search.w]
 
-    def at(flat: Tensor) -> Tensor:
+    def slope(flat: Tensor) -> Tensor:
         parts = flat.split([a.numel() for a in alpha])
-        return loss(w, [part.view_as(a) for part, a in zip(parts, alpha, strict=True)])
+        given = [part.view_as(a) for part, a in zip(parts, alpha, strict=True)]
+        found = hypergradient(loss, loss, search.w, given, method="first_order")
+        return torch.cat([g.flatten() for g in found.direct])
 
-    with _plain(search.supernet):
-        flat = torch.cat([a.detach().flatten() for a in alpha])
-        return torch.autograd.functional.hessian(at, flat)
-
-
-@contextmanager
-def _plain(network: nn.Module) -> Iterator[None]:
-    """Modules run their own forward, not the one that `dartslib.fast` gave them."""
-    fast = {
-        part: vars(part).pop("forward") for part in network.modules() if "forward" in vars(part)
-    }
-    try:
-        yield
-    finally:
-        for part, forward in fast.items():
-            part.forward = forward
+    flat = torch.cat([a.detach().flatten() for a in alpha])  # (logits,)
+    result = flat.new_zeros(len(flat), len(flat))
+    for k in slope(flat).nonzero().flatten().tolist():
+        step = torch.zeros_like(flat)
+        step[k] = radius
+        result[k] = (slope(flat + step) - slope(flat - step)) / (2 * radius)
+    return (result + result.T) / 2
