@@ -10,13 +10,12 @@ Operations are measured alone, as they are in a final network, one image at a ti
 network does (stem, head, sums, concatenation) is not in E.
 """
 
-from statistics import median
-from time import perf_counter
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.utils.benchmark import Timer
 
 from dartslib.operations import build
 from dartslib.relaxation import Relaxation, Tables
@@ -29,18 +28,15 @@ Milliseconds = dict[
 ]  # cell type -> (edges, operations), over all cells of that type
 
 
-def measure(
-    config: SearchConfig, image_size: int, *, images: int = 1, passes: int = 50
-) -> Milliseconds:
+def measure(config: SearchConfig, image_size: int, images: int = 1) -> Milliseconds:
     """Milliseconds of each operation on each edge of a search's space, summed over its cells.
 
-    Measure on a quiet machine, with as many of torch's threads as the network will have.
+    In one thread; measure on a quiet machine.
 
     Args:
         config: space, cells and channels of the network.
         image_size: pixels per side.
         images: how many at once.
-        passes: forward passes of which the median is taken, after three that do not count.
     """
     space, known, found = config.space(), {}, {}
     nodes = dict.fromkeys(CELL_TYPES, space.nodes)
@@ -52,27 +48,22 @@ def measure(
                 (name, place.channels, stride, place.size * stride) for name in space.operations
             ]
             for kind in set(kinds) - known.keys():
-                known[kind] = _milliseconds(*kind, images, passes)
+                known[kind] = _milliseconds(*kind, images)
             rows.append([known[kind] for kind in kinds])
         before = found.get(place.cell_type, torch.zeros(()))
         found[place.cell_type] = before + torch.tensor(rows, dtype=torch.float64)
     return {kind: tuple(map(tuple, table.tolist())) for kind, table in found.items()}
 
 
-def _milliseconds(name: str, *sizes: int) -> float:
-    channels, stride, size, images, passes = sizes
+def _milliseconds(name: str, channels: int, stride: int, size: int, images: int) -> float:
     if name == "none":
         return 0.0
     operation = build(name, channels, stride, searching=False).eval()
     operation.to(memory_format=torch.channels_last)
-    x, times = torch.ones(images, channels, size, size), []
-    x = x.contiguous(memory_format=torch.channels_last)
+    x = torch.ones(images, channels, size, size).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        for _ in range(3 + passes):
-            began = perf_counter()
-            operation(x)
-            times.append(perf_counter() - began)
-    return 1000 * median(times[3:])
+        timer = Timer("operation(x)", globals={"operation": operation, "x": x})
+        return 1000 * timer.blocked_autorange(min_run_time=0.05).median
 
 
 class Priced(Relaxation):

@@ -43,48 +43,41 @@ class Perturbation(Around, name="perturbation"):
     def prepare(self, searches: list[Search]) -> None:
         """The tuning is as long as its decisions need."""
         search, tuning = searches
-        space = search.architecture.space
-        decisions = len(space.edges) + space.nodes - 1  # the first node has but two inputs
-        tuning.steps = (decisions - 1) * self._every(search) + 1
+        tuning.steps = (len(_places(search)) - 1) * self._every(search) + 1
 
     def begin(self, loop: Stages) -> None:
         """Weights and alpha are the search's; the first decision comes before any tuning."""
         search, tuning = loop.searches
         tuning.supernet.load_state_dict(search.supernet.state_dict())
         tuning.architecture.load_state_dict(search.architecture.state_dict())
-        self._decide(tuning, 0)
+        self._decide(tuning, _places(tuning)[0])
 
     def after_step(self, loop: Stages, record: dict[str, Any] | None) -> None:
         """Decides from time to time."""
         search, tuning = loop.searches
         number, rest = divmod(tuning.step, self._every(search))
-        if number and not rest:
-            self._decide(tuning, number)
+        if number and not rest and number < len(places := _places(tuning)):
+            self._decide(tuning, places[number])
 
     def _every(self, search: Search) -> int:
         return max(1, round(self.tuning * search.steps))
 
-    def _decide(self, search: Search, number: int) -> None:
-        """One edge, or one node, of each cell type that the network has."""
-        space, names = search.architecture.space, search.architecture.space.operations
-        generator, nodes = torch.Generator().manual_seed(search.config.seed), space.nodes - 1
-        edges = torch.randperm(len(space.edges), generator=generator).tolist()
-        nodes = (3 + torch.randperm(nodes, generator=generator)).tolist()  # with 3 inputs or more
+    def _decide(self, search: Search, edges: list[int]) -> None:
+        """Decides an edge, or a node with several, in each cell type that the network has."""
+        names = search.architecture.space.operations
         for kind in sorted({cell.cell_type for cell in search.supernet.cells}):
-            is_open = search.architecture.open[kind]
-            if number < len(edges):
-                edge = edges[number]
+            is_open, left = search.architecture.open[kind], list(edges)
+            if len(left) == 1:
+                (edge,) = left
                 kept = [k for k, name in enumerate(names) if is_open[edge, k] and name != "none"]
                 worth = {k: self._without(search, kind, edge, k) for k in kept}
                 is_open[edge] = False
                 is_open[edge, max(worth, key=worth.get)] = True
-            else:
-                left = space.edges_into(nodes[number - len(edges)])
-                while len(left) > 2:
-                    worth = {edge: self._without(search, kind, edge, slice(None)) for edge in left}
-                    left.remove(least := min(worth, key=worth.get))
-                    is_open[least] = False
-                    search.prune()
+            while len(left) > 2:
+                worth = {edge: self._without(search, kind, edge, slice(None)) for edge in left}
+                left.remove(least := min(worth, key=worth.get))
+                is_open[least] = False
+                search.prune()
             search.prune()
 
     @torch.no_grad()
@@ -101,3 +94,16 @@ class Perturbation(Around, name="perturbation"):
             loss = of_batch.at(search.w, mixture)
             found.append(torch.stack([-of_batch.accuracy, loss]))
         return tuple(torch.stack(found).mean(dim=0).tolist())
+
+
+def _places(search: Search) -> list[list[int]]:
+    """What is decided, in order: edges alone, then all that enter a node with more than two."""
+    space = search.architecture.space
+    generator = torch.Generator().manual_seed(search.config.seed)
+    edges = [[edge] for edge in range(len(space.edges))]
+    nodes = [space.edges_into(2 + node) for node in range(1, space.nodes)]
+    return [
+        group[k]
+        for group in (edges, nodes)
+        for k in torch.randperm(len(group), generator=generator).tolist()
+    ]

@@ -36,7 +36,7 @@ class Around(Config):
         """Called when a search begins that is not the first, to take over what stays."""
 
     def after_step(self, loop: "Stages", record: dict[str, Any] | None) -> None:
-        """Called after each step, and with the record of step 0; it may add to the record."""
+        """Called after each step, and with the record of step 0, to which it may add."""
 
 
 AROUND: dict[str, type[Around]] = {}
@@ -52,7 +52,7 @@ class Stages(Loop):
 
     Attributes:
         searches, stage: all of them, and which one runs.
-        step, steps, seconds: sums over the searches; seconds include the method's own.
+        step, steps: of all together; so are the records.
     """
 
     def __init__(
@@ -61,47 +61,43 @@ class Stages(Loop):
         self.around, self.config, self.stage = around, config, 0
         self.searches = [begin(each) for each in around.configs(config)]
         around.prepare(self.searches)
+        self.steps = sum(search.steps for search in self.searches)
         for search in self.searches:
             search.owner += around.name + around.model_dump_json()
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("step", "steps", "seconds"):
-            return sum(getattr(search, name) for search in self.searches)
         return getattr(self.searches[self.stage], name)
 
     @property
-    def history(self) -> dict[str, list[Any]]:
-        """The records of all searches; steps and seconds go on counting."""
-        found: dict[str, list[Any]] = {}
-        for k, search in enumerate(self.searches):
-            for name, values in search.history.items():
-                if name in ("step", "seconds"):
-                    before = sum(getattr(earlier, name) for earlier in self.searches[:k])
-                    values = [before + value for value in values]
-                found.setdefault(name, []).extend(values)
-        return found
+    def step(self) -> int:
+        """Steps done."""
+        before = sum(search.steps for search in self.searches[: self.stage])
+        return before + self.searches[self.stage].step
 
     def each_step(self) -> Iterator[dict[str, Any] | None]:
-        """As that of a `Search`; a record's step and seconds are those of the whole run."""
+        """As that of a `Search`; seconds include the method's own."""
         while True:
             search = self.searches[self.stage]
             for record in search.each_step():
                 began = perf_counter()
                 self.around.after_step(self, record)
                 search.seconds += perf_counter() - began
-                yield record and record | {"step": self.step, "seconds": self.seconds}
+                if record is not None:
+                    record["step"] = search.history["step"][-1] = self.step
+                yield record
             if search is self.searches[-1]:
                 return
             self.stage += 1
+            after = self.searches[self.stage]
+            after.history, after.seconds = search.history, search.seconds
             self.around.begin(self)
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of all searches that have begun."""
-        states = [search.state_dict() for search in self.searches[: self.stage + 1]]
-        return {"step": self.step, "seconds": self.seconds, "searches": states}
+        """That of the present search, and which one it is."""
+        state = self.searches[self.stage].state_dict()
+        return {"step": self.step, "seconds": self.seconds, "stage": self.stage, "search": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from the `state_dict` of an equal run; ValueError if it is of another method."""
-        for search, own in zip(self.searches, state["searches"], strict=False):
-            search.load_state_dict(own)
-        self.stage = len(state["searches"]) - 1
+        self.searches[state["stage"]].load_state_dict(state["search"])
+        self.stage = state["stage"]
