@@ -115,7 +115,8 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_bit(around, part, tmp_path, mo
         tables = [loop.architecture.open[kind] for loop in (whole, resumed)]
         assert torch.equal(*tables)
     assert isinstance(resumed.architecture.derive(), Genotype)
-    other.searches[0].owner += "another setting"
+    for search in other.searches:
+        search.owner += "another setting"
     with pytest.raises(ValueError, match="another relaxation") as error:
         driving.drive(other, tmp_path, progress=False, resume=True)
     assert is_one_sentence(error.value) and other.step == other.stage == 0

@@ -57,7 +57,7 @@ def test_one_gate_is_one_and_the_gradient_that_of_the_softmax(paths):
     (found,) = torch.autograd.grad((gates * slope).sum(), alpha["normal"])
     logits = alpha["normal"].detach().masked_fill(~asked, -torch.inf)
     for row, (s, p) in enumerate(zip(slope, logits.softmax(1), strict=True)):
-        expected = [sum(s[j] * p[j] * ((i == j) - p[i]) for j in range(4)) for i in range(4)]
+        expected = [sum(s[j] * p[j] * (float(i == j) - p[i]) for j in range(4)) for i in range(4)]
         torch.testing.assert_close(found[row], torch.stack(expected))
 
 
@@ -167,7 +167,7 @@ def test_expected_latency_and_its_gradient(cells):
     relaxation, alpha = FBNet(milliseconds=dict.fromkeys(cells, COSTS)), _alpha()
     found = relaxation.latency(alpha, SPACE)
     p = alpha["normal"].detach().softmax(1)
-    assert float(found) == pytest.approx(len(cells) * _expected(COSTS, p))
+    assert float(found.detach()) == pytest.approx(len(cells) * _expected(COSTS, p))
     (gradient,) = torch.autograd.grad(found, alpha["normal"])
     for row, (ps, costs) in enumerate(zip(p.tolist(), COSTS, strict=True)):
         mean = sum(q * t for q, t in zip(ps, costs, strict=True))
@@ -177,8 +177,9 @@ def test_expected_latency_and_its_gradient(cells):
 
 def test_the_logarithm_is_raised_to_the_power():
     """Not log(LAT^0.6), which is 0.6 log(LAT)."""
-    relaxation, alpha = FBNet(milliseconds={"normal": COSTS}), _alpha()
-    lat = 1 + 1000 * _expected(COSTS, alpha["normal"].detach().softmax(1))
+    relaxation = FBNet(milliseconds={"normal": COSTS})
+    alpha = {kind: a.detach() for kind, a in _alpha().items()}
+    lat = 1 + 1000 * _expected(COSTS, alpha["normal"].softmax(1))
     found = relaxation.alpha_loss(torch.tensor(2.0), alpha, SPACE, START)
     assert float(found) == pytest.approx(2.0 * 0.2 * math.log(lat) ** 0.6, rel=1e-6)
     free = [{**alpha, "normal": torch.full((5, 4), -40.0).index_fill(1, torch.tensor([3]), 40.0)}]
@@ -189,8 +190,8 @@ def test_the_logarithm_is_raised_to_the_power():
 
 
 def test_both_forms_of_proxyless_nas():
-    alpha = _alpha()
-    now = _expected(COSTS, alpha["normal"].detach().softmax(1))
+    alpha = {kind: a.detach() for kind, a in _alpha().items()}
+    now = _expected(COSTS, alpha["normal"].softmax(1))
     reference = sum(map(sum, COSTS)) / 4
     loss = torch.tensor(2.0)
     log, linear, none = (
@@ -211,7 +212,7 @@ def test_a_search_finds_what_is_cheap_where_latency_is_everything():
     costs = [[5.0, 5.0, 0.1, 5.0]] * 5
     for settings in ({"name": "fbnet", "power": 9.0}, {"name": "proxyless", "form": "linear",
                      "weight": 500.0, "every": 1, "warm_up": 0.0}):  # fmt: skip
-        search = _search(settings | {"milliseconds": {"normal": costs}}, batches=8)
+        search = _search(settings | {"milliseconds": {"normal": costs}}, batches=4)
         list(search)
         assert (search.architecture.logits["normal"].argmax(1) == 2).all()
         assert {name for node in search.architecture.derive().normal for name, _ in node} == {
@@ -306,45 +307,33 @@ def test_cosines_of_each_operation():
 
 
 def test_where_both_halves_are_one_all_agree():
-    search = _search({"name": "oles", "window": 1, "threshold": 1.0}, alpha_lr=1e-9)
-    search.valid = search.train
-    seen = []
-    for _ in range(3):
-        search.advance()
-        seen.append(search.notes.get("sum"))
     search = _search({"name": "oles", "window": 9}, batches=3, alpha_lr=1e-9)
     search.valid = search.train
     list(search)
-    real = _with_weights(search)
     mean = (search.notes["sum"] / search.notes["count"])[1:]
-    torch.testing.assert_close(mean[real], torch.ones(int(real.sum())), rtol=0, atol=1e-4)
+    torch.testing.assert_close(mean, torch.ones(5), rtol=0, atol=1e-4)
     assert search.notes["count"] == 2  # steps after the first
-
-
-def _with_weights(search):
-    edges = [edge for cell in search.supernet.cells for edge in cell.edges]
-    return torch.tensor([any(True for _ in o.parameters()) for e in edges for o in e.operations])
 
 
 @pytest.mark.parametrize("window", [1, 2])
 def test_what_is_frozen_stays_to_the_bit_and_alpha_goes_on(window):
     search = _search({"name": "oles", "window": window, "threshold": 1.0}, batches=6)
-    real, kept = _with_weights(search), {}
-    parts = [o for e in search.supernet.cells[0].edges for o in e.operations]
+    kept, parts = {}, [edge.operations[0] for edge in search.supernet.cells[0].edges]
     for step in range(1, 7):
         alpha = search.architecture.logits["normal"].detach().clone()
         search.advance()
         assert (search.architecture.logits["normal"] != alpha).all()
         frozen = search.notes["frozen"]
-        # Cosines are below 1: all that has weights freezes at the end of the first window.
-        assert not frozen[0] and torch.equal(frozen[1:], real & (step >= window + 1))
+        # Cosines are below 1: all that has weights freezes at the end of the first window. Pools
+        # and identities have none.
+        assert frozen.tolist() == [False] + 5 * [step >= window + 1]
         for number, part in enumerate(parts):
             for name, p in part.named_parameters():
                 if (number, name) in kept:
                     assert torch.equal(p, kept[number, name])
                 elif frozen[1 + number]:
                     kept[number, name] = p.detach().clone()
-    assert kept and real.sum() == 5
+    assert len(kept) == 5 * 4
     stem = search.w[0].detach().clone()
     search.steps += 1
     search.advance()
@@ -371,8 +360,7 @@ def test_oles_compares_gradients_at_the_same_weights():
         mine = [k for k, name in enumerate(names) if name.startswith(f"cells.0.edges.{edge}.")]
         one, other = (torch.cat([half[k].flatten() for k in mine]) for half in found)
         expected = float(F.cosine_similarity(one, other, dim=0))
-        number = 1 + 4 * edge  # sep_conv is the first of four
-        assert float(search.notes["sum"][number]) == pytest.approx(expected, abs=1e-4)
+        assert float(search.notes["sum"][1 + edge]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_oles_that_freezes_nothing_is_darts_to_the_bit():

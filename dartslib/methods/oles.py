@@ -63,8 +63,8 @@ class OLES(Relaxation, name="oles"):
 def _owners(search: Search) -> Tensor:
     """The number of each weight's operation, from 1 on; 0 for weights of none, (weights,)."""
     edges = [edge for cell in search.supernet.cells for edge in cell.edges]
-    operations = [operation for edge in edges for operation in edge.operations]
-    number = {p: k for k, part in enumerate(operations, start=1) for p in part.parameters()}
+    operations = [[*operation.parameters()] for edge in edges for operation in edge.operations]
+    number = {p: k for k, own in enumerate(filter(None, operations), start=1) for p in own}
     return torch.cat([torch.full_like(p, number.get(p, 0), dtype=int).flatten() for p in search.w])
 
 
