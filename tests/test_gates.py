@@ -61,6 +61,17 @@ def test_one_gate_is_one_and_the_gradient_that_of_the_softmax(paths):
         torch.testing.assert_close(found[row], torch.stack(expected))
 
 
+def test_gradients_of_gates_reach_all_that_compete():
+    search = _search({"name": "proxyless", "every": 1, "warm_up": 0.0}, alpha_weight_decay=0.0)
+    search.advance()
+    # One step of Adam: each logit moves, by a gradient of its own.
+    assert (search.architecture.logits["normal"] != 0).all()
+    gates = search.architecture.mixture(moment=search.moment)["normal"][0]
+    edge = search.supernet.cells[0].edges[0].requires_grad_(False)
+    (slopes,) = torch.autograd.grad(edge(torch.randn(2, 2, 6, 6), gates).square().sum(), gates)
+    assert (slopes[:3] != 0).all() and slopes[3] == 0  # the last is none
+
+
 def test_gates_are_drawn_by_the_softmax():
     logits = torch.tensor([math.log(2), 0.0, -1.0]).expand(40_000, 3)
     for paths in ("all", "two"):

@@ -10,12 +10,15 @@ Operations are measured alone, as they are in a final network, one image at a ti
 network does (stem, head, sums, concatenation) is not in E.
 """
 
+from functools import cache
+from statistics import median
+from time import perf_counter
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from dartslib.operations import build
 from dartslib.relaxation import Relaxation, Tables
@@ -27,31 +30,28 @@ Milliseconds = dict[
     Literal[CELL_TYPES], tuple[tuple[Annotated[float, Field(ge=0)], ...], ...]
 ]  # cell type -> (edges, operations), over all cells of that type
 
+WARM, PASSES = 3, 50  # forward passes of an operation; the median of the latter counts
+
 
 def measure(config: SearchConfig, image_size: int, images: int = 1) -> Milliseconds:
     """Milliseconds of each operation on each edge of a search's space, summed over its cells.
 
-    In one thread; measure on a quiet machine.
+    Measure on a quiet machine, with torch's threads set as for the network.
 
     Args:
         config: space, cells and channels of the network.
         image_size: pixels per side.
         images: how many at once.
     """
-    space, known, found = config.space(), {}, {}
+    space, found, of_kind = config.space(), {}, cache(_milliseconds)  # each kind is measured once
     nodes = dict.fromkeys(CELL_TYPES, space.nodes)
     for place in places(config.layers, config.channels, image_size, config.reductions, nodes=nodes):
-        rows = []
-        for source, _ in space.edges:
+        table = np.zeros((len(space.edges), len(space.operations)))
+        for edge, (source, _) in enumerate(space.edges):
             stride = place.stride(source)
-            kinds = [
-                (name, place.channels, stride, place.size * stride) for name in space.operations
-            ]
-            for kind in set(kinds) - known.keys():
-                known[kind] = _milliseconds(*kind, images)
-            rows.append([known[kind] for kind in kinds])
-        before = found.get(place.cell_type, torch.zeros(()))
-        found[place.cell_type] = before + torch.tensor(rows, dtype=torch.float64)
+            sizes = place.channels, stride, place.size * stride, images
+            table[edge] = [of_kind(name, *sizes) for name in space.operations]
+        found[place.cell_type] = found.get(place.cell_type, 0.0) + table
     return {kind: tuple(map(tuple, table.tolist())) for kind, table in found.items()}
 
 
@@ -61,9 +61,13 @@ def _milliseconds(name: str, channels: int, stride: int, size: int, images: int)
     operation = build(name, channels, stride, searching=False).eval()
     operation.to(memory_format=torch.channels_last)
     x = torch.ones(images, channels, size, size).contiguous(memory_format=torch.channels_last)
+    times = []
     with torch.inference_mode():
-        timer = Timer("operation(x)", globals={"operation": operation, "x": x})
-        return 1000 * timer.blocked_autorange(min_run_time=0.05).median
+        for _ in range(WARM + PASSES):
+            began = perf_counter()
+            operation(x)
+            times.append(perf_counter() - began)
+    return 1000 * median(times[WARM:])
 
 
 class Priced(Relaxation):
@@ -76,7 +80,7 @@ class Priced(Relaxation):
         """Those of DARTS; ValueError if the milliseconds are of another space."""
         found = super().parameters(space)
         for kind, table in self.milliseconds.items():
-            if {len(table), *map(len, table)} != {*found[kind]} or len(table) != found[kind][0]:
+            if [len(row) for row in table] != [len(space.operations)] * len(space.edges):
                 raise ValueError(
                     f"The milliseconds of the {kind} cell must be a table of {found[kind]} (edges, "
                     "operations): measure them for this space."

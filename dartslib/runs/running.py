@@ -73,10 +73,8 @@ def begin_search(
     dataset = load(config.dataset, data)
     cut = split(dataset, config.half, config.held_out)
     options = {"seed": config.seed, "device": device}
-    train, valid = (
-        dataset.batches(half, config.batch_size, **options)
-        for half in (cut.search_train, cut.search_valid)
-    )
+    train = dataset.batches(cut.search_train, config.batch_size, **options)
+    valid = dataset.batches(cut.search_valid, config.batch_size, **options)
 
     def begin(config: SearchConfig) -> Search:
         return fast.search(config, train, valid, device=device, **_of(dataset))
