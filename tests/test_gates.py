@@ -165,6 +165,19 @@ def test_of_two_paths_the_others_keep_their_probabilities(every):
             assert not torch.allclose(now.gather(1, chosen), before.gather(1, chosen), atol=1e-3)
 
 
+def test_two_paths_go_on_from_a_checkpoint_to_the_bit():
+    settings = {"name": "proxyless", "every": 1, "warm_up": 0.0, "paths": "two"}
+    whole, stopped, resumed = (_search(settings, batches=5) for _ in range(3))
+    list(whole)
+    for _ in range(3):
+        stopped.advance()
+    resumed.load_state_dict(stopped.state_dict())
+    list(resumed)
+    for one, other in zip(whole.architecture.alpha, resumed.architecture.alpha, strict=True):
+        assert torch.equal(one, other)
+    assert whole.architecture.logits["normal"].any()
+
+
 # Latency
 
 
