@@ -122,6 +122,18 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_bit(around, part, tmp_path, mo
     assert is_one_sentence(error.value) and other.step == other.stage == 0
 
 
+@named
+@pytest.mark.filterwarnings("ignore:Some cells")  # P-DARTS's dropouts are modules of their own
+def test_each_runs_accelerated(around):
+    quick = Stages(around, _config(), partial(_begin, make=fast.search))
+    assert all("forward" in vars(cell) for cell in quick.searches[0].supernet.cells)
+    list(quick)
+    if around.name not in ("p_darts", "perturbation"):  # whose choices may turn on a rounding
+        for ours, plain in zip(_tensors(quick), _tensors(_whole(around.name)), strict=True):
+            torch.testing.assert_close(ours, plain, rtol=1e-2, atol=1e-3)
+    assert isinstance(quick.architecture.derive(), Genotype)
+
+
 def test_other_settings_are_another_run():
     owners = {_loop(x).searches[0].owner for x in (Around(), LookAhead(), Placebo(), *EVERY)}
     owners |= {_loop(EarlyStopping(ratio=x)).searches[0].owner for x in (0.1, 0.2)}
