@@ -126,14 +126,15 @@ def search(
     base, device = profile_of(profile).search, running.find_device(device)
     config, known = _settle(data, config, base, settings, names=num_classes, folder=data_folder)
     if isinstance(known, DataSet):
-        found, cut = running.begin_search(config, known, device, kind=Search)
+        found, cut = running.begin_search(config, known, device, fast=fast, kind=Search)
     else:
         halves, cut = _loaders(data, known, device), None
         known = halves[0]
         found = Search(config, *halves, device=device, **running.sizes_of(known))
+        running.fast_form(found, fast)
     found.dataset, found.kept = known, {"cut": cut, "overridden": settings}
     found.kept |= {"profile": profile, "device": device}
-    return running.fast_form(found, fast)
+    return found
 
 
 def train(
@@ -171,14 +172,16 @@ def train(
     base, names = getattr(profile_of(profile), part), class_names or num_classes
     config, known = _settle(data, config, base, settings, names=names, folder=data_folder)
     if isinstance(known, DataSet):
-        found, subset = running.begin_training(config, genotype, known, device, kind=Training)
+        options = {"fast": fast, "kind": Training}
+        found, subset = running.begin_training(config, genotype, known, device, **options)
         judged = known.evaluation_batches(subset, device=device)
     else:
         known, judged = _loaders(data, known, device)
         found = Training(config, genotype, known, device=device, **running.sizes_of(known))
+        running.fast_form(found, fast)
     found.dataset, found.kept = known, {"judged": judged, "overridden": settings}
     found.kept |= {"profile": profile, "device": device, "genotype_name": name}
-    return running.fast_form(found, fast)
+    return found
 
 
 def predict(run: str | Path | Training, images: Any) -> tuple[tuple[str, ...], np.ndarray]:

@@ -17,7 +17,7 @@ import torch
 from dartslib.data import load
 from dartslib.runs import records
 from dartslib.runs.machine import machine, versions
-from dartslib.runs.running import begin_search, begin_training, fast_form
+from dartslib.runs.running import begin_search, begin_training
 from dartslib.searching import Search, SearchConfig
 from dartslib.training import TrainConfig, Training
 
@@ -37,9 +37,9 @@ def begin(record: records.Record, data: str) -> Search | Training:
         )
     if record.meta["kind"] == "search":
         config = SearchConfig(**record.meta["config"])
-        return fast_form(begin_search(config, load(config.dataset, data))[0])
+        return begin_search(config, load(config.dataset, data))[0]
     config = TrainConfig(**record.meta["config"])
-    return fast_form(begin_training(config, record.genotype, load(config.dataset, data))[0])
+    return begin_training(config, record.genotype, load(config.dataset, data))[0]
 
 
 def compare(record: records.Record, loop: Search | Training, epochs: int) -> dict[str, float]:

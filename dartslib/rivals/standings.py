@@ -17,9 +17,7 @@ def percentiles(table: Table) -> dict[str, float]:
     names = [table.name(cell) for cell in table.cells]
     worth = {table.name(cell): table.truth(cell) for cell in table.classes}
     values = np.array([worth[n] for n in names])
-    return {
-        n: float((values < worth[n]).mean() + 0.5 * (values == worth[n]).mean()) for n in worth
-    }
+    return {n: float((values < worth[n]).mean() + 0.5 * (values == worth[n]).mean()) for n in worth}
 
 
 def worth_random(percentile: float) -> float:

@@ -19,6 +19,7 @@ from dartslib.data.loaders import Loader
 from dartslib.fast import accelerate
 from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.loops import BatchSource
+from dartslib.methods.stages import Around, Stages
 from dartslib.networks import FinalNetwork
 from dartslib.runs import gap, records
 from dartslib.runs.cost import count_multiply_adds, count_weights
@@ -84,29 +85,37 @@ def fast_form(loop: FastForm, fast: bool = True) -> FastForm:
 
 
 def begin_search(
-    config: SearchConfig, dataset: DataSet, device: str = "cpu", *, kind: type[Search] = Search
-) -> tuple[Search, Split]:
-    """A plain search before its first step, and the split of its data set."""
+    config: SearchConfig,
+    dataset: DataSet,
+    device: str = "cpu",
+    *,
+    around: Around | None = None,
+    fast: bool = True,
+    kind: type[Search] = Search,
+) -> tuple[Search | Stages, Split]:
+    """A search before its first step, and the split of its data set.
+
+    `around` is a method that goes around the search, `fast` as in `fast_form`.
+    """
     cut = split(dataset, config.half, config.held_out)
     _say(remarks(dataset, cut.search_train, cut.search_valid))
     options = {"seed": config.seed, "device": device, "flip": config.flip, "crop": config.crop}
-    search = kind(
-        config,
-        dataset.batches(cut.search_train, config.batch_size, **options),
-        dataset.batches(cut.search_valid, config.batch_size, **options),
-        device=device,
-        **sizes_of(dataset),
-    )
-    rate = search.alpha_optimizer.param_groups[0]["lr"]
-    if config.alpha_lr is None and rate > MOST_ALPHA_LR:
-        _say(
-            [
+    train = dataset.batches(cut.search_train, config.batch_size, **options)
+    valid = dataset.batches(cut.search_valid, config.batch_size, **options)
+
+    def begin(config: SearchConfig) -> Search:
+        search = kind(config, train, valid, device=device, **sizes_of(dataset))
+        rate = search.alpha_optimizer.param_groups[0]["lr"]
+        if config.alpha_lr is None and rate > MOST_ALPHA_LR:
+            said = (
                 f"alpha_lr=None is {REPORT_ALPHA_TRAVEL:.2f} / steps, so {rate:.2g} in "
                 f"{search.steps} steps, which is more than alpha can use: give alpha_lr a number, "
                 "or the search more steps."
-            ]
-        )
-    return search, cut
+            )
+            _say([said])
+        return fast_form(search, fast)
+
+    return (Stages(around, config, begin) if around else begin(config)), cut
 
 
 def begin_training(
@@ -115,9 +124,10 @@ def begin_training(
     dataset: DataSet,
     device: str = "cpu",
     *,
+    fast: bool = True,
     kind: type[Training] = Training,
 ) -> tuple[Training, Subset]:
-    """A plain training before its first step, and the images that it is judged on at the end."""
+    """A training before its first step, and the images that it is judged on at the end."""
     cut = split(dataset, held_out=config.held_out)
     compare = config.part == "compare"
     options = {"seed": config.seed, "device": device, "flip": config.flip, "crop": config.crop}
@@ -133,7 +143,7 @@ def begin_training(
         device=device,
         **sizes_of(dataset),
     )
-    return training, judged
+    return fast_form(training, fast), judged
 
 
 def _say(sentences: list[str]) -> None:
@@ -165,6 +175,7 @@ def run_search(
     config: SearchConfig,
     folder: Path,
     *,
+    around: Around | None = None,
     overridden: dict[str, Any] | None = None,
     data: str | Path = "data",
     device: str | None = None,
@@ -175,6 +186,7 @@ def run_search(
     Args:
         config: the settings.
         folder: receives checkpoint, history, genotype and meta.
+        around: a method that goes around the search, see `dartslib.methods.stages`.
         overridden: for the record: the settings that are not the profile's.
         data: the folder of data sets.
         device: as in `find_device`.
@@ -183,18 +195,18 @@ def run_search(
     device = find_device(device)
     dataset = load(config.dataset, data, config.image_size)
     config = fitted(config, dataset, overridden)
-    search, cut = begin_search(config, dataset, device)
-    return finish_search(
-        fast_form(search), dataset, cut, folder, overridden=overridden, device=device, **options
-    )
+    search, cut = begin_search(config, dataset, device, around=around)
+    options |= {"overridden": overridden, "device": device, "around": around}
+    return finish_search(search, dataset, cut, folder, **options)
 
 
 def finish_search(
-    search: Search,
+    search: Search | Stages,
     dataset: DataSet | Loader,
     cut: Split | None,
     folder: Path,
     *,
+    around: Around | None = None,
     profile: str = "custom",
     overridden: dict[str, Any] | None = None,
     device: str = "cpu",
@@ -206,6 +218,7 @@ def finish_search(
     Args:
         search: as `begin_search` makes it.
         dataset, cut: its data; no split of DataLoaders.
+        around: the method that goes around it.
         folder: receives checkpoint, history, genotype and meta.
         profile, overridden: for the record: where the settings come from, what was changed.
         device: where the search runs.
@@ -225,6 +238,8 @@ def finish_search(
             mixture = search.architecture.mixture(moment=search.moment)
         meta = _meta("search", config, profile, overridden, stretches, search, result, command)
         meta["data"] = options["data"]
+        if around:
+            meta["around"] = {"name": around.name, **around.model_dump(mode="json")}
         if cut is not None:
             meta["largest_class"] = share_of_the_largest(cut.search_valid.labels)
         if cut is not None and config.held_out > 0:  # else alpha has seen all images
@@ -266,9 +281,7 @@ def run_training(
         dataset.evaluation_batches(judged, device=device),
         options | {"device": device},
     )
-    return finish_training(
-        fast_form(training), dataset, batches, folder, overridden=overridden, **options
-    )
+    return finish_training(training, dataset, batches, folder, overridden=overridden, **options)
 
 
 def finish_training(
