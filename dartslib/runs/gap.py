@@ -17,14 +17,14 @@ STEPS = 50  # batches for new BatchNorm statistics; running means span about ten
 
 
 class _Mixed(nn.Module):
-    """A supernet with a fixed mixture."""
+    """The supernet of a search, as it is now, with a fixed mixture."""
 
-    def __init__(self, supernet: nn.Module, mixture: Tables) -> None:
+    def __init__(self, search: Search, mixture: Tables) -> None:
         super().__init__()
-        self.supernet, self.mixture = supernet, mixture
+        self.supernet, self.given = search.supernet, (mixture, search.moment)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.supernet(images, self.mixture)
+        return self.supernet(images, *self.given)
 
 
 def one_hot(search: Search) -> Tables:
@@ -85,7 +85,7 @@ def accuracy(search: Search, mixture: Tables, unseen: BatchSource, *, anew: bool
         anew: measure BatchNorm's statistics again for this mixture, over batches of w's half.
     """
     supernet = search.supernet
-    was_training, network = supernet.training, _Mixed(supernet, mixture)
+    was_training, network = supernet.training, _Mixed(search, mixture)
     buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
     if anew:
         _new_statistics(network, search.train, search.memory_format)
