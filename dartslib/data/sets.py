@@ -26,10 +26,14 @@ from dartslib.data import shapes
 from dartslib.data.batches import Batches, Subset
 from dartslib.data.checking import check_class_names, check_images, check_labels, hash_order
 
+CHECKOUT = Path(__file__).resolve().parents[2]  # or what an installed dartslib lies in
 EMBEDDED = ("shapes10", "shapes100")
 # our name -> the name of torchvision's class
 DOWNLOADED = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST"}
 KEYS = ("x_train", "y_train", "x_test", "y_test", "class_names")
+# What torchvision raises where files are missing, not whole, or cannot be had.
+UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError)
+UNREADABLE += (ValueError, TypeError, LookupError, AssertionError)
 
 # Mean and standard deviation per channel, as usually quoted; for other sets they are measured.
 STATISTICS = {
@@ -159,7 +163,8 @@ def load(name: str, folder: str | Path = "data") -> DataSet:
         name: shapes10 or shapes100, which are always drawn; NAME of a file folder/NAME.npz with
             x_train, y_train, x_test, y_test, class_names as in `DataSet.from_arrays`; or, without
             such a file, cifar10, cifar100 or mnist, which torchvision downloads and checks.
-        folder: where such files are, and where downloads go.
+        folder: where such files are, and where downloads go; one that is not here is looked for in
+            the checkout, so that a notebook finds its data/.
 
     Raises:
         ValueError: an unknown name, or a file with the wrong content.
@@ -173,7 +178,7 @@ def load(name: str, folder: str | Path = "data") -> DataSet:
             f"{repr(name)} is not the name of a data set: give a name such as cifar10, without "
             "folder."
         )
-    path = Path(folder) / f"{name}.npz"
+    path = find_folder(folder) / f"{name}.npz"
     if path.parent.exists() and not path.parent.is_dir():
         raise NotADirectoryError(
             f"{folder} is a file: give the folder that data sets are in, or are downloaded to."
@@ -186,6 +191,13 @@ def load(name: str, folder: str | Path = "data") -> DataSet:
         f"There is no data set {name!r}: choose {', '.join((*EMBEDDED, *DOWNLOADED))}, or write "
         f"{path} with {', '.join(KEYS)}."
     )
+
+
+def find_folder(folder: str | Path) -> Path:
+    """A folder of data sets; where it is not here but in the checkout, that one."""
+    there = CHECKOUT / folder
+    in_checkout = (CHECKOUT / "pyproject.toml").is_file() and there.is_dir()
+    return there if in_checkout and not Path(folder).exists() else Path(folder)
 
 
 def _read(name: str, path: Path) -> DataSet:
@@ -222,16 +234,19 @@ def _download(name: str, path: Path) -> DataSet:
             f"Downloading {name} needs torchvision: run `pip install torchvision`, or {instead}."
         ) from None
     source = getattr(datasets, DOWNLOADED[name])
+    with suppress(*UNREADABLE):  # what is there already needs no lock, nor a folder to write to
+        return _both(name, source, str(path.parent), download=False)
     root, raw = str(path.parent), path.parent / DOWNLOADED[name] / "raw"  # raw: of mnist
     made = [folder for folder in (raw, raw.parent, path.parent) if not folder.exists()]
     lock = FileLock(path.parent / f".{name}.lock")  # two runs that start together download once
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with redirect_stdout(StringIO()), lock:  # torchvision prints there
-            halves = [source(root, train=train, download=True) for train in (True, False)]
+            return _both(name, source, root, download=True)
     # No network, a broken download, or the remains of an earlier one.
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        Path(lock.lock_file).unlink(missing_ok=True)
+    except UNREADABLE as error:
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
         for folder in made:
             with suppress(OSError):  # missing or not empty
                 folder.rmdir()
@@ -239,6 +254,11 @@ def _download(name: str, path: Path) -> DataSet:
         raise FileNotFoundError(
             f"{name} could not be downloaded ({reason}) and there is no {path}: {instead}."
         ) from None
+
+
+def _both(name: str, source: type, root: str, download: bool) -> DataSet:
+    """Both halves of one of torchvision's data sets."""
+    halves = [source(root, train=train, download=download) for train in (True, False)]
     arrays = [np.asarray(array) for half in halves for array in (half.data, half.targets)]
     return DataSet.from_arrays(name, *arrays, halves[0].classes)
 
