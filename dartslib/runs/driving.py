@@ -108,9 +108,10 @@ def drive(
                 now = monotonic()
                 last, longest = now, max(longest, now - last)
                 if silent and now - told > SILENT_SECONDS:
-                    left = tqdm.format_interval(loop.seconds / loop.step * (loop.steps - loop.step))
-                    print(f"step {loop.step} of {loop.steps}, {left} left", file=sys.stderr)
-                    told = now
+                    left = loop.seconds / max(loop.step, 1) * (loop.steps - loop.step)
+                    shown = f"step {loop.step} of {loop.steps}, {tqdm.format_interval(left)} left"
+                    print(shown if loop.step else shown.split(",")[0], file=sys.stderr)
+                    told = now if loop.step else told
                 at_risk = now - saved + longest > every_seconds
                 if at_risk or pressed or loop.step == loop.steps:
                     stretches[-1]["cpu_seconds"] = process_time() - began

@@ -54,16 +54,18 @@ def choose_threads() -> str:
         return ""
     images, weight = torch.ones(16, 8, 32, 32), torch.ones(8, 8, 3, 3)
 
-    def seconds(threads: int, passes: int) -> float:
+    def seconds(threads: int, most: float) -> float:
         torch.set_num_threads(threads)
         began = perf_counter()
-        for _ in range(passes):
+        for _ in range(30):
             torch.conv2d(images, weight)
+            if perf_counter() - began > most:
+                break
         return perf_counter() - began
 
-    for threads in (1, several):
-        seconds(threads, 3)  # the first ones are slow in any case
-    if seconds(1, 100) > seconds(several, 100):
+    seconds(several, 0.01)  # the first passes are slow in any case
+    one = min(seconds(1, 1.0) for _ in range(2))
+    if seconds(several, one) < one:
         return ""
     torch.set_num_threads(1)
     return (
