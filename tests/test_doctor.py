@@ -126,9 +126,9 @@ def test_without_torch_it_still_looks_at_the_rest(tmp_path, monkeypatch, capsys)
 
 
 def test_the_command_line_reaches_it_without_torch(tmp_path):
-    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
-    command = [sys.executable, "-m", "dartslib", "doctor"]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')", "utf-8")
+    command = [sys.executable, "-m", "dartslib", "doctor", "--data-folder", "数据"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert "cannot be loaded" in done.stdout and "no torch here" in done.stdout, done.stderr
     assert done.returncode == 1
@@ -187,7 +187,7 @@ def test_dot_missing_or_broken(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "matplotlib draws" in _find(module._installed(), "dot").advice
     broken = tmp_path / "dot"
-    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.write_text("#!/bin/sh\nexit 3\n", "utf-8")
     broken.chmod(0o755)
     finding = _find(module._installed(), "dot")
     assert finding.found.startswith("does not run") and "CalledProcessError" in finding.found
