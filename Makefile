@@ -61,6 +61,7 @@ $(READY): pyproject.toml
 	  echo "creating $(VENV): takes minutes, and about 6 GB with the default torch on Linux" && \
 	  $(PYTHON) -m venv "$(VENV)"; }
 	@echo "installing what $(VENV) lacks"
-	$(BIN)/python -m pip install -e '.[dev]' || { echo "pip could not install all of it: if it finds no torch,\
- this Python may be too new, or the machine an Intel Mac; see docs/installing.md" >&2; exit 1; }
+	$(BIN)/python -m pip install -e '.[dev]' || { echo "pip could not install all of it. If it finds no\
+ torch, this Python may be too new: remove $(VENV), then try make PYTHON=python3.13; or the machine\
+ is an Intel Mac: see docs/installing.md" >&2; exit 1; }
 	@touch "$(VENV)/.ready"

@@ -138,6 +138,7 @@ def test_where_pip_cannot_install_it_is_said_what_may_be_wrong(project):
         path.chmod(0o755)
     done = subprocess.run(["make", ".venv/.ready"], cwd=project, capture_output=True, text=True)
     assert done.returncode and "too new" in done.stderr and "docs/installing.md" in done.stderr
+    assert "remove .venv, then try make PYTHON=" in done.stderr
     assert not (project / ".venv" / ".ready").exists()
 
 
