@@ -498,7 +498,6 @@ def test_what_typer_refuses(there, words):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("search --data cifar11", "There is no data set 'cifar11': choose"),
         ("train --genotype deep.json", "The genotype is not valid JSON"),
         ("doctor --seed 3", "No such option"),
     ],

@@ -190,7 +190,7 @@ def _one_step_of_training(name, kind, batch, device="cpu"):
 @pytest.mark.parametrize("method", ["first_order", "finite_difference"])
 @pytest.mark.parametrize("name", ["report", "darts"])
 def test_one_step_of_search_at_real_size(name, method):
-    _one_step_of_search(name, method, 4)
+    _one_step_of_search(name, method, 2)
 
 
 @pytest.mark.parametrize("kind", ["final", "transfer"])
