@@ -313,11 +313,12 @@ def study(
 def tabular(
     make: Annotated[bool, typer.Option("--make", help="Train what is left.")] = False,
     price: Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")] = False,
+    race: Annotated[bool, typer.Option("--race", help="Race all ways to search on it.")] = False,
     remake: Annotated[
         int, typer.Option(min=0, metavar="N", help="Train N drawn rows again, and compare.")
     ] = 0,
-    out: Annotated[Path, typer.Option(help="Where finished trainings lie.")] = Path("runs/tabular"),
-    workers: Annotated[int, typer.Option(min=1, help="Trainings at once, a thread each.")] = 2,
+    out: Annotated[Path, typer.Option(help="Where finished jobs lie.")] = Path("runs/tabular"),
+    workers: Annotated[int, typer.Option(min=1, help="Jobs at once, a thread each.")] = 2,
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """The table of the small space: what is left of it; goes on where it stopped."""
@@ -325,27 +326,30 @@ def tabular(
         from functools import partial
 
         from dartslib.data.sets import find_folder
+        from dartslib.rivals import recording
         from dartslib.runs.many import finished, make_all
-        from dartslib.tabular import collecting, making, pricing
+        from dartslib.tabular import making, pricing
 
         data = find_folder(data_folder).absolute()
         if price:
             pricing.price_all(data)
-            return
+        if race:
+            recording.record_race()
         for old, new in making.remake(remake, data):
             typer.echo(f"{old['cell']}, run {old['run']}: {old['valid']} -> {new['valid']:.5f}")
-        plan = making.plan() if not remake else []
+        if price or race or remake:
+            return
+        plan = recording.plan()
         try:
             for job in make_all(
-                out, plan, partial(making.make, folder=data), workers=workers * make
+                out, plan, partial(recording.make, folder=data), workers=workers * make
             ):
                 typer.echo(job)
         finally:
             done = finished(out, plan)
             if make and done:
-                collecting.collect(done.values())
-        if plan:
-            typer.echo(f"{len(done)} of {len(plan)} trainings are finished; --make goes on.")
+                recording.collect(done.values())
+        typer.echo(f"{len(done)} of {len(plan)} jobs are finished; --make goes on.")
 
 
 @app.command()

@@ -11,7 +11,7 @@ from dartslib.genotypes import PUBLISHED, derive
 from dartslib.networks import FinalNetwork
 from dartslib.runs import many
 from dartslib.space import CELL_TYPES
-from dartslib.tabular import collecting, making, pricing
+from dartslib.tabular import collecting, controls, making, pricing
 from dartslib.tabular import table as tables
 from dartslib.tabular.cells import OPERATIONS, SPACE, cells, classes, name, representative
 
@@ -182,9 +182,8 @@ def _length(job):
 
 def test_a_price_is_measured(images, monkeypatch):
     recipe = making.RECIPE.changed(epochs=2, batch_size=16, channels=2, layers=2)
-    monkeypatch.setattr(pricing, "RECIPE", recipe)
     monkeypatch.setattr(pricing, "STEPS", 2)
-    skips, convolutions = (pricing.price(classes()[k], images) for k in (100, 206))
+    skips, convolutions = (pricing.price(classes()[k], images, recipe) for k in (100, 206))
     assert set(skips) == set(pricing.COLUMNS) and skips["cell"] == name(classes()[100].normal)
     steps = 2 * (48 // 16)  # half of 96 images, twice
     assert float(skips["train_seconds"]) == pytest.approx(
@@ -195,9 +194,57 @@ def test_a_price_is_measured(images, monkeypatch):
     assert float(skips["forward_64_ms"]) > 0 and float(skips["peak_mib"]) >= 0
 
 
+def test_prices_go_on_where_they_were(tmp_path, monkeypatch):
+    file = tmp_path / "prices.csv"
+    monkeypatch.setattr(pricing, "PRICES", file)
+    monkeypatch.setattr(pricing, "small_images", lambda folder: None)
+    asked = []
+
+    def price(cell, images, recipe):
+        asked.append(making.name_of(cell))
+        return dict.fromkeys(pricing.COLUMNS, len(asked)) | {"cell": asked[-1]}
+
+    monkeypatch.setattr(pricing, "price", price)
+    pricing.price_all()
+    assert len(set(asked)) == 208 and asked[-1] == "hand"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    file.write_text("\n".join(lines[:200]) + "\n", encoding="utf-8")  # header and 199 rows
+    pricing.price_all()
+    assert asked[208:] == asked[199:208]
+    assert [row["cell"] for row in tables.read_rows(file)] == asked[:208]
+
+
+def test_controls_are_what_they_say(images, monkeypatch):
+    twins = controls.twins()
+    assert len(twins) == 6 and not set(twins) & set(classes())
+    for cell in controls.normed():
+        (pool, *_) = (name for node in cell.normal for name, _ in node if "max" in name)
+        assert pool == controls.NORMED
+        assert name(cell.normal) in {name(c.normal) for c in classes()}
+    assert len(set(controls.normed())) == 12
+    network = making.RECIPE.network(controls.normed()[0], num_classes=3, image_size=16)
+    pools = [part for part in network.modules() if isinstance(part, torch.nn.MaxPool2d)]
+    norms = [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert pools and any(not norm.affine for norm in norms)  # a search's pools have such
+    monkeypatch.setattr(controls, "equal_epochs", lambda: 2)
+    monkeypatch.setattr(controls, "HAND", controls.HAND.changed(batch_size=16, widths=(2, 4)))
+    row = controls.make("hand-1", images)
+    assert row["cell"] == "hand" and row["run"] == 1 and len(row["epochs"]) == 2
+    rows = [controls.make(f"hand-{run}", images) for run in (0, 2)]
+    assert len({row["seed"] for row in [row, *rows]}) == 3
+
+
+def test_a_network_made_by_hand_gets_as_many_seconds(tmp_path, monkeypatch):
+    file = tmp_path / "prices.csv"
+    monkeypatch.setattr(controls, "PRICES", file)
+    prices = "cell,step_seconds,train_seconds\na,1,100\nb,1,200\nhand,0.01,9\n"
+    file.write_text(prices, encoding="utf-8")
+    assert controls.equal_epochs() == round(150 / (0.01 * (20_000 // 128)))
+
+
 def test_a_row_is_made_again(table, monkeypatch):
     monkeypatch.setattr(making, "ROWS", tables.ROWS)
-    monkeypatch.setattr(making, "make", lambda job, folder: {"job": job})
+    monkeypatch.setattr(making, "kept", lambda job, make, folder: {"job": job})
     found = list(making.remake(3))
     assert len(found) == 3 and len({new["job"] for _, new in found}) == 3
     for old, new in found:

@@ -25,6 +25,7 @@ def counting(
     *,
     score: Callable[[Genotype], float] = convolutions,
     drawn: int = 1000,
+    at_once: bool = False,
 ) -> Iterator[Found]:
     """Asks the first cells as all do, then those with the highest score, each once.
 
@@ -33,8 +34,11 @@ def counting(
         score: genotype -> a number that costs nothing, such as `convolutions` or a number of
             weights; ties in random order.
         drawn: as many cells are scored, drawn without the same twice; all where there are fewer.
+        at_once: leave out the first cells, which are drawn by chance.
     """
-    asked = {code for code, _ in (yield from first(ask, coding, generator))}
+    asked = set()
+    if not at_once:
+        asked = {code for code, _ in (yield from first(ask, coding, generator))}
     scored = {coding.draw(generator) for _ in range(drawn)} - asked
     order = {code: (-score(coding.genotype(code)), generator.random()) for code in sorted(scored)}
     for code in sorted(order, key=order.__getitem__):

@@ -1,7 +1,8 @@
 """Writes the table's files from the trainings that are finished.
 
 table.csv has a row per training, table.json says how and where they were made, with the licence
-and how to cite it. A row's column `made` points to an entry of table.json.
+and how to cite it. A row's column `made` points to an entry of table.json, `recipe` to how it was
+trained: "short" or "long", or one of the controls.
 """
 
 import csv

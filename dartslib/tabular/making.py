@@ -5,7 +5,7 @@ used to train (a search takes its halves from them) and 20,000 to judge; test im
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
@@ -20,7 +20,7 @@ from dartslib.data import DataSet, load, split
 from dartslib.data.batches import Subset
 from dartslib.genotypes import Genotype
 from dartslib.runs.machine import commit, machine, versions
-from dartslib.tabular.cells import classes, name
+from dartslib.tabular.cells import SPACE, classes, name
 from dartslib.tabular.table import ROWS, read_rows
 from dartslib.training import TrainConfig
 
@@ -58,14 +58,25 @@ def plan() -> list[str]:
     return short + [f"long-{number}-0" for number in order[:LONG]]
 
 
-def make(job: str, folder: str | Path = "data") -> dict[str, Any]:
-    """One training of the plan: what `train` returns, and where it was made."""
+def make(job: str, images: DataSet) -> dict[str, Any]:
+    """One training of the plan: what `train` returns."""
     recipe, number, run = job.split("-")
+    return train(classes()[int(number)], int(run), RECIPES[recipe], images)
+
+
+def kept(job: str, make: Callable[[str, DataSet], dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """A job of any list on the small images, on one thread, and where it was made.
+
+    Args:
+        job: its name; what stands before the first hyphen is the row's "recipe".
+        make: makes it.
+        folder: of the data.
+    """
     torch.set_num_threads(1)
     images = small_images(folder)
-    row = train(classes()[int(number)], int(run), RECIPES[recipe], images)
     made = {"commit": commit(), "data": images.digest(), "versions": versions()}
-    return row | made | {"recipe": recipe, "machine": machine("cpu")}
+    kind = {"recipe": job.split("-")[0], "machine": machine("cpu")}
+    return make(job, images) | made | kind
 
 
 def remake(
@@ -82,12 +93,12 @@ def remake(
     """
     if not count:
         return
-    rows = read_rows(ROWS)
+    rows = [row for row in read_rows(ROWS) if row["recipe"] in RECIPES]
     numbers = {name(cell.normal): number for number, cell in enumerate(classes())}
     for place in np.random.default_rng(seed).choice(len(rows), count, replace=False):
         old = rows[place]
         job = f"{old['recipe']}-{numbers[old['cell']]}-{old['run']}"
-        yield old, make(job, folder)
+        yield old, kept(job, make, Path(folder))
 
 
 def small_images(folder: str | Path = "data") -> DataSet:
@@ -109,7 +120,7 @@ def small_images(folder: str | Path = "data") -> DataSet:
 
 def seed_of(cell: Genotype, run: int) -> int:
     """A seed per training: one seed for all would shift whole kinds of cells together."""
-    digest = hashlib.blake2b(f"{name(cell.normal)}/{run}".encode(), digest_size=4).digest()
+    digest = hashlib.blake2b(f"{name_of(cell)}/{run}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little")
 
 
@@ -117,7 +128,7 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
     """One training of one cell, and its results.
 
     Args:
-        cell: of the space.
+        cell: of the space, or anything that the recipe makes a network of.
         run: which training of this cell, from 0.
         recipe: all settings but the seed.
         images: from `small_images`.
@@ -152,7 +163,7 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
         return training.evaluate(images.evaluation_batches(of))[1]
 
     return {
-        "cell": name(cell.normal),
+        "cell": name_of(cell),
         "run": run,
         "seed": config.seed,
         "epochs": [float(value) for value in training.history["valid_accuracy"]],
@@ -162,3 +173,8 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
         "train_seconds": seconds,
         "seconds": process_time() - began,
     }
+
+
+def name_of(cell: Genotype) -> str:
+    """Its name in the table; "hand" for what is no cell of the space."""
+    return name(cell.normal) if len(cell.normal) == SPACE.nodes else "hand"

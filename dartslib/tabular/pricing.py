@@ -22,10 +22,13 @@ from dartslib import fast
 from dartslib.data import DataSet, split
 from dartslib.genotypes import Genotype
 from dartslib.runs.cost import count_multiply_adds, count_weights
+from dartslib.runs.dense import STAND_IN
 from dartslib.runs.files import write_text
-from dartslib.tabular.cells import classes, name
-from dartslib.tabular.making import CROP, RECIPE, small_images
-from dartslib.tabular.table import PRICES
+from dartslib.tabular.cells import classes
+from dartslib.tabular.controls import HAND
+from dartslib.tabular.making import CROP, RECIPE, name_of, small_images
+from dartslib.tabular.table import PRICES, read_rows
+from dartslib.training import TrainConfig
 
 STEPS, WARM = 20, 3
 FORWARDS = {1: 30, 64: 5}  # images -> passes
@@ -35,24 +38,25 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def price(cell: Genotype, images: DataSet) -> dict[str, Any]:
+def price(cell: Genotype, images: DataSet, recipe: TrainConfig) -> dict[str, Any]:
     """What one cell costs.
 
     Args:
         cell: of the space.
         images: those of `small_images`.
+        recipe: makes a network of the cell.
 
     Returns:
         Weights and multiply-adds of its network; median seconds of a training step and of all
         steps of the short recipe, process time of one thread; milliseconds of a forward pass of 1
         and of 64 images, wall time; the largest memory that 20 steps added, in MiB (Linux).
     """
-    subset = split(images, held_out=RECIPE.held_out).compare_train
-    batches = images.batches(subset, RECIPE.batch_size, seed=0, crop=CROP)
+    subset = split(images, held_out=recipe.held_out).compare_train
+    batches = images.batches(subset, recipe.batch_size, seed=0, crop=CROP)
     sizes = {"num_classes": images.num_classes, "image_size": images.image_size}
     gc.collect()
     before = _peak(anew=True)
-    training = fast.train(RECIPE, cell, batches, in_channels=images.in_channels, **sizes)
+    training = fast.train(recipe, cell, batches, in_channels=images.in_channels, **sizes)
     seconds = []
     for _ in range(WARM + STEPS):
         began = process_time()
@@ -72,9 +76,9 @@ def price(cell: Genotype, images: DataSet) -> dict[str, Any]:
                 network(given)
                 rounds.append(perf_counter() - began)
             times[count] = 1000 * median(rounds)
-    steps = RECIPE.epochs * (len(subset) // RECIPE.batch_size)
+    steps = recipe.epochs * (len(subset) // recipe.batch_size)
     return {
-        "cell": name(cell.normal),
+        "cell": name_of(cell),
         "weights": count_weights(network),
         "multiply_adds": count_multiply_adds(
             network, images.in_channels, images.image_size, images.image_size
@@ -88,14 +92,18 @@ def price(cell: Genotype, images: DataSet) -> dict[str, Any]:
 
 
 def price_all(folder: str | Path = "data") -> None:
-    """Measures every class, in one process of one thread, and writes prices.csv."""
+    """Measures what prices.csv has not yet, in one process of one thread, and writes it."""
     torch.set_num_threads(1)
-    images = small_images(folder)
+    images, rows = small_images(folder), read_rows(PRICES)
+    known = {row["cell"] for row in rows}
+    left = [(cell, RECIPE) for cell in classes()] + [(STAND_IN, HAND)]
+    left = [(cell, recipe) for cell, recipe in left if name_of(cell) not in known]
+    for cell, recipe in tqdm(left, desc="prices", unit="cell"):
+        rows.append(price(cell, images, recipe))
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for cell in tqdm(classes(), desc="prices", unit="cell"):
-        writer.writerow(price(cell, images))
+    writer.writerows(rows)
     write_text(PRICES, text.getvalue())
 
 

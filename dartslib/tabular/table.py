@@ -103,6 +103,12 @@ class Table:
             raise ValueError(f"The table has {which} of {cell!r} by the {recipe} recipe.")
         return runs[run]
 
+    def trainings(self, recipe: str) -> dict[str, list[Answer]]:
+        """All trainings of one kind, by cell: "long", or a control, see `tabular.controls`."""
+        return {
+            cell: list(runs.values()) for (kind, cell), runs in self._runs.items() if kind == recipe
+        }
+
     def draw(self, genotype: Genotype, generator: np.random.Generator) -> Answer:
         """One of its trainings, each as likely: what a search gets that trains the cell."""
         runs = sorted(self._runs["short", self.name(genotype)])

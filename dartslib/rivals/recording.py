@@ -1,0 +1,57 @@
+"""One list of everything that is measured on the small space, and the files that come of it.
+
+The table's trainings first, then its controls, then what `measuring` has: `python -m dartslib
+tabular --make`. A job's kind stands before its first hyphen.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dartslib.rivals import measuring, race
+from dartslib.runs.files import write_text
+from dartslib.runs.machine import commit
+from dartslib.runs.records import RECORDED
+from dartslib.tabular import collecting, controls, load, making
+
+LISTS = (making, controls, measuring)
+FOLDER = RECORDED / "rivals"
+
+
+def plan() -> list[str]:
+    """The names of all jobs, in the order in which they are made."""
+    return [job for one in LISTS for job in one.plan()]
+
+
+def make(job: str, folder: Path) -> dict[str, Any]:
+    """One job of any list."""
+    (owner,) = (one for one in LISTS if job in one.plan())
+    return making.kept(job, owner.make, folder)
+
+
+def collect(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes the table's files, and a file per kind of other jobs into data/recorded/rivals."""
+    rows = list(rows)
+    collecting.collect(row for row in rows if "epochs" in row)
+    kinds = {job.split("-")[0] for job in measuring.plan()}
+    for kind in sorted(kinds & {row["recipe"] for row in rows}):
+        of_kind = [row for row in rows if row["recipe"] == kind]
+        write_text(FOLDER / f"{kind}.json", json.dumps(of_kind, indent=1) + "\n")
+
+
+def measured() -> dict[str, list[dict[str, Any]]]:
+    """The recorded rows of each kind; nothing of what is not made yet."""
+    kinds = {job.split("-")[0] for job in measuring.plan()}
+    files = {kind: FOLDER / f"{kind}.json" for kind in sorted(kinds)}
+    return {
+        kind: json.loads(file.read_text(encoding="utf-8"))
+        for kind, file in files.items()
+        if file.exists()
+    }
+
+
+def record_race() -> None:
+    """Runs the race on the table that is there, and writes race.json."""
+    found = race.run(load(), race.entrants(measured()))
+    write_text(FOLDER / "race.json", json.dumps({"commit": commit()} | found) + "\n")

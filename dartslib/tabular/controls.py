@@ -1,0 +1,76 @@
+"""Trainings beside the table that say what its numbers depend on.
+
+- twin: six of the 36 cells that equal a class, trained as they are written. They must agree.
+- pools: twelve classes with pools, these followed by BatchNorm as they are in a search.
+- hand: no cell at all, a network of plain 3 x 3 convolutions, for as many seconds as the cells.
+"""
+
+from typing import Any
+
+from torch import nn
+
+from dartslib.data import DataSet
+from dartslib.genotypes import Genotype
+from dartslib.operations import max_pool_3x3, register
+from dartslib.runs.dense import STAND_IN, DenseConfig
+from dartslib.tabular.cells import cells, classes
+from dartslib.tabular.making import IMAGES, RECIPE, RUNS, seed_of, train
+from dartslib.tabular.table import PRICES, read_rows
+
+RATES = (0.05, 0.15, 0.45)  # of the network made by hand; the cells have RECIPE's
+TWINS, POOLS = 6, 12
+NORMED = "max_pool_3x3_norm"
+HAND = DenseConfig(**RECIPE.model_dump() | {"layers": 3})
+
+
+@register(NORMED)
+def _normed_pool(channels: int, stride: int, searching: bool) -> nn.Module:
+    return max_pool_3x3(channels, stride, True)  # as the search builds it
+
+
+def plan() -> list[str]:
+    """Names of the trainings, "twin-0"."""
+    counts = {"twin": TWINS, "pools": POOLS, "hand": len(RATES)}
+    return [f"{kind}-{number}" for kind, count in counts.items() for number in range(count)]
+
+
+def make(job: str, images: DataSet) -> dict[str, Any]:
+    """One training of the plan: what `making.train` returns."""
+    kind, number = job.split("-")
+    if kind == "hand":
+        config = HAND.changed(lr=RATES[int(number)], epochs=equal_epochs())
+        return train(STAND_IN, int(number), config, images)
+    cell = (twins if kind == "twin" else normed)()[int(number)]
+    return train(cell, RUNS, RECIPE, images)  # a run, and so a seed, that the table has not
+
+
+def twins() -> list[Genotype]:
+    """Cells that equal a class of the table without being it, in an order of chance."""
+    others = [cell for cell in cells() if cell not in classes()]
+    return sorted(others, key=lambda cell: seed_of(cell, RUNS))[:TWINS]
+
+
+def normed() -> list[Genotype]:
+    """Classes with a pool, in an order of chance, each pool with its BatchNorm."""
+    chosen = [cell for cell in classes() if "max_pool" in str(cell.normal)]
+
+    def change(cell: Genotype) -> Genotype:
+        nodes = tuple(
+            tuple((NORMED if name == "max_pool_3x3" else name, source) for name, source in node)
+            for node in cell.normal
+        )
+        return Genotype(nodes, nodes)
+
+    return [change(cell) for cell in sorted(chosen, key=lambda c: seed_of(c, RUNS))[:POOLS]]
+
+
+def equal_epochs() -> int:
+    """Epochs of the network made by hand that take as many seconds as the mean cell's training.
+
+    From the prices of the quiet pass.
+    """
+    rows = read_rows(PRICES)
+    mine = next(row for row in rows if row["cell"] == "hand")
+    price = sum(float(row["train_seconds"]) for row in rows if row is not mine) / (len(rows) - 1)
+    steps = int(IMAGES * RECIPE.held_out) // RECIPE.batch_size
+    return round(price / (float(mine["step_seconds"]) * steps))

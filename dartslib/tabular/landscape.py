@@ -1,0 +1,177 @@
+"""What the table says of its space: how far cells differ, how far trainings of one cell do.
+
+All numbers are fractions of judging images unless said; trainings are those of the short recipe.
+"""
+
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from dartslib.genotypes import Genotype
+from dartslib.tabular.cells import OPERATIONS
+from dartslib.tabular.table import Table
+
+CONVOLUTION = "sep_conv_3x3"
+
+
+def values(table: Table, key: str = "valid") -> np.ndarray:
+    """(classes, runs): an accuracy of every training, in the order of `table.classes`."""
+    runs = table.query(table.classes[0]).runs
+    return np.array(
+        [[getattr(table.query(cell, run), key) for run in runs] for cell in table.classes]
+    )
+
+
+def convolutions(table: Table) -> np.ndarray:
+    """(classes,): how many separable convolutions a cell has, 0 to 4."""
+    return np.array([str(cell.normal).count(CONVOLUTION) for cell in table.classes])
+
+
+class Spread(NamedTuple):
+    """How far trainings of one cell and means of cells differ, as standard deviations.
+
+    Attributes:
+        noise: of one training, from the trainings of each class.
+        cells: of the classes' true values: what is left of the means' variance without noise.
+    """
+
+    noise: float
+    cells: float
+
+
+def spread(runs: np.ndarray) -> Spread:
+    """Noise and spread of accuracies (classes, runs)."""
+    noise = runs.var(axis=1, ddof=1).mean()
+    means = runs.mean(axis=1).var(ddof=1)
+    return Spread(float(noise**0.5), float(max(0.0, means - noise / runs.shape[1]) ** 0.5))
+
+
+def agreement(runs: np.ndarray) -> float:
+    """Spearman's rank correlation between two trainings, mean over all pairs of runs."""
+    pairs = combinations(range(runs.shape[1]), 2)
+    return float(np.mean([stats.spearmanr(runs[:, a], runs[:, b])[0] for a, b in pairs]))
+
+
+def held_back(runs: np.ndarray, share: float) -> list[np.ndarray]:
+    """Of each run, by the other runs: which classes are the best share of all, (classes,) bools.
+
+    Chosen by the others, so that the run itself is no luckier there than elsewhere.
+    """
+    found = []
+    for run in range(runs.shape[1]):
+        others = np.delete(runs, run, axis=1).mean(axis=1)
+        found.append(others >= np.quantile(others, 1 - share))
+    return found
+
+
+def agreement_of_the_best(runs: np.ndarray, share: float = 0.1) -> float:
+    """Spearman's correlation of each run with the mean of the others, among their best share."""
+    found = []
+    for run, best in enumerate(held_back(runs, share)):
+        others = np.delete(runs, run, axis=1).mean(axis=1)
+        found.append(stats.spearmanr(runs[best, run], others[best])[0])
+    return float(np.mean(found))
+
+
+class Best(NamedTuple):
+    """The class with the best mean, and those that cannot be told from it.
+
+    Attributes:
+        place: of the best, in `table.classes`.
+        value: its accuracy by runs that did not choose it, mean over runs.
+        ties: places of all classes that tie with it; the best itself is one.
+    """
+
+    place: int
+    value: float
+    ties: np.ndarray
+
+
+def best(runs: np.ndarray, level: float = 0.05) -> Best:
+    """Best class and its ties, by Bonferroni's bound for many comparisons with the best.
+
+    Student's t, one-sided, with the noise of all classes together, at level / (classes - 1).
+    """
+    count, repeats = runs.shape
+    means, noise = runs.mean(axis=1), spread(runs).noise
+    bound = stats.t.isf(level / (count - 1), count * (repeats - 1)) * noise * (2 / repeats) ** 0.5
+    unseen = []
+    for run in range(repeats):
+        others = np.delete(runs, run, axis=1).mean(axis=1)
+        unseen.append(runs[others.argmax(), run])
+    ties = np.flatnonzero(means >= means.max() - bound)
+    return Best(int(means.argmax()), float(np.mean(unseen)), ties)
+
+
+def choices(cells: tuple[Genotype, ...]) -> np.ndarray:
+    """(cells, features): what a cell is made of, in columns of 0 and 1.
+
+    Node 2's inputs (pairs), then the operation on each of the four edges, each against its first
+    value. Of a class that can be written in two ways it is the written one's.
+    """
+    pairs = list(combinations(range(3), 2))
+    rows = []
+    for cell in cells:
+        inputs = pairs.index(tuple(source for _, source in cell.normal[1]))
+        row = [float(inputs == k) for k in (1, 2)]
+        for node in cell.normal:
+            for name, _ in node:
+                row += [float(name == operation) for operation in OPERATIONS[1:]]
+        rows.append(row)
+    return np.array(rows)
+
+
+class Fit(NamedTuple):
+    """Shares of the variance of the cells' true values that a fit explains.
+
+    Attributes:
+        count: the number of convolutions alone.
+        main: all choices, each by itself.
+        pairs: with all pairs of choices.
+    """
+
+    count: float
+    main: float
+    pairs: float
+
+
+def fit(table: Table, runs: np.ndarray) -> Fit:
+    """How much of a cell's value is a sum of its choices, or of pairs of them (least squares).
+
+    Each share is adjusted for the number of terms, and of the variance that is not noise.
+    """
+    main = choices(table.classes)
+    # Two columns of one choice are never both 1: their product says nothing.
+    groups = [0, 0, *(1 + k // 2 for k in range(main.shape[1] - 2))]
+    products = [
+        main[:, a] * main[:, b]
+        for a, b in combinations(range(main.shape[1]), 2)
+        if groups[a] != groups[b]
+    ]
+    terms = {
+        "count": convolutions(table)[:, None].astype(float),
+        "main": main,
+        "pairs": np.column_stack([main, *products]),
+    }
+    means, (noise, cells) = runs.mean(axis=1), spread(runs)
+    found = {}
+    for name, columns in terms.items():
+        full = np.column_stack([np.ones(len(means)), columns])
+        weights, _, rank, _ = np.linalg.lstsq(full, means, rcond=None)
+        left = ((means - full @ weights) ** 2).sum() / (len(means) - rank)
+        true_left = left - noise**2 / runs.shape[1]  # noise of a mean is no misfit
+        found[name] = float(1 - max(0.0, true_left) / cells**2)
+    return Fit(**found)
+
+
+def front(costs: np.ndarray, worth: np.ndarray) -> np.ndarray:
+    """Places of cells that no other beats in both: cheaper and better; by rising cost."""
+    order = np.lexsort((-worth, costs))
+    found, top = [], -np.inf
+    for place in order:
+        if worth[place] > top:
+            found.append(place)
+            top = worth[place]
+    return np.array(found)

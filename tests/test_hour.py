@@ -1,0 +1,184 @@
+"""The settings of a better hour, each against a calculation of its own."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from dartslib import fast
+from dartslib.runs.hour import HourConfig, HourTraining, crop_size
+from dartslib.tabular.cells import classes
+from dartslib.training import TrainConfig, Training
+
+CELL = classes()[150]
+
+SIZES = {"num_classes": 4, "image_size": 8}
+BASE = {
+    "layers": 2, "channels": 4, "reductions": (), "head": "linear", "epochs": 2, "lr": 0.1,
+    "batch_size": 8, "channels_last": False,
+}  # fmt: skip
+
+
+class Noise:
+    """Four batches of images that mean nothing."""
+
+    def __len__(self):
+        return 4
+
+    def at(self, step):
+        generator = torch.Generator().manual_seed(step % 4)
+        images = torch.randn(8, 3, 8, 8, generator=generator)
+        return images, torch.randint(4, (8,), generator=generator)
+
+
+def begun(**settings):
+    return HourTraining(HourConfig(**BASE | settings), CELL, Noise(), **SIZES)
+
+
+def test_all_off_is_a_plain_training():
+    one = begun()
+    other = Training(TrainConfig(**BASE), CELL, Noise(), **SIZES)
+    for loop in (one, other):
+        list(loop)
+    for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert one.evaluate(Noise()) == other.evaluate(Noise())
+
+
+def test_biases_have_their_rate_and_keep_their_decay():
+    """By hand: w - factor * lr * (g + decay / factor * w), without momentum."""
+    training = begun(bias_rate=8.0, momentum=0.0, weight_decay=0.1, clip=1e9)
+    before = {name: p.detach().clone() for name, p in training.network.named_parameters()}
+    training.advance()
+    rate = 0.1  # cosine at its beginning
+    for name, p in training.network.named_parameters():
+        factor = 8.0 if name.endswith("bias") and not name.startswith("head") else 1.0
+        expected = before[name] - rate * (factor * p.grad + 0.1 * before[name])
+        torch.testing.assert_close(p.detach(), expected)
+
+
+def test_nesterov_looks_ahead():
+    training = begun(nesterov=True, weight_decay=0.0, clip=1e9)
+    training.advance()
+    p = next(training.network.parameters())
+    before, buffer = p.detach().clone(), training.optimizer.state[p]["momentum_buffer"].clone()
+    training.advance()
+    rate = training.optimizer.param_groups[0]["lr"]
+    buffer = 0.9 * buffer + p.grad
+    torch.testing.assert_close(p.detach(), before - rate * (p.grad + 0.9 * buffer))
+
+
+def test_the_running_mean_is_that_of_weights_and_statistics():
+    training = begun(average=0.5, norm_momentum=0.4)
+    means = None
+    for _ in range(4):
+        training.advance()
+        training._after_step()
+        state = copy.deepcopy(training.network.state_dict())
+        if means is None:
+            means = state
+        for name, value in state.items():
+            whole = not value.is_floating_point()
+            means[name] = value if whole else 0.5 * means[name] + 0.5 * value
+    found = training.averaged.module.state_dict()
+    for name, value in means.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(found[name], value)
+    norms = [part for part in training.network.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert {norm.momentum for norm in norms} == {0.4}
+    assert training.judged is training.averaged.module
+    plain = Training.evaluate(training, Noise())
+    assert training.evaluate(Noise())[0] != plain[0]
+
+
+def test_crops_grow_until_images_are_whole():
+    config = HourConfig(**BASE, first_size=24, whole_from=0.6)
+    sizes = [crop_size(config, k / 100, 32) for k in range(100)]
+    assert sizes[0] == 24 and sizes == sorted(sizes) and set(sizes) == {24, 28, 32}
+    assert sizes[60:] == [32] * 40 and 28 in sizes[20:59]
+    assert crop_size(HourConfig(**BASE), 0.0, 32) == 32
+    training = begun(first_size=4, whole_from=1.0)
+    seen, places = [], set()
+    for _ in range(training.steps):
+        images, labels = training._batch(training.batches)
+        whole, same = training.batches.at(training.step)
+        seen.append(images.shape[-1])
+        places |= {
+            (top, left) for top in range(5) for left in range(5)
+            if images.shape[-1] == 4
+            and torch.equal(images, whole[:, :, top : top + 4, left : left + 4])
+        }  # fmt: skip
+        assert torch.equal(labels, same)
+        training.step += 1
+    assert seen[0] == 4 and len(places) > 3
+    with pytest.raises(ValueError, match="head=linear"):
+        begun(first_size=4, head="mlp")
+
+
+def test_muon_makes_the_steps_of_its_formula():
+    """Newton and Schulz's iteration in float64: the step has nearly equal singular values."""
+    training = begun(muon=0.02, weight_decay=0.0, clip=1e9)
+    before = [weight.detach().clone() for weight in training.matrices]
+    assert before and all(weight.shape[2:] == (1, 1) for weight in before)
+    training.advance()
+    assert all(weight.grad is None for weight in training.matrices)  # none is left for the next
+    for old, new, matrix in zip(
+        before, training.matrices, training.muon.param_groups[0]["params"], strict=True
+    ):
+        moved = (old - new.detach()).flatten(1).double() / 0.02
+        # Nesterov's momentum at the first step: g + 0.95 (1 - 0.95) g or a multiple of it.
+        x = matrix.grad.double()
+        turned = x.shape[0] > x.shape[1]
+        x = x.T if turned else x
+        x = x / x.norm()
+        for _ in range(5):
+            square = x @ x.T
+            x = 3.4445 * x + (-4.775 * square + 2.0315 * square @ square) @ x
+        x = x.T if turned else x
+        x = x * max(1, x.shape[0] / x.shape[1]) ** 0.5  # Jordan's factor for tall matrices
+        assert (moved - x).norm() < 0.15 * x.norm()  # torch computes in bfloat16
+
+
+@pytest.mark.parametrize("form", ["plain", "fast"])
+def test_a_stopped_hour_goes_on_to_the_bit(form):
+    settings = {"average": 0.9, "muon": 0.02, "bias_rate": 8.0, "nesterov": True, "first_size": 4}
+
+    def new():
+        training = begun(**settings, channels_last=form == "fast")
+        if form == "fast":
+            fast.accelerate(training.network)
+        return training
+
+    straight, stopped = new(), new()
+    list(straight)
+    for _ in range(5):
+        stopped.advance()
+        stopped._after_step()
+    again = new()
+    again.load_state_dict(copy.deepcopy(stopped.state_dict()))
+    list(again)
+    for loop in ("network", "averaged"):
+        one, other = (getattr(t, loop).state_dict() for t in (straight, again))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_mirrored_evaluation_is_the_mean_of_both():
+    training = begun()
+    list(training)
+
+    class Both:
+        def __len__(self):
+            return 4
+
+        def at(self, step):
+            images, labels = Noise().at(step)
+            return torch.cat([images, images.flip(3)]), torch.cat([labels, labels])
+
+    network, correct = training.network.eval(), 0
+    with torch.no_grad():
+        for step in range(4):
+            images, labels = Both().at(step)
+            scores = network(images).unflatten(0, (2, 8)).mean(0)
+            correct += int((scores.argmax(1) == labels[:8]).sum())
+    assert training.evaluate_mirrored(Noise())[1] == correct / 32

@@ -1,0 +1,78 @@
+"""What is said of the table, on tables whose answer is known."""
+
+import numpy as np
+import pytest
+from made_up import made_up_table
+from scipy import stats
+
+from dartslib.tabular import landscape
+from dartslib.tabular.cells import cells, classes
+
+
+def convolutions(cell):
+    return str(cell.normal).count("sep_conv")
+
+
+def test_noise_and_spread_are_told_apart():
+    table = made_up_table(lambda cell: 0.5 + 0.02 * convolutions(cell), noise=0.01, seed=1)
+    runs = landscape.values(table)
+    assert runs.shape == (207, 3)
+    true = np.std([0.02 * convolutions(cell) for cell in classes()], ddof=1)
+    noise, spread = landscape.spread(runs)
+    assert noise == pytest.approx(0.01, rel=0.1) and spread == pytest.approx(true, rel=0.05)
+    only_noise = made_up_table(lambda cell: 0.5, noise=0.01)
+    assert landscape.spread(landscape.values(only_noise)).cells < 0.003
+
+
+def test_correlations_are_scipys():
+    generator = np.random.default_rng(0)
+    runs = generator.normal(size=(50, 3)) + generator.normal(size=(50, 1))
+    matrix = stats.spearmanr(runs).statistic
+    assert landscape.agreement(runs) == pytest.approx(matrix[np.triu_indices(3, 1)].mean())
+    # The best by the others are no better by their own luck.
+    noise = generator.normal(size=(4000, 3))
+    assert abs(landscape.agreement_of_the_best(noise)) < 0.15
+    for run, best in enumerate(landscape.held_back(noise, 0.1)):
+        assert best.sum() == 400 and abs(noise[best, run].mean()) < 0.2
+
+
+def test_the_best_has_ties_and_no_luck():
+    table = made_up_table(lambda cell: 0.5 + 0.1 * (convolutions(cell) == 4), noise=0.005)
+    found = landscape.best(landscape.values(table))
+    four = [k for k, cell in enumerate(classes()) if convolutions(cell) == 4]
+    assert sorted(found.ties) == four and found.place in four
+    assert found.value == pytest.approx(0.6, abs=0.01)
+    noise = made_up_table(lambda cell: 0.5, noise=0.01, seed=2)
+    found = landscape.best(landscape.values(noise))
+    assert len(found.ties) > 180 and abs(found.value - 0.5) < 0.02
+    assert landscape.values(noise).mean(axis=1).max() > 0.51  # which its own mean overstates
+
+
+def test_a_fit_explains_what_it_can():
+    def sum_of_choices(cell):
+        return 0.5 + 0.02 * convolutions(cell) + 0.01 * (cell.normal[1][0][1] == 1)
+
+    table = made_up_table(sum_of_choices, noise=0.002)
+    found = landscape.fit(table, landscape.values(table))
+    assert found.main > 0.97 and found.count < found.main and found.pairs > 0.97
+    with_pairs = made_up_table(
+        lambda cell: 0.1 * (cell.normal[0][0][0] == cell.normal[1][0][0] == "sep_conv_3x3")
+    )
+    found = landscape.fit(with_pairs, landscape.values(with_pairs) + 1e-6)
+    assert found.pairs == pytest.approx(1, abs=1e-6) and found.main < 0.9
+
+
+def test_choices_tell_cells_apart():
+    rows = landscape.choices(cells())
+    assert rows.shape == (243, 10) and len(np.unique(rows, axis=0)) == 243
+
+
+def test_the_front_is_what_no_other_beats():
+    costs, worth = np.array([3.0, 1.0, 2.0, 2.0]), np.array([0.5, 0.1, 0.4, 0.3])
+    assert landscape.front(costs, worth).tolist() == [1, 2, 0]
+    generator = np.random.default_rng(0)
+    costs, worth = generator.random((2, 60))
+    places = set(landscape.front(costs, worth))
+    for k in range(60):
+        beaten = any((costs[j] <= costs[k]) and (worth[j] > worth[k]) for j in range(60))
+        assert (k in places) == (not beaten)

@@ -1,0 +1,146 @@
+"""The account that a search has with the table, and the race on it."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from made_up import made_up_table
+
+from dartslib import rivals
+from dartslib.rivals import measuring, race, recording
+from dartslib.rivals.account import FromTable
+from dartslib.rivals.outside import optuna_tpe
+from dartslib.tabular import controls, making
+from dartslib.tabular.cells import SPACE, classes, name
+
+
+def convolutions(cell):
+    return str(cell.normal).count("sep_conv")
+
+
+@pytest.fixture(scope="module")
+def table():
+    return made_up_table(lambda cell: 0.5 + 0.02 * convolutions(cell), noise=0.005)
+
+
+def test_an_answer_is_one_training_and_is_paid_each_time(table):
+    cell, evaluate = table.classes[40], FromTable(table, 0)
+    runs = {run: table.query(cell, run).valid for run in range(3)}
+    first, cost = evaluate(cell)
+    second, _ = evaluate(cell)
+    third, paid = evaluate(cell)
+    assert cost == paid == 60.0 and first != second and third == first
+    assert {first, second} < set(runs.values())
+    (kept,) = set(runs.values()) - {first, second}
+    assert evaluate.truth(cell) == kept
+    untouched = FromTable(table, 0)
+    assert untouched.truth(cell) == pytest.approx(np.mean(list(runs.values())))
+    value, _ = untouched(cell)
+    others = [v for v in runs.values() if v != value]
+    assert untouched.truth(cell) == pytest.approx(np.mean(others))
+    seen = {FromTable(table, seed)(cell)[0] for seed in range(30)}
+    assert seen == set(runs.values())  # any may come first, so any may be kept
+
+
+def test_early_answers_go_on_with_one_training(table):
+    cell, evaluate = table.classes[7], FromTable(table, 3)
+    two, cost_2 = evaluate(cell, 2)
+    four, cost_4 = evaluate(cell, 4)
+    end, cost_8 = evaluate(cell)
+    assert (cost_2, cost_4, cost_8) == (15.0, 15.0, 30.0)
+    assert two == pytest.approx(end / 4) and four == pytest.approx(end / 2)
+    again, cost = evaluate(cell, 2)  # another training begins
+    assert cost == 15.0 and again != two
+    on, cost = evaluate(cell, 4)
+    assert cost == 15.0 and on == pytest.approx(2 * again)
+    _, cost = evaluate(cell, 4)  # not for more epochs: from the beginning
+    assert cost == 30.0
+
+
+def test_the_race_says_what_the_kept_trainings_say(table):
+    """On a table without noise the truth of a way's cell is its best answer so far."""
+    plain = made_up_table(lambda cell: 0.5 + 0.02 * convolutions(cell) + 1e-4 * len(str(cell)))
+    minutes = np.array([5.5, 30.0, 60.0])
+    for search in (rivals.random_search, rivals.aging_evolution):
+        found = race.followed(lambda e, b, s, s_=search: s_(e, SPACE, b, s), plain, 3, minutes)
+        for seed in range(3):
+            answers = list(search(FromTable(plain, seed), SPACE, 3600.0, seed))
+            for k, minute in enumerate(minutes):
+                best = max(value for _, value, cost in answers if cost <= 60 * minute)
+                assert found[seed, k] == pytest.approx(best)
+
+
+def test_a_way_that_ends_with_a_name_pays_for_one_training_more(table):
+    names = [name(cell.normal) for cell in classes()]
+    values = {cell: float(k) for k, cell in enumerate(names)}
+    row = {"values": values, "train_seconds": 100.0, "ask_seconds": 1.0}
+    enas = {"cell": names[3], "seconds": 500.0}
+    scores = {"ntk_condition": 1.0, "linear_regions": 2.0}
+    rows = [
+        {"cell": cell, "scores": dict.fromkeys(scores, k), "score_seconds": scores}
+        for k, cell in enumerate(names)
+    ]
+    ways = race.entrants({"single_path": [row], "enas": [enas], "score": rows})
+    assert set(ways) == {*rivals.ALL, *scores, "te_nas", "single_path", "random_sharing", "enas"}
+    (found,) = ways["enas"](FromTable(table, 0), 1e4, 0)
+    assert name(found[0].normal) == names[3] and found[2] == 560.0
+    assert list(ways["enas"](FromTable(table, 0), 559.0, 0)) == []
+    (found,) = ways["random_sharing"](FromTable(table, 0), 1e4, 0)
+    drawn = {name(found[0].normal)}
+    assert found[2] == 100 + 100 + 60 and drawn <= set(names)
+    found = list(ways["single_path"](FromTable(table, 0), 100 + 207 + 180.5, 0))
+    assert [name(cell.normal) for cell, *_ in found] == names[:-4:-1]  # in the order of the score
+    assert [cost for *_, cost in found] == [367.0, 427.0, 487.0]
+    first = next(ways["te_nas"](FromTable(table, 0), 1e4, 0))
+    assert name(first[0].normal) == names[-1] and first[2] == pytest.approx(207 * 3 + 60)
+    for way in ways.values():
+        assert next(iter(way(FromTable(table, 0), 1e4, 0)), None) is not None
+
+
+def test_a_race_is_recorded_with_its_bands(table, monkeypatch):
+    monkeypatch.setattr(race, "REPEATS", 4)
+    ways = {k: v for k, v in race.entrants({}).items() if k in ("random_search", "counting")}
+    found = race.run(table, ways)["curves"]
+    for curve in found.values():
+        low, mean, high = (np.array(curve[key]) for key in ("low", "mean", "high"))
+        assert (low <= mean + 1e-5).all() and (mean <= high + 1e-5).all()
+        assert set(curve["marks"]) == {"5", "20", "60", "180"}
+        at = curve["minutes"].index(60.0)
+        assert np.mean(curve["marks"]["60"]) == pytest.approx(mean[at], abs=2e-5)
+    # Counting knows at once what is worth most here.
+    assert np.mean(found["counting"]["marks"]["20"]) > np.mean(
+        found["random_search"]["marks"]["20"]
+    )
+
+
+def test_every_job_has_one_list():
+    plan = recording.plan()
+    assert len(plan) == len(set(plan))
+    assert plan == making.plan() + controls.plan() + measuring.plan()
+    kinds = {job.split("-")[0] for job in plan}
+    assert {"short", "long", "twin", "pools", "hand", "score", "single_path", "enas"} < kinds
+
+
+def test_an_outside_sampler_runs_by_the_same_loop(table):
+    pytest.importorskip("optuna")
+    ten = list(rivals.random_search(FromTable(table, 0), SPACE, 600.0, 0))
+    found = list(optuna_tpe(FromTable(table, 0), SPACE, 1500.0, 0))
+    assert len(found) == 25 and found[:10] == ten
+    assert max(value for _, value, _ in found) > 0.57
+
+
+def test_optuna_finds_the_best_of_a_planted_table():
+    pytest.importorskip("optuna")
+    plain = made_up_table(lambda cell: 0.5 + 0.02 * convolutions(cell))
+    for seed in range(2):
+        found = optuna_tpe(FromTable(plain, seed), SPACE, 60.0 * 90, seed)
+        assert max(value for _, value, _ in found) == pytest.approx(0.58)
+
+
+def test_all_ways_are_asked_for_both_kinds_of_answers():
+    """Whatever a rival asks, the account can answer: every cell, every number of epochs."""
+    table = made_up_table(convolutions)
+    evaluate = FromTable(table, 0)
+    for cell, epochs in product(table.classes[::40], (1, 8, None)):
+        value, cost = evaluate(cell, epochs)
+        assert np.isfinite(value) and cost > 0
