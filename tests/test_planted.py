@@ -113,8 +113,9 @@ def test_every_seed_that_settings_allow_makes_a_search():
 SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.full) for seed in (0, *range(2, 10)))]
 
 
-@pytest.mark.parametrize("method", ["first_order", pytest.param("finite_difference",
-                                                                marks=pytest.mark.full)])  # fmt: skip
+@pytest.mark.parametrize(
+    "method", ["first_order", pytest.param("finite_difference", marks=pytest.mark.full)]
+)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_search_finds_it(method, seed):
     search, accuracy = searched(method, seed)
