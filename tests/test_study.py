@@ -227,6 +227,8 @@ def test_the_gap_by_hand(searched):
     after = loop.supernet.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert loop.supernet.training
+    # Only what is chosen runs for the gap; here, as afterwards, all operations do.
+    assert all(all(edge.open) for cell in loop.supernet.cells for edge in cell.edges)
     mixed, chosen = loop.architecture.mixture(), gap.one_hot(loop)
     assert found["supernet"] == _right(loop, unseen, mixed)
     assert found["one_hot"] == _right(loop, unseen, chosen)
