@@ -6,8 +6,11 @@ from dartslib.tabular.cells import classes, name
 from dartslib.tabular.table import Table
 
 
-def made_up_table(value, noise=0.0, runs=3, seed=0, price=lambda cell: 60.0):
-    """The table where a class is worth value(cell), give or take noise, at price(cell) seconds."""
+def made_up_table(value, noise=0.0, runs=3, seed=0, price=lambda cell: 60.0, more=()):
+    """The table where a class is worth value(cell), give or take noise, at price(cell) seconds.
+
+    more: rows of other trainings.
+    """
     generator = np.random.default_rng(seed)
     rows, prices = [], []
     for cell in classes():
@@ -20,4 +23,4 @@ def made_up_table(value, noise=0.0, runs=3, seed=0, price=lambda cell: 60.0):
                 {"recipe": "short", "cell": named, "run": run, "valid": end, "test": end,
                  "train": end, "epochs": epochs}
             )  # fmt: skip
-    return Table(rows, prices, {"recipes": {"short": {"epochs": 8}}})
+    return Table([*rows, *more], prices, {"recipes": {"short": {"epochs": 8}}})

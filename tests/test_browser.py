@@ -138,23 +138,24 @@ def _shown(explorer):
     )
 
 
+def _wait_for_another(page, explorer, picture, timeout):
+    """Until the explorer's picture is another one, in milliseconds."""
+    box = explorer.element_handle()  # its picture is another element after each change
+    change = "([box, src]) => box.querySelector('img').getAttribute('src') != src"
+    page.wait_for_function(change, arg=[box, picture], timeout=timeout, polling=5)
+
+
 def _press(page, explorer, handle):
     """Moves a slider by a key, back if it is at its end; milliseconds until the picture is new."""
     from playwright.sync_api import TimeoutError
 
-    box = explorer.element_handle()  # its picture is another element after each change
     for key in ("ArrowRight", "ArrowLeft"):
         before = _shown(explorer)
         handle.focus()
         begin = time.perf_counter()
         page.keyboard.press(key)
         try:
-            page.wait_for_function(
-                "([box, src]) => box.querySelector('img').getAttribute('src') != src",
-                arg=[box, before[1]],
-                timeout=3000,
-                polling=5,
-            )
+            _wait_for_another(page, explorer, before[1], 3000)
         except TimeoutError:  # the slider was at its end
             continue
         taken = 1000 * (time.perf_counter() - begin)
@@ -215,6 +216,22 @@ def test_a_notebook_in_jupyterlab(path, lab, chromium, capsys):
             page.wait_for_timeout(500)
             assert _shown(explorer) != before
         assert handles.count() + switches.count() > 0
+        lock = explorer.get_by_role("button", name="lock my guess")
+        if lock.count():
+            lock.focus()
+            page.keyboard.press("Enter")
+            explorer.locator("[role=status]").filter(has_text="it has rank").wait_for(timeout=5000)
+        menus = explorer.locator("select")
+        for place in range(menus.count()):
+            before = _shown(explorer)
+            menus.nth(place).focus()
+            at_the_end = menus.nth(place).evaluate("menu => menu.selectedIndex === menu.length - 1")
+            # JupyterLab takes the arrow keys for itself, until the menu is open.
+            for key in ("Space", "ArrowUp" if at_the_end else "ArrowDown", "Enter"):
+                page.keyboard.press(key)
+            _wait_for_another(page, explorer, before[1], 10_000)
+        if lock.count():  # another cell has hidden what was shown
+            assert "not locked yet" in _shown(explorer)[0]
     # Only what is ours: the outputs, not JupyterLab around them.
     found = _serious(page, ".widget-vbox", ".jp-RenderedHTML", ".jp-RenderedMarkdown")
     assert [line for line in found if not line.startswith(NAMELESS_HANDLES)] == []

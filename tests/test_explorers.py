@@ -8,6 +8,7 @@ import time
 import ipywidgets as widgets
 import numpy as np
 import pytest
+from made_up import made_up_table
 
 from dartslib import show, toy
 from dartslib.genotypes import derive
@@ -74,6 +75,13 @@ def _runs():
     }
 
 
+def _table():
+    def value(cell):
+        return 0.5 + 0.02 * str(cell.normal).count("sep") + 1e-5 * sum(map(ord, str(cell.normal)))
+
+    return made_up_table(value, noise=0.005)
+
+
 MAKE = {  # explorer: how to make it, and its main control with values for it
     "xi": (show.XiExplorer, lambda e: (e.slider, "value", (0.3, 0.7, 1.2))),
     "mixture": (
@@ -91,6 +99,10 @@ MAKE = {  # explorer: how to make it, and its main control with values for it
     "hypergradient": (
         lambda: show.HypergradientExplorer(_gradients()),
         lambda e: (e.slider, "index", (0, 2, 4)),
+    ),
+    "cell": (
+        lambda: show.CellExplorer(_table()),
+        lambda e: (e.operations[3], "index", (1, 2)),
     ),
 }
 
@@ -505,3 +517,65 @@ def test_another_moment():
     before = _source(explorer)
     explorer.moment.value = 1
     assert "Step 20, ξ = 0.025" in explorer.status.value and _source(explorer) != before
+
+
+# A cell of the table
+
+
+def test_a_cell_is_shown_only_after_the_guess_is_locked():
+    table = _table()
+    explorer = show.CellExplorer(table)
+    explorer.guess.value = 50
+    axes = explorer.figure.axes[1]
+    guess = next(line for line in axes.lines if line.get_label() == "your guess")
+    assert list(guess.get_xdata()) == [50, 50]
+    places = [line for line in axes.lines if line.get_label() in ("neighbors", "its trainings")]
+    assert not any(line.get_visible() for line in places)
+    assert "rank 50 of 207, not locked yet." in explorer.status.value
+    assert "%" not in explorer.status.value
+    explorer.lock.click()
+    rank = table.rank(explorer.genotype)
+    assert explorer.guess.disabled and explorer.lock.disabled
+    assert f"rank 50 of 207; it has rank {rank}, off by {abs(rank - 50)}." in explorer.status.value
+    values = [table.query(explorer.genotype, run).valid for run in range(3)]
+    near, runs = places
+    assert runs.get_visible() and np.allclose(runs.get_data(), [[rank] * 3, values])
+    truths = [table.truth(cell) for cell in table.classes]
+    for value in values:
+        alone = 1 + sum(truth > value for truth in truths)
+        assert f"{value:.1%} (rank {alone})" in explorer.status.value
+    explorer.inputs.index = 2  # another cell: hidden, and to be guessed anew
+    assert not explorer.locked and not explorer.guess.disabled and not explorer.lock.disabled
+    assert "not locked yet" in explorer.status.value
+    assert not any(line.get_visible() for line in places)
+
+
+def test_neighbors_differ_in_one_choice():
+    table = _table()
+    explorer = show.CellExplorer(table)
+    for menu, name in zip(explorer.operations, ("sep", "max", "skip", "sep"), strict=True):
+        menu.value = next(option for option in menu.options if option.startswith(name))
+    explorer.inputs.index = 1
+    assert table.name(explorer.genotype) == "sep0 max1 | skip0 sep2"
+    near = explorer.neighbors
+    assert {"max0 max1 | skip0 sep2", "sep0 max1 | skip0 max2", "sep0 max1 | skip1 sep2"} < {*near}
+    assert len(near) == 10 and "sep0 max1 | skip0 sep2" not in near
+    explorer.lock.click()
+    (drawn,) = (x for x in explorer.figure.axes[1].lines if x.get_label() == "neighbors")
+    expected = {(table.rank(cell), table.truth(cell)) for cell in near.values()}
+    assert set(zip(*drawn.get_data(), strict=True)) == expected
+    ranks = ", ".join(str(rank) for rank, _ in sorted(expected))
+    assert f"Its 10 neighbors have the ranks {ranks}." in explorer.status.value
+    for menu in (*explorer.operations, explorer.inputs):
+        menu.index = 0
+    assert len(explorer.neighbors) == 6  # of two equal nodes either may change
+
+
+def test_wires_are_those_of_the_cell():
+    explorer = show.CellExplorer(_table())
+    explorer.operations[2].value, explorer.inputs.index = "sep_conv_3x3", 2
+    wires = explorer.figure.axes[0].lines
+    shown = {edge: wire.get_color() for edge, wire in zip(SPACE.edges, wires, strict=True)
+             if wire.get_visible()}  # fmt: skip
+    pool, convolution = (style.look(name).color for name in ("max_pool_3x3", "sep_conv_3x3"))
+    assert shown == {(0, 2): pool, (1, 2): pool, (1, 3): convolution, (2, 3): pool}

@@ -6,7 +6,7 @@ from made_up import made_up_table
 from scipy import stats
 
 from dartslib.tabular import landscape
-from dartslib.tabular.cells import cells, classes
+from dartslib.tabular.cells import cells, classes, name
 
 
 def convolutions(cell):
@@ -52,14 +52,49 @@ def test_a_fit_explains_what_it_can():
     def sum_of_choices(cell):
         return 0.5 + 0.02 * convolutions(cell) + 0.01 * (cell.normal[1][0][1] == 1)
 
+    assert landscape.convolutions(classes()).tolist() == [*map(convolutions, classes())]
+
     table = made_up_table(sum_of_choices, noise=0.002)
-    found = landscape.fit(table, landscape.values(table))
+    found = landscape.fit(classes(), landscape.values(table))
     assert found.main > 0.97 and found.count < found.main and found.pairs > 0.97
     with_pairs = made_up_table(
         lambda cell: 0.1 * (cell.normal[0][0][0] == cell.normal[1][0][0] == "sep_conv_3x3")
     )
-    found = landscape.fit(with_pairs, landscape.values(with_pairs) + 1e-6)
+    found = landscape.fit(classes(), landscape.values(with_pairs) + 1e-6)
     assert found.pairs == pytest.approx(1, abs=1e-6) and found.main < 0.9
+
+
+def test_a_number_of_convolutions_has_a_value_of_its_own():
+    table = made_up_table(lambda cell: 0.6 - 0.1 * (convolutions(cell) in (0, 3)))
+    runs = landscape.values(table)
+    assert landscape.fit(classes(), runs).count == pytest.approx(1)
+    few = [k for k, cell in enumerate(classes()) if convolutions(cell) in (1, 2, 3)]
+    found = landscape.fit([classes()[k] for k in few], runs[few])
+    assert found.count == pytest.approx(1) and found.main < 0.95
+
+
+def test_a_rank_correlation_has_its_interval():
+    generator = np.random.default_rng(0)
+    worth = generator.normal(size=80)
+    scores = np.round(worth + generator.normal(size=80))  # with ties
+    found = landscape.correlation(scores, worth)
+    assert found.tau == pytest.approx(stats.kendalltau(scores, worth).statistic)
+    assert found.low < found.tau < found.high
+    width = found.high - found.low
+    assert 0.1 < width < 0.4
+    half = landscape.correlation(np.tile(scores, 4), np.tile(worth, 4))
+    assert half.high - half.low == pytest.approx(width / 2, rel=0.25)  # by four times the cells
+
+
+def test_the_same_cells_trained_otherwise():
+    some = [classes()[k] for k in (3, 50, 120)]
+    row = {"recipe": "long", "run": 0, "test": 0, "train": 0, "epochs": "0.1"}
+    rows = [row | {"cell": name(cell.normal), "valid": k} for k, cell in enumerate(some)]
+    table = made_up_table(lambda cell: 0.1 * convolutions(cell), more=rows[::-1])
+    runs, other = landscape.trained_otherwise(table, "long")
+    assert other.tolist() == [0, 1, 2]
+    assert runs[:, 0] == pytest.approx([0.1 * convolutions(cell) for cell in some])
+    assert landscape.costs(table, "train_seconds").tolist() == [60.0] * 207
 
 
 def test_choices_tell_cells_apart():

@@ -119,6 +119,28 @@ def test_upright_lines_stand_where_they_are_put_and_are_said(drawn):
     assert told.description.endswith("Dotted: here.")
 
 
+def test_a_band_lies_around_its_line_and_is_said(drawn):
+    line = {"a": ([1, 2], [3.0, 4.0]), "b": ([1, 2], [5.0, 6.0])}
+    told = show.lines(
+        {"A": line, "B": line}, x="x", y="y", bands={"B": {"a": ([2.0, 3.0], [4.5, 4.9])}}
+    )
+    left, right = drawn[0].axes
+    (band,) = right.collections
+    assert not left.collections
+    corners = {tuple(point) for point in band.get_paths()[0].vertices}
+    assert corners == {(1, 2), (2, 3), (1, 4.5), (2, 4.9)}
+    assert told.description.endswith("A band around: a.")
+
+
+def test_the_lightest_color_is_that_of_the_lowest_value(drawn):
+    table = [[0.5, 0.6]]
+    names = {"rows": ["r"], "columns": ["a", "b"], "color": "share"}
+    for low in (0.0, 0.5):
+        show.heatmap({"A": table}, low=low, **names)
+    first, second = (figure.axes[0].collections[0] for figure in drawn)
+    assert first.get_clim() == (0.0, 0.6) and second.get_clim() == (0.5, 0.6)
+
+
 def test_panels_of_rows_share_a_scale_without_ticks_below_the_numbers(drawn):
     panels = {"A": {"x": [10, 20]}, "B": {"x": [60, 80]}}
     show.rows(panels, x="percent", shared=True)

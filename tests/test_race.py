@@ -1,5 +1,7 @@
 """The account that a search has with the table, and the race on it."""
 
+import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -11,6 +13,7 @@ from dartslib.rivals import measuring, race, recording
 from dartslib.rivals.account import FromTable
 from dartslib.rivals.outside import optuna_tpe
 from dartslib.tabular import controls, making
+from dartslib.tabular import table as tables
 from dartslib.tabular.cells import SPACE, classes, name
 
 
@@ -81,7 +84,10 @@ def test_a_way_that_ends_with_a_name_pays_for_one_training_more(table):
         for k, cell in enumerate(names)
     ]
     ways = race.entrants({"single_path": [row], "enas": [enas], "score": rows})
-    assert set(ways) == {*rivals.ALL, *scores, "te_nas", "single_path", "random_sharing", "enas"}
+    others = {"counting_at_once", "te_nas", "single_path", "random_sharing", "enas"}
+    assert set(ways) == {*rivals.ALL, *scores, *others}
+    first = next(ways["counting_at_once"](FromTable(table, 0), 1e4, 0))
+    assert convolutions(first[0]) == 4 and first[2] == 60.0
     (found,) = ways["enas"](FromTable(table, 0), 1e4, 0)
     assert name(found[0].normal) == names[3] and found[2] == 560.0
     assert list(ways["enas"](FromTable(table, 0), 559.0, 0)) == []
@@ -111,6 +117,48 @@ def test_a_race_is_recorded_with_its_bands(table, monkeypatch):
     assert np.mean(found["counting"]["marks"]["20"]) > np.mean(
         found["random_search"]["marks"]["20"]
     )
+
+
+def test_repeats_that_share_a_supernet_count_once():
+    values = np.arange(40.0).reshape(20, 2)  # repeats 0 and 10 share one, and so on
+    found = race.per_supernet(values)
+    assert found.shape == (10, 2)
+    assert found[3].tolist() == [(6 + 26) / 2, (7 + 27) / 2]
+    ways = race.entrants({"enas": [{"cell": name(c.normal), "seconds": 1.0} for c in classes()]})
+    table = made_up_table(convolutions)
+    cells = [next(ways["enas"](FromTable(table, k), 1e4, k))[0] for k in (3, 210)]
+    assert cells[0] == cells[1]  # by the number of the repeat
+
+
+def test_what_is_recorded_is_read_without_torch(tmp_path, monkeypatch):
+    monkeypatch.setattr(race, "FOLDER", tmp_path)
+    assert race.recorded() == {}
+    (tmp_path / "enas.json").write_text('[{"cell": "a"}]', encoding="utf-8")
+    assert race.recorded() == {"enas": [{"cell": "a"}]}
+    code = "import sys, dartslib.rivals.race, dartslib.tabular.landscape; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" not in done.stdout.split()
+
+
+@pytest.mark.skipif(not (tables.ROWS.exists() and (race.FOLDER / "race.json").exists()),
+                    reason="the table and its race are not recorded yet")  # fmt: skip
+def test_the_recorded_race_is_that_of_the_table():
+    """A few repeats of each way, run anew."""
+    measured = race.recorded()
+    curves, real = measured.pop("race")["curves"], tables.load()
+    ways = race.entrants(measured)
+    assert {*ways, "optuna_tpe"} == set(curves)
+    for way, search in ways.items():
+        again = race.followed(search, real, 3, np.array(race.MARKS, float))
+        for k, mark in enumerate(race.MARKS):
+            values = curves[way]["marks"].get(str(mark))
+            if values is None:  # not every repeat has a cell by then
+                continue
+            assert again[:, k] == pytest.approx(values[:3], abs=1e-5), (way, mark)
+        at = curves[way]["minutes"].index(180.0)
+        kept = curves[way]["marks"]["180"]
+        assert curves[way]["mean"][at] == pytest.approx(np.mean(kept), abs=2e-5)
+        assert curves[way]["low"][at] == pytest.approx(np.quantile(kept, 0.1), abs=2e-5)
 
 
 def test_every_job_has_one_list():

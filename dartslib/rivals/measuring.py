@@ -22,13 +22,14 @@ from dartslib.rivals import scores
 from dartslib.rivals.coding import Coding
 from dartslib.rivals.controller import best_drawn, enas
 from dartslib.rivals.inheriting import inherit
+from dartslib.rivals.race import SEEDS
 from dartslib.rivals.sharing import shared_accuracies
 from dartslib.searching import Search, SearchConfig
 from dartslib.tabular.cells import SPACE, classes, name
 from dartslib.tabular.making import CROP, RECIPE, WATCHED, seed_of
 from dartslib.training import Training
 
-SEEDS, FAMILIES, CHILDREN = 10, 4, 5
+FAMILIES, CHILDREN = 4, 5
 CHILD_EPOCHS = 2
 # Five trainings' worth of steps, with the table's batch and rate. Never tuned.
 SHARED = SearchConfig(

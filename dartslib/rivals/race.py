@@ -7,7 +7,9 @@ best answer so far, and counts by trainings that it did not ask. What ends with 
 a trained network pays for one training more.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,15 @@ from dartslib.rivals import ALL
 from dartslib.rivals.account import FromTable
 from dartslib.rivals.asking import Found
 from dartslib.rivals.counts import counting
+from dartslib.runs.records import RECORDED
 from dartslib.tabular.cells import SPACE
 from dartslib.tabular.table import Table
 
+FOLDER = RECORDED / "rivals"
 MARKS = (5, 20, 60, 180)  # minutes
 MINUTES = np.unique(np.concatenate([np.geomspace(1, 180, 60), MARKS]))
 REPEATS = 200
+SEEDS = 10  # of supernets: repeats that differ by as much share one
 Way = Callable[[FromTable, float, int], Iterator[Found]]  # evaluate, budget, seed
 
 
@@ -32,11 +37,9 @@ def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
     Args:
         measured: the records of `measuring`, kind -> rows; what is missing does not enter.
     """
-    found: dict[str, Way] = {}
-    for name, search in ALL.items():
-        found[name] = lambda evaluate, budget, seed, search=search: search(
-            evaluate, SPACE, budget, seed
-        )
+    found: dict[str, Way] = {name: on_the_space(search) for name, search in ALL.items()}
+    # Without the ten cells that all begin with.
+    found["counting_at_once"] = on_the_space(partial(counting, at_once=True))
     rows = measured.get("score", [])
     for name in rows[0]["scores"] if rows else ():
         prices = sum(row["score_seconds"][name] for row in rows)
@@ -58,6 +61,31 @@ def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
             evaluate, budget, trained[seed % len(trained)]
         )
     return found
+
+
+def on_the_space(search: Callable[..., Iterator[Found]]) -> Way:
+    """A rival as an entrant."""
+    return lambda evaluate, budget, seed: search(evaluate, SPACE, budget, seed)
+
+
+def recorded() -> dict[str, Any]:
+    """What was measured, kind -> rows, and the race under "race"; needs no torch.
+
+    What is not made yet is not there.
+    """
+    files = sorted(FOLDER.glob("*.json"))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def per_supernet(values: np.ndarray) -> np.ndarray:
+    """(SEEDS, ...): means over the repeats that share a supernet.
+
+    So a bar between two ways takes no supernet twice, and does the same to all ways.
+
+    Args:
+        values: (repeats, ...), in the order of repeats.
+    """
+    return np.stack([np.asarray(values)[seed::SEEDS].mean(axis=0) for seed in range(SEEDS)])
 
 
 def _later(found: Iterator[Found], seconds: float) -> Iterator[Found]:

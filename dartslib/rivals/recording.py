@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from dartslib.rivals import measuring, race
+from dartslib.rivals.outside import optuna_tpe
 from dartslib.runs.files import write_text
 from dartslib.runs.machine import commit
-from dartslib.runs.records import RECORDED
 from dartslib.tabular import collecting, controls, load, making
 
 LISTS = (making, controls, measuring)
-FOLDER = RECORDED / "rivals"
 
 
 def plan() -> list[str]:
@@ -37,21 +36,11 @@ def collect(rows: Iterable[Mapping[str, Any]]) -> None:
     kinds = {job.split("-")[0] for job in measuring.plan()}
     for kind in sorted(kinds & {row["recipe"] for row in rows}):
         of_kind = [row for row in rows if row["recipe"] == kind]
-        write_text(FOLDER / f"{kind}.json", json.dumps(of_kind, indent=1) + "\n")
-
-
-def measured() -> dict[str, list[dict[str, Any]]]:
-    """The recorded rows of each kind; nothing of what is not made yet."""
-    kinds = {job.split("-")[0] for job in measuring.plan()}
-    files = {kind: FOLDER / f"{kind}.json" for kind in sorted(kinds)}
-    return {
-        kind: json.loads(file.read_text(encoding="utf-8"))
-        for kind, file in files.items()
-        if file.exists()
-    }
+        write_text(race.FOLDER / f"{kind}.json", json.dumps(of_kind, indent=1) + "\n")
 
 
 def record_race() -> None:
-    """Runs the race on the table that is there, and writes race.json."""
-    found = race.run(load(), race.entrants(measured()))
-    write_text(FOLDER / "race.json", json.dumps({"commit": commit()} | found) + "\n")
+    """Runs the race on the table that is there, and writes race.json. Needs optuna."""
+    ways = race.entrants(race.recorded()) | {"optuna_tpe": race.on_the_space(optuna_tpe)}
+    found = race.run(load(), ways)
+    write_text(race.FOLDER / "race.json", json.dumps({"commit": commit()} | found) + "\n")

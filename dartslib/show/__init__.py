@@ -23,6 +23,7 @@ NAMES = {
     "SearchExplorer": "moments",
     "CurveExplorer": "switches",
     "HypergradientExplorer": "microscope",
+    "CellExplorer": "choosing",
     "cell": "cells",
     "genotype_cells": "cells",
     "search_cell": "cells",

@@ -40,6 +40,7 @@ def lines(
         levels: label -> height of a dotted line across, such as {"chance": 0.1}.
         uprights: label -> place of an upright dotted line, such as {"the search's": 0.025}.
         dashed: labels of lines to compare with, drawn black and dashed.
+        bands: title -> label -> (lower, upper) ends of a shaded band around that line.
         log: "x", "y" or "xy" for logarithmic axes.
         percent: y is a share, shown in percent.
         low, high: ends of the vertical axis; what the values need where None.
@@ -75,6 +76,7 @@ def _drawn(
     levels: Mapping[str, float] | None = None,
     uprights: Mapping[str, float] | None = None,
     dashed: Collection[str] = (),
+    bands: Mapping[str, Series] | None = None,
     log: str = "",
     percent: bool = False,
     low: float | None = None,
@@ -89,10 +91,13 @@ def _drawn(
     found = figure.subplots(1, len(panels), squeeze=False, sharey=isinstance(y, str))[0]
     style = {**looks(labels), **dict.fromkeys(dashed, Look(BLACK, "", DASHED))}
     for axes, (title, series), name in zip(found, panels.items(), names, strict=True):
+        dot = 11 if sum(len(xs) for xs, _ in series.values()) < 100 else 7
         for label, (xs, ys) in series.items():
             if len(xs) != len(ys):
                 raise ValueError(f"{label!r} has {len(xs)} x for {len(ys)} y.")
-            pen, size = style[label], {"ms": 8} if join == "-" else {"ms": 11}
+            pen, size = style[label], {"ms": 8 if join == "-" else dot}
+            if ends := (bands or {}).get(title, {}).get(label):
+                axes.fill_between(xs, *ends, color=pen.color, alpha=0.16, lw=0)
             axes.plot(
                 xs, ys, color=pen.color, marker=pen.marker, mec="white", label=label, **size,
                 ls=pen.dashes if join == "-" else "none",
@@ -143,6 +148,8 @@ def _drawn(
     dotted = [*(levels or {}), *(uprights or {})]
     said += [f"Dotted: {', '.join(dotted)}."] if dotted else []
     said += [f"A bar shows {bar[0]}."] if bar else []
+    shaded = dict.fromkeys(label for inside in (bands or {}).values() for label in inside)
+    said += [f"A band around: {', '.join(shaded)}."] if shaded else []
     return picture(figure, " ".join(said))
 
 
@@ -252,6 +259,7 @@ def heatmap(
     x: str = "",
     y: str = "",
     color: str,
+    low: float = 0.0,
     top: float | None = None,
     form: str = "{:.2f}",
     outlined: Mapping[str, Any] | None = None,
@@ -267,7 +275,8 @@ def heatmap(
         rows, columns: their names.
         x, y: what columns and rows are.
         color: what the values are, with their unit.
-        top: the value of the darkest color; the largest of all panels where None.
+        low: the value of the lightest color.
+        top: that of the darkest; the largest of all panels where None.
         form: how a number is written; below 1 it goes without its zero, for room.
         outlined: title -> (rows, columns) booleans: which fields get a frame.
         outline: what a frame means.
@@ -293,7 +302,7 @@ def heatmap(
     for place, (axes, (title, table)) in enumerate(zip(found, tables.items(), strict=True)):
         texts = np.vectorize(lambda v: re.sub(r"\b0\.", ".", form.format(v)))(table)
         sns.heatmap(
-            table, ax=axes, cmap=SHADES, vmin=0, vmax=top, annot=texts, fmt="", cbar=False,
+            table, ax=axes, cmap=SHADES, vmin=low, vmax=top, annot=texts, fmt="", cbar=False,
             annot_kws={"size": 12}, linewidths=0.5, linecolor="white",
             xticklabels=list(columns), yticklabels=[] if place % across else list(rows),
         )  # fmt: skip
@@ -310,7 +319,9 @@ def heatmap(
         last, first = place >= len(panels) - across, place % across == 0
         axes.set(xlabel=x if last else "", ylabel=y if first else "")
         axes.tick_params(length=0, labelsize=12, rotation=0)
-    more = "max" if max(np.nanmax(table) for table in tables.values()) > top else "neither"
+    values = np.concatenate([table.ravel() for table in tables.values()])
+    beyond = {"min": np.nanmin(values) < low, "max": np.nanmax(values) > top}
+    more = "both" if all(beyond.values()) else next((k for k in beyond if beyond[k]), "neither")
     bar = figure.colorbar(
         found[0].collections[0], ax=list(found), pad=0.015, aspect=50, fraction=0.06, extend=more
     )

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 
 import ipywidgets as widgets
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 
 from dartslib.genotypes import Choice, choices, entropy
@@ -139,32 +142,10 @@ class SearchExplorer(Explorer):
         (self._dot,) = axes.plot([], [], "o", color=BLUE, mec="white", ms=10, animated=True)
         self.moving += [self._now, self._dot]
 
-    def _cell(self, axes) -> None:
-        """States on a diagonal; an edge is a bow above it, so that none lies on another."""
-        nodes = self.space.nodes
-        axes.axis("off")
-        axes.set(xlim=(-0.75, nodes + 1.05), ylim=(0.45 - nodes, 1.3))
-        place = {0: (-0.35, 0.8), 1: (-0.35, -0.35)}
-        place |= {state: (state - 1.0, -(state - 2) * 1.0) for state in range(2, nodes + 2)}
-        self._wires = []
-        for source, target in self.space.edges:
-            # Side by side where they arrive and where they leave, so that none hides another.
-            x, y = place[target]
-            end = x + APART * ((target - 1) / 2 - source), y
-            x, y = place[source]
-            start = x, y + APART * (nodes / 2 - (target - max(source, 1)))
-            (line,) = axes.plot(*_bow(start, end), animated=True, solid_capstyle="butt")
-            self._wires.append(line)
-        self.moving += self._wires
-        for state, (x, y) in place.items():
-            style = state_look(state, nodes)
-            disc = Circle((x, y), 0.27, fc=style.fill, ec=style.color, lw=2, animated=True)
-            axes.add_patch(disc)
-            name = axes.text(x, y, state_math(state), ha="center", va="center", size=12,
-                             animated=True)  # fmt: skip
-            self.moving += [disc, name]
+    def _cell(self, axes: Axes) -> None:
+        self._wires, states = draw_cell(axes, self.space)
+        self.moving += [*self._wires, *states]
         axes.set_title("the cell: width = probability, grey = cut", fontsize=12)
-        axes.set_aspect("equal")
 
     def _legend(self) -> None:
         handles = [
@@ -225,6 +206,38 @@ class SearchExplorer(Explorer):
             ]
             begin += f" New at this moment: {', '.join(named)}."
         return begin
+
+
+def draw_cell(axes: Axes, space: SearchSpace) -> tuple[list[Line2D], list[Artist]]:
+    """States on a diagonal; an edge is a bow above it, so that none lies on another.
+
+    Args:
+        axes: empty; theirs is all the room.
+        space: whose edges are drawn.
+
+    Returns:
+        The edges' lines, one per edge, to be colored; and the states, which lie on them.
+    """
+    nodes = space.nodes
+    axes.axis("off")
+    axes.set(xlim=(-0.75, nodes + 1.05), ylim=(0.45 - nodes, 1.3))
+    axes.set_aspect("equal")
+    place = {0: (-0.35, 0.8), 1: (-0.35, -0.35)}
+    place |= {state: (state - 1.0, -(state - 2) * 1.0) for state in range(2, nodes + 2)}
+    wires, states = [], []
+    for source, target in space.edges:
+        # Side by side where they arrive and where they leave, so that none hides another.
+        x, y = place[target]
+        end = x + APART * ((target - 1) / 2 - source), y
+        x, y = place[source]
+        start = x, y + APART * (nodes / 2 - (target - max(source, 1)))
+        wires += axes.plot(*_bow(start, end), animated=True, solid_capstyle="butt")
+    for state, (x, y) in place.items():
+        style = state_look(state, nodes)
+        disc = Circle((x, y), 0.27, fc=style.fill, ec=style.color, lw=2, animated=True)
+        name = {"ha": "center", "va": "center", "size": 12, "animated": True}
+        states += [axes.add_patch(disc), axes.text(x, y, state_math(state), **name)]
+    return wires, states
 
 
 def _options(steps: np.ndarray) -> list[tuple[str, int]]:

@@ -3,6 +3,7 @@
 All numbers are fractions of judging images unless said; trainings are those of the short recipe.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -24,9 +25,27 @@ def values(table: Table, key: str = "valid") -> np.ndarray:
     )
 
 
-def convolutions(table: Table) -> np.ndarray:
-    """(classes,): how many separable convolutions a cell has, 0 to 4."""
-    return np.array([str(cell.normal).count(CONVOLUTION) for cell in table.classes])
+def costs(table: Table, key: str) -> np.ndarray:
+    """(classes,): a column of prices.csv, such as "multiply_adds" or "forward_1_ms"."""
+    return np.array([float(table.prices[table.name(cell)][key]) for cell in table.classes])
+
+
+def trained_otherwise(table: Table, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """(cells, runs) accuracies of some classes, and (cells,) of the same ones trained otherwise.
+
+    Args:
+        table: the table.
+        kind: "long", or "twin" or "pools" of `tabular.controls`.
+    """
+    other = table.trainings(kind)
+    places = [k for k, cell in enumerate(table.classes) if table.name(cell) in other]
+    found = [other[table.name(table.classes[k])][0].valid for k in places]
+    return values(table)[places], np.array(found)
+
+
+def convolutions(cells: Sequence[Genotype]) -> np.ndarray:
+    """(cells,): how many separable convolutions each has, 0 to 4."""
+    return np.array([str(cell.normal).count(CONVOLUTION) for cell in cells])
 
 
 class Spread(NamedTuple):
@@ -75,6 +94,28 @@ def agreement_of_the_best(runs: np.ndarray, share: float = 0.1) -> float:
     return float(np.mean(found))
 
 
+class Correlation(NamedTuple):
+    """A rank correlation with the ends of its 95 % interval."""
+
+    tau: float
+    low: float
+    high: float
+
+
+def correlation(scores: np.ndarray, worth: np.ndarray, resamples: int = 400) -> Correlation:
+    """Kendall's tau-b of two values of some cells, its interval by a bootstrap over cells.
+
+    Args:
+        scores, worth: (cells,).
+        resamples: of the bootstrap, with a seed of its own.
+    """
+    found = stats.bootstrap(
+        (scores, worth), lambda a, b: stats.kendalltau(a, b)[0], paired=True, vectorized=False,
+        n_resamples=resamples, method="percentile", random_state=0,
+    )  # fmt: skip
+    return Correlation(float(stats.kendalltau(scores, worth)[0]), *found.confidence_interval)
+
+
 class Best(NamedTuple):
     """The class with the best mean, and those that cannot be told from it.
 
@@ -105,7 +146,7 @@ def best(runs: np.ndarray, level: float = 0.05) -> Best:
     return Best(int(means.argmax()), float(np.mean(unseen)), ties)
 
 
-def choices(cells: tuple[Genotype, ...]) -> np.ndarray:
+def choices(cells: Sequence[Genotype]) -> np.ndarray:
     """(cells, features): what a cell is made of, in columns of 0 and 1.
 
     Node 2's inputs (pairs), then the operation on each of the four edges, each against its first
@@ -127,7 +168,7 @@ class Fit(NamedTuple):
     """Shares of the variance of the cells' true values that a fit explains.
 
     Attributes:
-        count: the number of convolutions alone.
+        count: the number of convolutions alone, each number with a value of its own.
         main: all choices, each by itself.
         pairs: with all pairs of choices.
     """
@@ -137,12 +178,16 @@ class Fit(NamedTuple):
     pairs: float
 
 
-def fit(table: Table, runs: np.ndarray) -> Fit:
+def fit(cells: Sequence[Genotype], runs: np.ndarray) -> Fit:
     """How much of a cell's value is a sum of its choices, or of pairs of them (least squares).
 
     Each share is adjusted for the number of terms, and of the variance that is not noise.
+
+    Args:
+        cells: classes of the table.
+        runs: their accuracies, (cells, runs).
     """
-    main = choices(table.classes)
+    main = choices(cells)
     # Two columns of one choice are never both 1: their product says nothing.
     groups = [0, 0, *(1 + k // 2 for k in range(main.shape[1] - 2))]
     products = [
@@ -151,18 +196,18 @@ def fit(table: Table, runs: np.ndarray) -> Fit:
         if groups[a] != groups[b]
     ]
     terms = {
-        "count": convolutions(table)[:, None].astype(float),
+        "count": np.eye(5)[convolutions(cells)],
         "main": main,
         "pairs": np.column_stack([main, *products]),
     }
-    means, (noise, cells) = runs.mean(axis=1), spread(runs)
+    means, (noise, spread_of_cells) = runs.mean(axis=1), spread(runs)
     found = {}
     for name, columns in terms.items():
         full = np.column_stack([np.ones(len(means)), columns])
         weights, _, rank, _ = np.linalg.lstsq(full, means, rcond=None)
         left = ((means - full @ weights) ** 2).sum() / (len(means) - rank)
         true_left = left - noise**2 / runs.shape[1]  # noise of a mean is no misfit
-        found[name] = float(1 - max(0.0, true_left) / cells**2)
+        found[name] = float(1 - max(0.0, true_left) / spread_of_cells**2)
     return Fit(**found)
 
 

@@ -1,0 +1,217 @@
+"""The contest: every method searches the table's space for equal seconds, and the table judges.
+
+    python -m dartslib contest                what is left
+    python -m dartslib contest --price        seconds per step of every arm; a quiet machine
+    python -m dartslib contest --make         w's rate, then all searches; goes on where it stopped
+
+All that was decided before is in contest.toml. A job is called arm-group-seed, such as
+"gdas-budget-3". Its row has the probabilities and the cell that would be derived, record by record.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from dartslib.data import DataSet
+from dartslib.methods.stages import AROUND, Stages
+from dartslib.relaxation import Moment
+from dartslib.rivals.measuring import new_search
+from dartslib.runs import records
+from dartslib.runs.files import write_text
+from dartslib.searching import Search, SearchConfig
+from dartslib.tabular.cells import name
+
+PLAN = Path(__file__).with_name("contest.toml")
+FOLDER = records.RECORDED / "contest"
+PRICES, RATE = FOLDER / "prices.json", FOLDER / "rate.json"
+SHORT = (30, 90)  # steps of the two runs that give a price
+
+
+@cache
+def settings() -> dict[str, Any]:
+    """contest.toml."""
+    return tomllib.loads(PLAN.read_text(encoding="utf-8"))
+
+
+def digest() -> str:
+    """Of contest.toml, as it stands in every record."""
+    return hashlib.blake2b(PLAN.read_bytes(), digest_size=8).hexdigest()
+
+
+def arms() -> dict[str, dict[str, Any]]:
+    """Name -> its settings; the gradients of equal steps are DARTS with other settings."""
+    found, plan = dict(settings()["arms"]), settings()["equal_steps"]
+    for arm in set(plan["arms"]) - found.keys():
+        found[arm] = found["darts"] | plan[arm]
+    return found
+
+
+def rates() -> list[str]:
+    """The jobs that choose w's rate."""
+    plan = settings()["rate"]
+    return [f"rate-{rate}-{seed}" for rate in plan["choices"] for seed in range(plan["seeds"])]
+
+
+def plan() -> list[str]:
+    """The names of all searches, seed by seed, so that whatever is finished can be compared."""
+    all_of = settings()
+    budget, travel = all_of["budget"]["seeds"], all_of["travel"]
+    found = [f"{arm}-budget-{seed}" for seed in range(budget) for arm in all_of["arms"]]
+    for group in ("equal_steps", "collapse", "long"):
+        seeds = range(all_of[group]["seeds"])
+        found += [f"{arm}-{group}-{seed}" for seed in seeds for arm in all_of[group]["arms"]]
+    found += [
+        f"{arm}-travel{number}-{seed}"
+        for seed in range(budget, budget + travel["seeds"])
+        for number in range(len(travel["times"]))
+        for arm in all_of["arms"]
+    ]
+    return found
+
+
+def config_of(arm: str, w_lr: float, seed: int) -> SearchConfig:
+    """The settings of an arm; the number of steps and alpha's rate come with the budget."""
+    own = {k: v for k, v in arms()[arm].items() if k not in ("travel", "around")}
+    return SearchConfig(**settings()["search"] | own, w_lr=w_lr, seed=seed)
+
+
+def begin(
+    arm: str, images: DataSet, *, w_lr: float, seed: int, steps: int, times: float = 1.0
+) -> Search | Stages:
+    """An arm's search before its first step.
+
+    Args:
+        arm: its name.
+        images: those of the table.
+        w_lr: w's first rate.
+        seed: of everything.
+        steps: how many in all; of methods in stages, of all stages that are as long as the first.
+        times: alpha's travel, in multiples of the arm's.
+    """
+    config, own = config_of(arm, w_lr, seed), dict(arms()[arm].get("around", {"name": ""}))
+    method = AROUND[around](**own) if (around := own.pop("name")) else None
+    count = len(method.configs(config)) if method else 1
+    # A stage that tunes after the search sets its own length from that of the search.
+    each = max(1, steps // count if around == "p_darts" else steps)
+    moves = sum(config.relaxation.moves_alpha(Moment(k, each, None)) for k in range(each))
+    config = config.changed(alpha_lr=times * arms()[arm]["travel"] / max(1, moves))
+
+    def one(config: SearchConfig) -> Search:
+        search = new_search(config, images)
+        search.steps = each
+        return search
+
+    return Stages(method, config, one) if method else one(config)
+
+
+def follow(loop: Search | Stages) -> dict[str, Any]:
+    """Runs a search to its end: seconds of the processor, and what its records say."""
+    began, found = process_time(), {"at": [], "cells": [], "probabilities": []}
+    for record in loop:
+        found["at"].append(int(record["step"]))
+        found["cells"].append(name(loop.architecture.derive().normal))
+        found["probabilities"].append(np.round(record["probabilities_normal"], 4).tolist())
+    loss = loop.history["train_loss"][-1]
+    return found | {"seconds": process_time() - began, "train_loss": float(loss)}
+
+
+def make(job: str, images: DataSet) -> dict[str, Any]:
+    """One job: a search of the plan, or one that chooses w's rate.
+
+    Raises:
+        FileNotFoundError: prices or w's rate are not there yet.
+    """
+    arm, group, seed = job.split("-")
+    if arm == "rate":  # alpha hardly moves: the uniform supernet
+        steps = settings()["budget"]["steps"]
+        rate, times = float(group), 1e-9
+        loop = begin("darts", images, w_lr=rate, seed=int(seed), steps=steps, times=times)
+        return {"train_loss": follow(loop)["train_loss"], "w_lr": rate}
+    times, steps = 1.0, steps_of(arm, group)
+    if group.startswith("travel"):
+        times = settings()["travel"]["times"][int(group.removeprefix("travel"))]
+    loop = begin(arm, images, w_lr=w_lr(), seed=int(seed), steps=steps, times=times)
+    what = {"arm": arm, "group": group, "seed": int(seed), "digest": digest()}
+    return what | {"steps": steps} | follow(loop)
+
+
+def steps_of(arm: str, group: str) -> int:
+    """How many steps an arm may make: equal seconds, or equal steps."""
+    all_of, prices = settings(), _read(PRICES, "--price, on a quiet machine")
+    steps = all_of["budget"]["steps"]
+    if group == "equal_steps":
+        return steps
+    if group == "collapse":
+        return steps * all_of["collapse"]["times"]
+    darts, mine = prices["darts"], prices[arm]
+    seconds = darts["once"] + steps * darts["per_step"]
+    seconds *= all_of["long"]["times"] if group == "long" else 1
+    return max(1, round((seconds - mine["once"]) / mine["per_step"]))
+
+
+def w_lr() -> float:
+    """The rate of w that was chosen."""
+    return _read(RATE, "--make, which chooses w's rate first")["w_lr"]
+
+
+def choose_rate(rows: Iterable[Mapping[str, Any]]) -> float:
+    """The rate with the lowest mean training loss; written down."""
+    losses: dict[float, list[float]] = {}
+    for row in rows:
+        losses.setdefault(row["w_lr"], []).append(row["train_loss"])
+    means = {rate: fmean(values) for rate, values in losses.items()}
+    chosen = min(means, key=means.__getitem__)
+    found = {"w_lr": chosen, "train_loss": means, "digest": digest()}
+    write_text(RATE, json.dumps(found, indent=1) + "\n")
+    return chosen
+
+
+def price_all(images: DataSet) -> None:
+    """Seconds of every arm, once and per step, from two short runs; writes prices.json.
+
+    In process time of this one process: with nothing else running.
+    """
+    found = {}
+    for arm in arms():
+        seconds = []
+        for steps in SHORT:
+            loop = begin(arm, images, w_lr=0.05, seed=0, steps=steps)
+            seconds.append(follow(loop)["seconds"])
+        per_step = (seconds[1] - seconds[0]) / (SHORT[1] - SHORT[0])
+        found[arm] = {"per_step": per_step, "once": max(0.0, seconds[0] - SHORT[0] * per_step)}
+    write_text(PRICES, json.dumps(found, indent=1) + "\n")
+
+
+def collect(rows: Iterable[Mapping[str, Any]], made: Mapping[str, Any]) -> None:
+    """Writes a record per arm: meta of all its searches, and their arrays.
+
+    Args:
+        rows: as `make` gives them, of searches.
+        made: where and with what they were made.
+    """
+    of_arm: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        of_arm.setdefault(row["arm"], []).append(row)
+    for arm, mine in of_arm.items():
+        keys = ("group", "seed", "steps", "seconds", "cells", "at", "commit", "digest")
+        meta = {"kind": "contest", "arm": arm} | dict(made)
+        meta["searches"] = [{key: row[key] for key in keys} for row in mine]
+        history = {
+            f"{row['group']}-{row['seed']}": np.array(row["probabilities"], np.float16)
+            for row in mine
+        }
+        records.save(records.Record(arm, meta, history, None), FOLDER / arm)
+
+
+def _read(path: Path, how: str) -> dict[str, Any]:
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {path.name} yet: run contest {how}.")
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,93 @@
+"""What the contest says: places among all cells, differences to DARTS, and their intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from dartslib.tabular.table import Table
+
+
+def percentiles(table: Table) -> dict[str, float]:
+    """Name of each class -> the share of all 243 cells that are worse, and half of those as good.
+
+    A class counts as often as there are cells that are equal to it; chance is 0.5.
+    """
+    names = [table.name(cell) for cell in table.cells]
+    worth = {table.name(cell): table.truth(cell) for cell in table.classes}
+    values = np.array([worth[n] for n in names])
+    return {n: float((values < worth[n]).mean() + 0.5 * (values == worth[n]).mean()) for n in worth}
+
+
+def worth_random(percentile: float) -> float:
+    """How many cells drawn at random have a best one of this mean percentile: p / (1 - p)."""
+    return percentile / (1 - percentile) if percentile < 1 else np.inf
+
+
+class Difference(NamedTuple):
+    """Of a method to DARTS, in percentiles, seed by seed.
+
+    Attributes:
+        mean, low, high: with scipy's BCa interval.
+        p: of scipy's permutation test of pairs, corrected by Holm.
+        told_apart: whether p is below the level.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    told_apart: bool
+
+
+def differences(
+    found: Mapping[str, Sequence[float]],
+    reference: str = "darts",
+    *,
+    level: float = 0.05,
+    resamples: int = 9999,
+) -> dict[str, Difference]:
+    """Every method against one of them.
+
+    Args:
+        found: method -> percentiles of its cells, one per seed, the same seeds for all.
+        reference: what the others are compared with.
+        level: of the intervals and of all tests together.
+        resamples: of the bootstrap and of the permutations.
+    """
+    base, rows, p_values = np.asarray(found[reference], float), {}, {}
+    for method, values in found.items():
+        if method == reference:
+            continue
+        apart = np.asarray(values, float) - base  # (seeds,)
+        if np.ptp(apart) == 0:  # no spread to resample
+            rows[method] = (apart[0], apart[0], apart[0])
+            p_values[method] = 1.0 if apart[0] == 0 else 2.0 ** (1 - len(apart))
+            continue
+        options = {"n_resamples": resamples, "rng": np.random.default_rng(0)}
+        low, high = stats.bootstrap(
+            (apart,), np.mean, confidence_level=1 - level, method="BCa", **options
+        ).confidence_interval
+        rows[method] = (apart.mean(), low, high)
+        p_values[method] = stats.permutation_test(
+            (values, base), _mean_difference, permutation_type="samples", vectorized=True, **options
+        ).pvalue
+    corrected = holm(p_values)
+    return {
+        method: Difference(*map(float, row), corrected[method], corrected[method] < level)
+        for method, row in rows.items()
+    }
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's correction (1979): the smallest p times their number, the next times one less, …"""
+    found, largest = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        found[name] = float(largest)
+    return found
+
+
+def _mean_difference(one: np.ndarray, other: np.ndarray, axis: int = -1) -> np.ndarray:
+    return one.mean(axis=axis) - other.mean(axis=axis)
