@@ -2,10 +2,12 @@
 
     python -m benchmarks.planted             one seed of each kind, and print; half a minute
     python -m benchmarks.planted --record    ten seeds; write data/recorded/planted; minutes
+    python -m benchmarks.planted --methods all --seeds 10      how often does each method find it?
 
 Notebook 02 shows that record and tests/test_planted.py checks it. By construction one operation
 is needed (see dartslib/data/planted.py). Kinds of search: by first order, by the finite
-difference, and the control, first order in the same space without that operation.
+difference, and the control, first order in the same space without that operation. `--methods`
+takes names of `METHODS`, or of any relaxation, and keeps nothing.
 
 With --record each finished search is kept in runs/planted, written whole, so that a command that
 was stopped goes on where it was. A search of another commit or with other settings is made anew.
@@ -14,6 +16,7 @@ was stopped goes on where it was. A search of another commit or with other setti
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -35,11 +38,37 @@ KINDS = {  # name -> what differs from SEARCH
     "finite_difference": {"gradient": "finite_difference"},
     "control": {"gradient": "first_order", "operations": OTHERS},
 }
+METHODS = {  # name -> what differs from SEARCH: settings with which the method finds it
+    name: {"relaxation": name}
+    for name in ("darts", "sdarts", "drnas", "darts_minus", "beta_darts", "fair_darts", "i_darts",
+                 "sgas")
+} | {
+    # One operation per edge runs in a step, so w needs more of them.
+    "gdas": {"relaxation": "gdas", "epochs": 8},
+    # 8 channels: K = 4 would search two.
+    "pc_darts": {"relaxation": {"name": "pc_darts", "k": 2}, "epochs": 4},
+    # Eight operations begin with 1/8 each: a reach of 0.3 takes out any.
+    "sdarts_adv": {"relaxation": {"name": "sdarts", "attack": "adversarial", "reach_to": 0.05}},
+    "sgas_2": {"relaxation": {"name": "sgas", "criterion": 2}},
+    "snas": {"relaxation": "snas", "gradient": "one_level"},
+}  # fmt: skip
 
 
 def settings(kind: str, seed: int) -> SearchConfig:
     """The configuration of one search."""
-    return SEARCH.model_copy(update=KINDS[kind] | {"seed": seed})
+    changes = (KINDS | METHODS).get(kind, {"relaxation": kind})
+    return SEARCH.changed(**changes, seed=seed)
+
+
+def found(probabilities: Any, operations: Sequence[str]) -> Any:
+    """Whether the needed operation has the largest probability, so the largest alpha, on an edge.
+
+    Args:
+        probabilities: (…, edges, operations).
+        operations: the names of the columns.
+    """
+    best = np.asarray(probabilities).argmax(axis=-1)
+    return (best == list(operations).index(NEEDED)).any(axis=-1)
 
 
 def searched(config: SearchConfig, name: str, code: str) -> records.Record:
@@ -124,24 +153,33 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--record", action="store_true", help=f"write {RECORD.relative_to(ROOT)}")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="these methods, or all")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, with --methods")
     options = parser.parse_args()
+    if options.record and options.methods:
+        parser.error("--record is for the three kinds of search: leave out --methods")
     code = commit()  # of what is loaded now, whatever happens to the files while it runs
-    found: dict[str, list[records.Record]] = {kind: [] for kind in KINDS}
-    for seed in SEEDS if options.record else SEEDS[:1]:
-        for kind in KINDS:
+    kinds = list(METHODS) if options.methods == ["all"] else options.methods or list(KINDS)
+    searches: dict[str, list[records.Record]] = {kind: [] for kind in kinds}
+    for seed in SEEDS if options.record else range(options.seeds):
+        for kind in kinds:
             if options.record:
                 search = kept_or_searched(kind, seed, code)
             else:
                 search = searched(settings(kind, seed), kind, code)
-            found[kind].append(search)
+            searches[kind].append(search)
             operations, last = settings(kind, seed).operations, search.history["probabilities"][-1]
             best = [f"{operations[row.argmax()]} {row.max():.2f}" for row in last]
             accuracy = search.meta["result"]["unseen_accuracy"]
             print(
                 f"{kind:18} seed {seed}: {', '.join(best):40} accuracy {accuracy:.2f}", flush=True
             )
+    for kind in kinds if options.methods else ():
+        names = settings(kind, 0).operations
+        times = sum(bool(found(s.history["probabilities"][-1], names)) for s in searches[kind])
+        print(f"{kind:18} found it in {times} of {options.seeds}")
     if options.record:
-        records.save(joined(found), RECORD)
+        records.save(joined(searches), RECORD)
         print(f"written: {RECORD.relative_to(ROOT)}")
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks import planted as benchmark
+from benchmarks.planted import found
 from dartslib.data import planted
 from dartslib.data.planted import NEEDED, SEARCH, planted_accuracy, planted_search
 from dartslib.runs import records
@@ -17,15 +18,6 @@ from dartslib.runs import records
 METHODS = ("first_order", "finite_difference")
 CHANCE = 0.5
 NEAR_CHANCE, CLEARLY_BETTER = 0.06, 0.65  # 2,048 unseen images: one standard deviation is 0.011
-
-
-def found(probabilities, operations):
-    """Whether the needed operation has the largest probability, so the largest alpha, on an edge.
-
-    probabilities: (…, edges, operations).
-    """
-    best = np.asarray(probabilities).argmax(axis=-1)
-    return (best == list(operations).index(NEEDED)).any(axis=-1)
 
 
 def test_found_sees_what_it_looks_for():

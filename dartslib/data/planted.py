@@ -95,6 +95,6 @@ def planted_accuracy(search: Search, subset: Subset | None = None) -> float:
     search.supernet.eval()
     with torch.no_grad():
         mixture = search.architecture.mixture(moment=search.moment)
-        scores = search.supernet(images, mixture)  # (N, 2)
+        scores = search.supernet(images, mixture, search.moment)  # (N, 2)
     search.supernet.train(was_training)
     return float((scores.argmax(dim=1) == labels).double().mean())

@@ -31,10 +31,10 @@ def accelerate(network: nn.Module) -> nn.Module:
     The fast form supports one backward pass. Leave a network plain if its gradient is to be
     differentiated again (which raises), or if `torch.utils.checkpoint` runs it twice.
 
-    A cell runs plain, and one warning says so, if its edges are a relaxation's own modules, if a
-    module in it has a hook or has been replaced, in half precision, or if paths are dropped. Under
-    a transform of `torch.func` it runs plain, too. (Settings of a convolution or pool, such as its
-    stride, are read only here.)
+    A cell runs plain, and one warning says so, if its edges are a relaxation's own modules (but for
+    those of DARTS-), if a module in it has a hook or has been replaced, in half precision, or if
+    paths are dropped. Under a transform of `torch.func` it runs plain, too. (Settings of a
+    convolution or pool, such as its stride, are read only here.)
 
     Args:
         network: a `Supernet` or a `FinalNetwork` on the CPU.

@@ -32,8 +32,9 @@ from dartslib.fast.branches import (
 )
 from dartslib.fast.normalizing import add_scaled, fit, fits, gradients, is_whole, normalize, scaled
 from dartslib.fast.once import ONCE, goes_back_once, refuse_forward_mode, transformed
+from dartslib.methods.darts_minus import WithSkip
 from dartslib.networks import DerivedCell
-from dartslib.relaxation import MixedOperation
+from dartslib.relaxation import START, MixedOperation
 from dartslib.supernet import Cell
 
 RUNS_PLAIN = (
@@ -127,7 +128,7 @@ class FastCell:
     def _is_known(self) -> bool:
         mixed = self.cell.edges if self.searching else ()
         known = type(self.cell) in (Cell, DerivedCell)
-        return known and all(type(edge) is MixedOperation for edge in mixed)
+        return known and {*map(type, mixed)} <= {MixedOperation, WithSkip}
 
     @property
     def can_run(self) -> bool:
@@ -156,8 +157,12 @@ class FastCell:
         # One weight per term: 1, or that of the mixture.
         weights = before.new_ones(len(terms))
         if self.searching:
-            table = options[0][cell.cell_type]
-            chosen = table.flatten()[[term.position for term in terms[2:]]]
+            numbers = options[0][cell.cell_type].flatten()
+            if WithSkip in map(type, cell.edges):  # one number more per edge, as in `_mixed_terms`
+                moment = options[1] if len(options) > 1 else START
+                more = [e.beta(moment) if type(e) is WithSkip else 0.0 for e in cell.edges]
+                numbers = torch.cat([numbers, numbers.new_tensor(more)])
+            chosen = numbers[[term.position for term in terms[2:]]]
             weights = torch.cat([weights[:2], chosen.to(weights.dtype)])
         # Looked up on every call, because functional_call swaps in the unrolled weights.
         parameters = [module._parameters[name] for term in terms for module, name in term.homes]
@@ -167,6 +172,7 @@ class FastCell:
         """The terms whose operations are open now; none if a node would have no term left."""
         if self.searching:
             opened = [is_open for edge in self.cell.edges for is_open in edge.open]
+            opened += [True] * len(self.cell.edges)  # skip connections that alpha does not know
             if opened != self.opened:  # `Search.prune` has been called
                 inputs, mixed = self.terms[:2], self.terms[2:]
                 terms = inputs + [term for term in mixed if opened[term.position]]
@@ -215,6 +221,9 @@ def _mixed_terms(cell: Cell) -> Iterator[Term | None]:
         operations = cell.edges[edge].operations
         for k, operation in enumerate(operations):
             yield Term.of(2 + target, 2 + source, operation, edge * len(operations) + k)
+        if type(cell.edges[edge]) is WithSkip:
+            beside = len(cell.edges) * len(operations) + edge
+            yield Term.of(2 + target, 2 + source, cell.edges[edge].skip, beside)
 
 
 def _derived_terms(cell: DerivedCell) -> Iterator[Term | None]:

@@ -17,14 +17,14 @@ STEPS = 50  # batches for new BatchNorm statistics; running means span about ten
 
 
 class _Mixed(nn.Module):
-    """A supernet with a fixed mixture."""
+    """The supernet of a search, as it is now, with a fixed mixture."""
 
-    def __init__(self, supernet: nn.Module, mixture: Tables) -> None:
+    def __init__(self, search: Search, mixture: Tables) -> None:
         super().__init__()
-        self.supernet, self.mixture = supernet, mixture
+        self.supernet, self.given = search.supernet, (mixture, search.moment)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.supernet(images, self.mixture)
+        return self.supernet(images, *self.given)
 
 
 def one_hot(search: Search) -> Tables:
@@ -89,7 +89,7 @@ def accuracy(search: Search, mixture: Tables, unseen: BatchSource, *, anew: bool
         runs = (mixture[cell.cell_type] != 0).tolist()
         for edge, row in zip(cell.edges, runs, strict=True):
             edge.open = tuple(row)
-    was_training, network = supernet.training, _Mixed(supernet, mixture)
+    was_training, network = supernet.training, _Mixed(search, mixture)
     buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
     if anew:
         _new_statistics(network, search.train, search.memory_format)

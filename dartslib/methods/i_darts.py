@@ -1,0 +1,50 @@
+"""I-DARTS: all operations of all edges that enter a node share one softmax.
+
+Jiang et al., "Improved differentiable architecture search for language modeling and named entity
+recognition" (EMNLP 2019)::
+
+    p(e, k) = exp alpha(e, k) / sum over all edges e' into the node, all k', of exp alpha(e', k')
+
+So edges can be compared, and a node is a mean of its inputs, where in DARTS it is a sum.
+
+What differs from the paper, on purpose (no public code is known):
+
+1. The paper searches recurrent cells. Convolutional ones, as here, are a design of our own.
+2. The cell is derived by DARTS's rule. `derivation="pairs"` keeps a node's best pairs of operation
+   and input, as the paper does: perhaps two from one input, and none from another.
+
+Not to be confused with iDARTS (Zhang et al., ICML 2021), which is about the implicit gradient.
+"""
+
+from typing import Literal
+
+import torch
+
+from dartslib.genotypes import Genotype
+from dartslib.methods.gdas import best_pairs
+from dartslib.relaxation import Relaxation, Tables
+from dartslib.space import CELL_TYPES, SearchSpace
+
+
+class IDARTS(Relaxation, name="i_darts"):
+    """One softmax per node (Jiang et al. 2019)."""
+
+    derivation: Literal["darts", "pairs"] = "darts"
+    """How the cell is derived: by DARTS's rule, or as the paper's best pairs per node."""
+
+    def probabilities(self, alpha: Tables, space: SearchSpace) -> Tables:
+        """The rows of a node sum to 1 together."""
+        nodes = [space.edges_into(2 + node) for node in range(space.nodes)]
+        found = {}
+        for kind in CELL_TYPES:
+            rows = [alpha[kind][edges] for edges in nodes]  # (edges of a node, operations) each
+            found[kind] = torch.cat([r.flatten().softmax(dim=0).view_as(r) for r in rows])
+        return found
+
+    def derive(
+        self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2
+    ) -> Genotype:
+        """By DARTS's rule, or by the paper's."""
+        if self.derivation == "darts":
+            return super().derive(probabilities, space, edges_per_node)
+        return Genotype(*(best_pairs(probabilities[k], space, edges_per_node) for k in CELL_TYPES))
