@@ -1,4 +1,4 @@
-"""The command line: python -m dartslib search | train | transfer | study | tabular | doctor.
+"""The command line: python -m dartslib search | train | transfer | study | tabular | …
 
 Bad input is answered with one sentence and exit code 2, Ctrl-C with one and 130; neither with a
 traceback.
@@ -350,6 +350,40 @@ def tabular(
             if make and done:
                 recording.collect(done.values())
         typer.echo(f"{len(done)} of {len(plan)} jobs are finished; --make goes on.")
+
+
+@app.command()
+def contest(
+    make: Annotated[bool, typer.Option("--make", help="Make what is left.")] = False,
+    price: Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")] = False,
+    out: Annotated[Path, typer.Option(help="Where finished searches lie.")] = Path("runs/contest"),
+    workers: Annotated[int, typer.Option(min=1, help="Searches at once, a thread each.")] = 2,
+    data_folder: FolderOption = Path("data"),
+) -> None:
+    """All methods on the table's space, for equal seconds: what is left; goes on."""
+    with _one_sentence("the same command goes on"):
+        from functools import partial
+
+        from dartslib.rivals import contest
+        from dartslib.runs.many import finished, make_all
+        from dartslib.tabular import making
+
+        data = data_folder.absolute()
+        if price:
+            contest.price_all(making.small_images(data))
+            return
+        one = partial(making.kept, make=contest.make, folder=data)
+        try:
+            for plan in (contest.rates(), contest.plan()):
+                for job in make_all(out, plan, one, workers=workers * make):
+                    typer.echo(job)
+                if make and plan == contest.rates():
+                    contest.choose_rate(finished(out, plan).values())
+        finally:
+            done = finished(out, contest.plan())
+            if make and done:
+                contest.collect(done.values())
+        typer.echo(f"{len(done)} of {len(contest.plan())} searches are finished; --make goes on.")
 
 
 @app.command()

@@ -106,6 +106,7 @@ class Search(Loop):
 
     stateful = ("supernet", "architecture", "w_optimizer", "alpha_optimizer")
     advice = "try a smaller learning rate of w (w_lr)"
+    hypergradient = staticmethod(hypergradient)  # `methods.ablations` puts another in its place
 
     def __init__(
         self,
@@ -194,7 +195,7 @@ class Search(Loop):
         config, alpha = self.config, self.architecture.alpha
         train_loss = BatchLoss(self.supernet, self.architecture, *train, moment=moment)
         valid_loss = BatchLoss(self.supernet, self.architecture, *valid, moment=moment)
-        result = hypergradient(
+        result = self.hypergradient(
             train_loss,
             lambda w, alpha: self._alpha_loss(valid_loss(w, alpha), alpha, moment),
             self.w,

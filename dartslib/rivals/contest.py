@@ -190,19 +190,18 @@ def price_all(images: DataSet) -> None:
     write_text(PRICES, json.dumps(found, indent=1) + "\n")
 
 
-def collect(rows: Iterable[Mapping[str, Any]], made: Mapping[str, Any]) -> None:
-    """Writes a record per arm: meta of all its searches, and their arrays.
-
-    Args:
-        rows: as `make` gives them, of searches.
-        made: where and with what they were made.
-    """
+def collect(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a record per arm: what `make` says of its searches, and their arrays."""
     of_arm: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         of_arm.setdefault(row["arm"], []).append(row)
     for arm, mine in of_arm.items():
         keys = ("group", "seed", "steps", "seconds", "cells", "at", "commit", "digest")
-        meta = {"kind": "contest", "arm": arm} | dict(made)
+        same = ("data", "machine", "versions")
+        meta: dict[str, Any] = {"kind": "contest", "arm": arm}
+        for key in same:
+            parts = [row[key] for row in mine]
+            meta[key] = [part for k, part in enumerate(parts) if part not in parts[:k]]  # once each
         meta["searches"] = [{key: row[key] for key in keys} for row in mine]
         history = {
             f"{row['group']}-{row['seed']}": np.array(row["probabilities"], np.float16)

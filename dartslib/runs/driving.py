@@ -161,8 +161,7 @@ def _patient() -> Iterator[list[int]]:
 
 def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]], data: str | None) -> None:
     state = loop.state_dict()
-    others = "history", "notes"  # a relaxation's notes may be infinite
-    if not _finite({name: part for name, part in state.items() if name not in others}):
+    if not _finite(state):
         raise FloatingPointError(
             f"The weights after step {loop.step} are not finite: try a smaller learning rate."
         )
@@ -182,11 +181,11 @@ def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]], data: str | 
 
 
 def _finite(state: Any) -> bool:
-    """Whether all tensors of a nested state are finite."""
+    """Whether all tensors of a nested state are finite, those of histories and notes apart."""
     if isinstance(state, torch.Tensor):
         return bool(state.isfinite().all())
-    if isinstance(state, dict):
-        state = list(state.values())
+    if isinstance(state, dict):  # a relaxation's notes may be infinite
+        state = [part for name, part in state.items() if name not in ("history", "notes")]
     return not isinstance(state, list | tuple) or all(map(_finite, state))
 
 

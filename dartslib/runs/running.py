@@ -16,6 +16,7 @@ import dartslib
 from dartslib import fast
 from dartslib.data import DataSet, Split, load, split
 from dartslib.genotypes import PUBLISHED, Genotype
+from dartslib.methods.stages import Around, Stages
 from dartslib.networks import FinalNetwork
 from dartslib.runs import gap, records
 from dartslib.runs.cost import count_multiply_adds, count_weights
@@ -68,20 +69,25 @@ def find_genotype(name: str) -> Genotype:
 
 
 def begin_search(
-    config: SearchConfig, data: str | Path = "data", device: str = "cpu"
-) -> tuple[Search, DataSet, Split]:
-    """A search before its first step, its data set, and the split of that."""
+    config: SearchConfig,
+    data: str | Path = "data",
+    device: str = "cpu",
+    around: Around | None = None,
+) -> tuple[Search | Stages, DataSet, Split]:
+    """A search before its first step, its data set, and the split of that.
+
+    `around` is a method that goes around the search.
+    """
     dataset = load(config.dataset, data)
     cut = split(dataset, config.half, config.held_out)
     options = {"seed": config.seed, "device": device}
-    search = fast.search(
-        config,
-        dataset.batches(cut.search_train, config.batch_size, **options),
-        dataset.batches(cut.search_valid, config.batch_size, **options),
-        device=device,
-        **_of(dataset),
-    )
-    return search, dataset, cut
+    train = dataset.batches(cut.search_train, config.batch_size, **options)
+    valid = dataset.batches(cut.search_valid, config.batch_size, **options)
+
+    def begin(config: SearchConfig) -> Search:
+        return fast.search(config, train, valid, device=device, **_of(dataset))
+
+    return (Stages(around, config, begin) if around else begin(config)), dataset, cut
 
 
 def begin_training(
@@ -109,6 +115,7 @@ def run_search(
     config: SearchConfig,
     folder: Path,
     *,
+    around: Around | None = None,
     profile: str = "custom",
     overridden: dict[str, Any] | None = None,
     data: str | Path = "data",
@@ -122,6 +129,7 @@ def run_search(
     Args:
         config: the settings.
         folder: receives checkpoint, history, genotype and meta.
+        around: a method that goes around the search, see `dartslib.methods.stages`.
         profile, overridden: for the record: where the settings come from, what was changed.
         data: the folder of data sets.
         device: as in `find_device`.
@@ -129,7 +137,7 @@ def run_search(
         command: for the record, what repeats the run; None for the present command line.
     """
     device = find_device(device)
-    search, dataset, cut = begin_search(config, data, device)
+    search, dataset, cut = begin_search(config, data, device, around)
     with alone(folder):
         options = {"resume": resume, "progress": progress, "device": device}
         options["data"] = dataset.digest()
@@ -143,6 +151,8 @@ def run_search(
             mixture = search.architecture.mixture(moment=search.moment)
         meta = _meta("search", config, profile, overridden, stretches, search, result, command)
         meta["data"] = options["data"]
+        if around:
+            meta["around"] = {"name": around.name, **around.model_dump(mode="json")}
         if config.held_out > 0:  # else alpha has seen all images
             unseen = dataset.evaluation_batches(cut.compare_valid, device=device)
             meta["gap"] = gap.measure(search, unseen)

@@ -1,0 +1,197 @@
+"""The contest: its plan against its methods, its jobs in small, its statistics."""
+
+import json
+import subprocess
+from collections import Counter
+
+import numpy as np
+import pytest
+from made_up import made_up_table
+from scipy import stats
+
+from dartslib.data import DataSet
+from dartslib.methods.stages import AROUND
+from dartslib.relaxation import RELAXATIONS
+from dartslib.rivals import contest, standings
+from dartslib.runs import records
+from dartslib.tabular.cells import SPACE, classes, name
+
+ROOT = contest.PLAN.parents[2]
+NAMES = {name(cell.normal) for cell in classes()}
+
+
+@pytest.fixture
+def images():
+    generator = np.random.default_rng(0)
+    x = [generator.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8) for count in (192, 24)]
+    y = [generator.integers(0, 10, len(images)) for images in x]
+    return DataSet.from_arrays("noise", x[0], y[0], x[1], y[1], list("abcdefghij"))
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """The plan with tiny networks, and its files elsewhere."""
+    plan = json.loads(json.dumps(contest.settings()))
+    plan["search"] |= {"channels": 4, "layers": 2, "batch_size": 8, "records": 3}
+    plan["arms"]["p_darts"]["around"]["stages"] = [[2, 4, 0.0], [2, 3, 0.4], [2, 2, 0.7]]
+    plan["budget"]["steps"] = 6
+    monkeypatch.setattr(contest, "settings", lambda: plan)
+    for key, file in {"PRICES": "prices.json", "RATE": "rate.json", "FOLDER": ""}.items():
+        monkeypatch.setattr(contest, key, tmp_path / file)
+    prices = {arm: {"once": 0.0, "per_step": 1.0} for arm in contest.arms()}
+    contest.PRICES.write_text(json.dumps(prices), encoding="utf-8")
+    contest.RATE.write_text('{"w_lr": 0.05}', encoding="utf-8")
+
+
+def test_every_method_enters_or_is_named_elsewhere():
+    used = {arm.get("relaxation", {}).get("name", "darts") for arm in contest.arms().values()}
+    around = {arm["around"]["name"] for arm in contest.arms().values() if "around" in arm}
+    # latency is a front of its own; a single path learns nothing by itself
+    assert set(RELAXATIONS) - used <= {"fbnet", "single_path", "odd"}
+    assert set(AROUND) == around
+
+
+def test_the_plan_is_whole():
+    plan, all_of = contest.plan(), contest.settings()
+    assert len(plan) == len(set(plan))
+    counts = Counter(job.split("-")[1] for job in plan)
+    arms = len(all_of["arms"])
+    assert counts["budget"] == 10 * arms and counts["equal_steps"] == 50
+    assert counts["travel0"] == counts["travel1"] == 3 * arms
+    assert counts["long"] == 21 and counts["collapse"] == 12
+    seeds = {job.split("-")[2] for job in plan if "travel" in job}
+    assert seeds == {"10", "11", "12"}  # of its own
+    assert set(all_of["long"]["arms"]) | set(all_of["collapse"]["arms"]) <= set(all_of["arms"])
+    assert contest.arms()["exact"]["travel"] == contest.arms()["darts"]["travel"]
+    for arm in contest.arms():
+        config = contest.config_of(arm, 0.1, 3)
+        assert set(config.operations) >= set(SPACE.operations) - {"none"} and config.seed == 3
+
+
+@pytest.mark.parametrize("arm", ["darts", "gdas", "fair_darts", "p_darts", "perturbation"])
+def test_a_search_of_the_contest(arm, small, images):
+    job = f"{arm}-budget-1"
+    row = contest.make(job, images)
+    assert row["digest"] == contest.digest() and row["steps"] == 6 and row["seed"] == 1
+    assert len(row["at"]) == len(row["cells"]) == len(row["probabilities"]) >= 3
+    assert set(row["cells"]) <= NAMES and row["at"] == sorted(row["at"])
+    again = contest.make(job, images)
+    assert {**row, "seconds": 0} == {**again, "seconds": 0}
+
+
+def test_alpha_travels_as_far_as_it_may(small, images):
+    """Rate times the steps in which alpha moves, however long the run and the warm-up."""
+    for arm, times in (("darts", 1.0), ("pc_darts", 3.0), ("proxyless", 1.0)):
+        loop = contest.begin(arm, images, w_lr=0.1, seed=0, steps=40, times=times)
+        moves = sum(
+            loop.config.relaxation.moves_alpha(loop.moment._replace(step=k)) for k in range(40)
+        )
+        assert 0 < moves <= 40 and loop.steps == 40
+        rate = loop.alpha_optimizer.param_groups[0]["lr"]
+        assert rate * moves == pytest.approx(times * contest.arms()[arm]["travel"])
+
+
+def test_equal_seconds_are_steps_by_price(small):
+    prices = {arm: {"once": 0.0, "per_step": 1.0} for arm in contest.arms()}
+    prices |= {"gdas": {"once": 0.0, "per_step": 0.25}, "sgas": {"once": 3.0, "per_step": 1.0}}
+    contest.PRICES.write_text(json.dumps(prices), encoding="utf-8")
+    assert contest.steps_of("gdas", "budget") == 24 and contest.steps_of("sgas", "budget") == 3
+    assert contest.steps_of("gdas", "long") == 96 and contest.steps_of("sgas", "long") == 21
+    assert contest.steps_of("exact", "equal_steps") == 6
+    assert contest.steps_of("darts", "collapse") == 30
+    contest.PRICES.unlink()
+    with pytest.raises(FileNotFoundError, match="run contest --price, on a quiet machine"):
+        contest.steps_of("darts", "budget")
+
+
+def test_the_rate_is_that_of_the_lowest_loss(small, images):
+    rows = [contest.make(job, images) for job in contest.rates()[:2]]
+    assert all(row["w_lr"] == 0.025 and np.isfinite(row["train_loss"]) for row in rows)
+    rows = [{"w_lr": r, "train_loss": loss} for r, loss in ((0.1, 3.0), (0.1, 1.0), (0.2, 1.9))]
+    assert contest.choose_rate(rows) == 0.2 == contest.w_lr()  # 2.0 on average, against 1.9
+
+
+def test_a_record_per_arm(small):
+    rows = [
+        {"arm": "gdas", "group": "budget", "seed": seed, "steps": 2, "seconds": 1.0, "at": [0, 2],
+         "cells": ["a", "b"], "probabilities": [[[0.25] * 4] * 5] * 2, "commit": "c",
+         "digest": "d", "data": "x", "machine": {"cores": 2}, "versions": {}} for seed in range(2)
+    ]  # fmt: skip
+    contest.collect(rows)
+    record = records.load("gdas", contest.FOLDER)
+    assert record.meta["data"] == ["x"] and len(record.meta["searches"]) == 2
+    assert record.history["budget-1"].shape == (2, 5, 4)
+
+
+def test_the_plan_is_older_than_every_result():
+    """The commit that last changed contest.toml is an ancestor of each record's."""
+    found = sorted((ROOT / "data" / "recorded" / "contest").glob("*/meta.json"))
+    if not found:
+        pytest.skip("no search of the contest is recorded yet")
+    last = _git("log", "-1", "--format=%H", "--", str(contest.PLAN))
+    for path in found:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        for search in meta["searches"]:
+            assert search["digest"] == contest.digest()
+            commit = search["commit"].removesuffix("+changes")
+            assert _git("merge-base", last, commit) == last
+
+
+def _git(*words):
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+# Statistics
+
+
+def test_chance_is_a_half():
+    table = made_up_table(lambda cell: 0.001 * len(str(cell)), noise=0.001)
+    found = standings.percentiles(table)
+    assert set(found) == NAMES
+    assert np.mean([found[table.name(cell)] for cell in table.cells]) == pytest.approx(0.5)
+    best = max(NAMES, key=lambda n: found[n])
+    assert found[best] > 0.99
+    # Of n cells drawn at random the best one has the mean percentile n / (n + 1).
+    generator, values = (
+        np.random.default_rng(0),
+        np.array([found[table.name(c)] for c in table.cells]),
+    )
+    drawn = values[generator.integers(243, size=(4000, 4))].max(axis=1).mean()
+    assert standings.worth_random(drawn) == pytest.approx(4, rel=0.1)
+    assert standings.worth_random(1.0) == np.inf
+
+
+def test_holm_by_hand():
+    found = standings.holm({"a": 0.01, "b": 0.04, "c": 0.03})
+    assert found == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert standings.holm({"a": 0.6, "b": 0.9})["b"] == 1.0
+
+
+def test_differences_are_told_apart_only_where_they_are():
+    generator = np.random.default_rng(0)
+    base = generator.random(10)
+    found = standings.differences(
+        {"darts": base, "same": base, "better": base + 0.3 + 0.01 * generator.random(10),
+         "noise": generator.random(10)}, resamples=2000,
+    )  # fmt: skip
+    assert set(found) == {"same", "better", "noise"}
+    assert found["better"].told_apart and 0.3 < found["better"].low < found["better"].high < 0.32
+    assert not found["same"].told_apart and found["same"].p == 1.0
+    assert not found["noise"].told_apart and found["noise"].low < 0 < found["noise"].high
+    exact = stats.permutation_test(
+        (base + 0.3, base), lambda a, b, axis: (a - b).mean(axis), permutation_type="samples",
+        vectorized=True,
+    )  # fmt: skip
+    assert exact.pvalue == pytest.approx(2 / 2**10)
+
+
+def test_too_often_by_chance_is_rare():
+    """Twelve methods that are DARTS: Holm keeps false findings of any below one in ten."""
+    wrong = 0
+    for trial in range(12):
+        generator = np.random.default_rng(trial)
+        found = {f"method {k}": generator.random(10) for k in range(12)}
+        found["darts"] = generator.random(10)
+        wrong += any(d.told_apart for d in standings.differences(found, resamples=1100).values())
+    assert wrong <= 3
