@@ -6,6 +6,11 @@ BIN    := "$(VENV)/bin"
 # In a target a space must be written "\ ", for a folder with a space in its name.
 EMPTY  :=
 READY  := $(subst $(EMPTY) ,\ ,$(VENV))/.ready
+# What JupyterLab is told where LAB does not: it refuses an option that comes twice, as --ip=0.0.0.0
+# and --ServerApp.ip=127.0.0.1 would. `part` is the last part of a name, ip in both.
+USUAL  := --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks --ServerApp.ip=127.0.0.1
+part    = $(notdir $(subst .,/,$(subst --,/,$(firstword $(subst =, ,$(1))))))
+GIVEN  := $(subst notebook-dir,root_dir,$(foreach word,$(LAB),$(call part,$(word))))
 
 .PHONY: help lab test test-browser notebooks site bench recorded clean
 
@@ -13,8 +18,9 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 18
 
 lab: $(READY) ## JupyterLab on the notebooks; LAB="--port 9000" passes options on
-	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
-	  --ip=127.0.0.1 $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB)
+	@echo "opening JupyterLab on notebooks/; its address is printed below; Ctrl-C twice ends it"
+	$(BIN)/jupyter lab $(foreach usual,$(USUAL),$(if $(filter $(call part,$(usual)),$(GIVEN)),,$(usual))) \
+	  $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB)
 
 # Two processes with one torch thread each use two cores better than one process with two threads.
 # loadscope keeps a notebook on one kernel and a test file in one process.
@@ -54,5 +60,8 @@ $(READY): pyproject.toml
 	    "Python 3.11 or newer is needed, this is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2])' && \
 	  echo "creating $(VENV): takes minutes, and about 6 GB with the default torch on Linux" && \
 	  $(PYTHON) -m venv "$(VENV)"; }
-	$(BIN)/python -m pip install -e '.[dev]'
+	@echo "installing what $(VENV) lacks"
+	$(BIN)/python -m pip install -e '.[dev]' || { echo "pip could not install all of it. If it finds no\
+ torch, this Python may be too new: remove $(VENV), then try make PYTHON=python3.13; or the machine\
+ is an Intel Mac: see docs/installing.md" >&2; exit 1; }
 	@touch "$(VENV)/.ready"

@@ -141,7 +141,7 @@ def main() -> None:
         "commit": commit(),
         "rounds": {"discarded": DISCARDED, "counted": COUNTED},
     }
-    kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    kept = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {}
     rows = kept.pop("cases", {}) if options.record else {}
     if kept != about or about["commit"] == "unknown" or about["commit"].endswith("+changes"):
         rows = {}

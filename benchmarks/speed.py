@@ -154,7 +154,7 @@ def peak(form: str, effort: Effort) -> float:
     status = Path("/proc/self/status")
     if status.exists():
         # Not getrusage: on Linux a process begins with the peak of the one that started it.
-        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        (line,) = (x for x in status.read_text("utf-8").splitlines() if x.startswith("VmHWM"))
         return int(line.split()[1]) / 2**20
     import resource  # there is none on Windows
 
@@ -285,7 +285,7 @@ def measure(
     found, here = {}, ask("--about", effort=effort, isa=isa)
     for name in parts(effort, isa, cases):
         file = kept / f"{isa}-{name}.json" if kept else None
-        part = json.loads(file.read_text()) if file and file.exists() else None
+        part = json.loads(file.read_text("utf-8")) if file and file.exists() else None
         if part is None or part["about"] != here or here["commit"].endswith("+changes"):
             part = {"about": here, "value": ask("--part", name, effort=effort, isa=isa)}
             if file:

@@ -5,6 +5,7 @@ traceback.
 """
 
 import json
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"terminal_width": 80},
 )
+
+PROGRAM = __name__ == "__main__"  # else a test or another program calls the commands
 
 # gradients.METHODS, written out: that file loads torch, and `doctor` must run without.
 Gradient = Literal["one_level", "first_order", "finite_difference", "exact"]
@@ -154,7 +157,7 @@ def _one_sentence(advice: str = "go on with --resume") -> Iterator[None]:
             raise
         message = (
             "There is not enough memory for this run: choose a smaller batch_size, or fewer "
-            "channels, layers or nodes."
+            "channels, layers or nodes; or --device cpu, if it is the GPU's."
         )
     except KeyboardInterrupt as interrupt:
         typer.echo(f"{str(interrupt) or 'Stopped'}: {advice}.", err=True)
@@ -189,6 +192,15 @@ def _of_relaxation(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
             )
     rest = {key: value for key, value in changes.items() if key not in own}
     return rest | {"relaxation": {"name": name, **own}}
+
+
+def _begin() -> None:
+    """Chooses how many threads compute, before a run, and says so; in a program of its own."""
+    if PROGRAM:
+        from dartslib.runs.machine import choose_threads
+
+        if said := choose_threads():
+            typer.echo(said, err=True)
 
 
 def _finish(record: Any, folder: Path, name: str | None) -> None:
@@ -235,6 +247,7 @@ def search(
         changes = _of_relaxation(relaxation, common.changes(gradient=gradient))
         config = PROFILES[common.profile].search.changed(**({"seed": common.seed} | changes))
         folder = common.out or usual_folder("search", common.profile, config)
+        _begin()
         _finish(run_search(config, folder, **common.of_run(changes)), folder, common.record)
 
 
@@ -250,6 +263,7 @@ def _train(kind: str, genotype: str, common: Common) -> None:
         config = base.changed(**({"seed": common.seed} | changes))
         folder = common.out or usual_folder(kind, common.profile, config, cell)
         options = {"genotype_name": cell, **common.of_run(changes)}
+        _begin()
         done = run_training(config, find_genotype(genotype), folder, **options)
         _finish(done, folder, common.record)
 
@@ -318,6 +332,7 @@ def study(
 ) -> None:
     """The report's tables with seeds, random cells and noise; goes on where it stopped."""
     with _one_sentence("the same command goes on"):
+        from dartslib.data.sets import find_folder
         from dartslib.runs import records
         from dartslib.runs.importing import import_files
         from dartslib.runs.study import RECORDED, Study, execute
@@ -332,14 +347,16 @@ def study(
         known = (RECORDED, usual) if only else ()
         options = {"known": known, "imports": import_files(import_), "changes": changes}
         plan = Study(profile, seeds, (out or usual).absolute(), kept, **options)
-        where = Path(where).absolute()
+        where = find_folder(where).absolute()
         if only is not None:
+            _begin()
             run = plan.find(only)
             _finish(plan.make(run, where, device, progress=True), plan.folder / run.name, None)
             return
         typer.echo("\n".join(plan.overview(workers)))
         if list_:
             return
+        _begin()
         for run in execute(plan, data=where, device=device, workers=workers, cluster=cluster):
             result = _result(plan.record(run).meta)
             typer.echo(f"{run.name}: {result}; {plan.overview(workers)[-1]}")
@@ -361,11 +378,12 @@ def tabular(
     with _one_sentence("the same command goes on"):
         from functools import partial
 
+        from dartslib.data.sets import find_folder
         from dartslib.rivals import recording
         from dartslib.runs.many import finished, make_all
         from dartslib.tabular import making, pricing
 
-        data = data_folder.absolute()
+        data = find_folder(data_folder).absolute()
         if price:
             pricing.price_all(data)
         if race:
@@ -429,5 +447,7 @@ def doctor(data_folder: FolderOption = Path("data")) -> None:
     raise typer.Exit(print_findings(doctor(data_folder)))
 
 
-if __name__ == "__main__":
+if PROGRAM:
+    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show must not end a run
+        stream.reconfigure(errors="backslashreplace")
     app(prog_name="python -m dartslib")

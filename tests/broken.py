@@ -10,6 +10,7 @@ mistake gets a process of its own, forked from one that has loaded torch, so tha
 of its test.
 """
 
+import functools
 import gc
 import importlib
 import json
@@ -134,7 +135,8 @@ def run_in_a_fork(mistake: Mistake) -> dict:
         code and raised as of `run`, seen: whether the test failed as it must, output: all of
         what it printed.
     """
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as result:
+    text = functools.partial(tempfile.TemporaryFile, "w+", encoding="utf-8")
+    with text() as output, text() as result:
         child = os.fork()
         if child == 0:
             try:

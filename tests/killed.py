@@ -117,4 +117,4 @@ def run(words, name, number, every):
         runpy.run_module("dartslib", run_name="__main__", alter_sys=True)
     finally:
         del met[None]
-        Path("counts.json").write_text(json.dumps(met))
+        Path("counts.json").write_text(json.dumps(met), "utf-8")

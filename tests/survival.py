@@ -86,7 +86,7 @@ def _run(folder, *arguments):
 def finish(process, folder):
     """The exit code and what was said."""
     process.join()
-    return process.exitcode, (folder / "said.txt").read_text()
+    return process.exitcode, (folder / "said.txt").read_text("utf-8")
 
 
 class Unbroken:
@@ -100,7 +100,7 @@ class Unbroken:
         assert code == 0, said
         self.record = records.load(folder / "run")
         self.checkpoint = read(folder)
-        self.met = json.loads((folder / "counts.json").read_text())
+        self.met = json.loads((folder / "counts.json").read_text("utf-8"))
 
     def moment(self, rng, every):
         """A random moment: its name and its number."""

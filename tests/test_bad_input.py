@@ -135,8 +135,8 @@ def given(tmp_path_factory):
     torch.save({"format": "dartslib-checkpoint-0"}, _made(folder / "older" / "checkpoint.pt"))
     _made(folder / "noise" / "checkpoint.pt").write_bytes(os.urandom(5000))
     for name, meta in {"mine": "{", "deep": "[" * 10_000, "list": "[]", "big": " " * 10**7}.items():
-        _made(folder / "recorded" / name / "meta.json").write_text(meta)
-    _made(folder / "recorded" / "torn" / "meta.json").write_text("{}")
+        _made(folder / "recorded" / name / "meta.json").write_text(meta, "utf-8")
+    _made(folder / "recorded" / "torn" / "meta.json").write_text("{}", "utf-8")
     (folder / "recorded" / "torn" / "history.npz").write_bytes(b"PK torn")
     return folder
 
@@ -498,7 +498,6 @@ def test_what_typer_refuses(there, words):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("search --data cifar11", "There is no data set 'cifar11': choose"),
         ("train --genotype deep.json", "The genotype is not valid JSON"),
         ("doctor --seed 3", "No such option"),
     ],
@@ -720,7 +719,7 @@ def test_the_harm_is_one(tmp_path, monkeypatch):
 def test_no_file_runs_code(tmp_path, monkeypatch, path, content, read):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(running, "load", _load)
-    _made(tmp_path / "mine" / "meta.json").write_text("{}")
+    _made(tmp_path / "mine" / "meta.json").write_text("{}", "utf-8")
     _made(tmp_path / path).write_bytes(content())
     with suppress(ValueError):
         read()

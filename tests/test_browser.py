@@ -70,7 +70,7 @@ def lab(tmp_path_factory):
     settings = folder / ".settings"
     (settings / TRACKER).parent.mkdir(parents=True)
     # All cells in the page, also those that are scrolled away.
-    (settings / TRACKER).write_text(json.dumps({"windowingMode": "none"}))
+    (settings / TRACKER).write_text(json.dumps({"windowingMode": "none"}), "utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -88,7 +88,7 @@ def lab(tmp_path_factory):
         "ServerApp.allow_root": True,
     }
     command = [f"--{name}={value}" for name, value in options.items()]
-    log = (folder / "log").open("w")
+    log = (folder / "log").open("w", encoding="utf-8")
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", "--no-browser", *command],
         stdout=log,
@@ -101,7 +101,7 @@ def lab(tmp_path_factory):
             urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=1).close()
             break
         except OSError:
-            assert server.poll() is None, (folder / "log").read_text()
+            assert server.poll() is None, (folder / "log").read_text("utf-8")
             time.sleep(0.1)
     yield address
     server.terminate()

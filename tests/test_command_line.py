@@ -170,25 +170,28 @@ def test_your_own_data_set(run):
     assert record.meta["dataset"] == "tiny" and record.genotype == DARTS_V2
 
 
-def _started(folder, *words):
+def _started(folder, *words, **environment):
     """A command in a process of its own, as it is used; it must succeed."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "dartslib", *words],
         cwd=folder,
-        env=environment,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=500,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_command_of_a_record_makes_it_again(tmp_path, run):
     _tiny_set(tmp_path / "data" / "tiny.npz")
-    _started(tmp_path, "search", "--data", "tiny", "--out", "run", *SMALL_SEARCH)
-    first = records.load(tmp_path / "run")
-    text = (tmp_path / "run" / "meta.json").read_text()
+    words = ["search", "--data", "tiny", "--out", "运行", *SMALL_SEARCH]
+    said = _started(tmp_path, *words, PYTHONIOENCODING="cp1252")  # which lacks these letters
+    assert said.startswith("\\u8fd0\\u884c: 2 steps")
+    first = records.load(tmp_path / "运行")
+    text = (tmp_path / "运行" / "meta.json").read_text("utf-8")
     assert str(tmp_path) not in text and str(ROOT) not in text
     words = first.meta["command"].split()
     assert words[:3] == ["python", "-m", "dartslib"] and "--out" not in words

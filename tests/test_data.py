@@ -1,5 +1,6 @@
 """Data sets, their subsets, and batches: nothing here needs a network or the real CIFAR."""
 
+import errno
 import io
 import os
 import re
@@ -194,7 +195,7 @@ def test_an_unknown_name_gets_a_sentence(tmp_path, name):
         load(name, tmp_path)
 
 
-def _source(data, targets, calls):
+def _source(data, targets, calls, missing=True):
     """Stands in for a data set of torchvision."""
 
     class Source:
@@ -202,6 +203,8 @@ def _source(data, targets, calls):
 
         def __init__(self, root, train, download):
             calls.append((root, train, download))
+            if not download and missing:
+                raise RuntimeError("Dataset not found or corrupted")
             self.data, self.targets = data, targets
 
     return Source
@@ -218,9 +221,65 @@ def test_download(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "CIFAR10", _source(color, [0, 1] * 3, calls))
 
     digits = load("mnist", tmp_path)
-    assert calls == [(str(tmp_path), True, True), (str(tmp_path), False, True)]
+    assert calls[1:] == [(str(tmp_path), True, True), (str(tmp_path), False, True)]
     assert digits.x_train.shape == (6, 1, 28, 28) and digits.class_names[1] == "1 - one"
     assert load("cifar10", tmp_path).x_test.shape == (6, 3, 8, 8)
+
+
+def _color(count=6):
+    return np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+
+
+def test_what_is_there_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+    """Data that several users share: no lock, no folder made, no download."""
+    from torchvision import datasets
+
+    def refuses(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", ".cifar10.lock")
+
+    calls = []
+    monkeypatch.setattr(sets.FileLock, "acquire", refuses)
+    monkeypatch.setattr(sets.Path, "mkdir", refuses)
+    monkeypatch.setattr(datasets, "CIFAR10", _source(_color(), [0, 1] * 3, calls, missing=False))
+    assert len(load("cifar10", tmp_path).y_train) == 6
+    assert [download for *_, download in calls] == [False, False]
+    assert not list(tmp_path.iterdir())
+    # What is not there cannot be had in such a place, and a sentence says so.
+    monkeypatch.setattr(datasets, "CIFAR10", _source(_color(), [0, 1] * 3, calls))
+    with pytest.raises(FileNotFoundError, match="cifar10 could not be downloaded .*Permission"):
+        load("cifar10", tmp_path)
+
+
+def test_digits_that_are_not_whole_get_a_sentence(tmp_path, monkeypatch):
+    """torchvision knows no checksums of these, and reads what another process has half unpacked."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (raw / f"{part}-{kind}-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 9, 1]))
+    with pytest.raises(FileNotFoundError, match="mnist could not be downloaded .*put mnist.npz"):
+        load("mnist", tmp_path)
+
+
+def test_a_data_set_is_found_wherever_the_kernel_stands(tmp_path, monkeypatch):
+    checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
+    for folder in (checkout / "data", checkout / "notebooks", elsewhere):
+        folder.mkdir(parents=True)
+    np.savez(checkout / "data" / "noise.npz", **_arrays())
+    monkeypatch.setattr(sets, "CHECKOUT", checkout)
+    for place in (checkout / "notebooks", elsewhere):
+        monkeypatch.chdir(place)
+        with pytest.raises(ValueError, match="no data set 'noise'"):
+            load("noise")  # an installed dartslib has no data beside it
+    (checkout / "pyproject.toml").touch()
+    for place in (checkout, checkout / "notebooks", elsewhere):
+        monkeypatch.chdir(place)
+        assert len(load("noise").y_train) == 40
+    with pytest.raises(ValueError, match="no data set 'noise'"):
+        load("noise", "nowhere")
+    (elsewhere / "data").mkdir()  # one's own folder goes before
+    with pytest.raises(ValueError, match="write data/noise.npz"):
+        load("noise")
 
 
 def test_a_file_goes_before_a_download(tmp_path, monkeypatch):

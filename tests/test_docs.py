@@ -77,7 +77,9 @@ def test_how_names_are_looked_up():
 
 
 def test_the_glossary_names_what_is_there():
-    names = [name for row in _rows((DOCS / "glossary.md").read_text()) for name in _names(row)]
+    names = [
+        name for row in _rows((DOCS / "glossary.md").read_text("utf-8")) for name in _names(row)
+    ]
     assert len(names) >= 20
     assert [name for name in names if not _is_there(name)] == []
 
@@ -85,7 +87,7 @@ def test_the_glossary_names_what_is_there():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_symbol_tables_of_notebooks_name_what_is_there(path):
     node = nbformat.read(path, 4)
-    source = "\n".join(file.read_text() for file in (ROOT / "dartslib").rglob("*.py"))
+    source = "\n".join(file.read_text("utf-8") for file in (ROOT / "dartslib").rglob("*.py"))
     source += "\n".join(cell.source for cell in node.cells if cell.cell_type == "code")
     known = set(re.findall(r"\w+", source))
     rows = [row for c in node.cells if c.cell_type == "markdown" for row in _rows(c.source)]
@@ -95,8 +97,8 @@ def test_symbol_tables_of_notebooks_name_what_is_there(path):
 
 
 def test_every_word_of_the_glossary_stands_in_its_notebook():
-    text = {path.stem[:2]: path.read_text().lower() for path in NOTEBOOKS}
-    words = (DOCS / "glossary.md").read_text().split("## Symbols")[0]
+    text = {path.stem[:2]: path.read_text("utf-8").lower() for path in NOTEBOOKS}
+    words = (DOCS / "glossary.md").read_text("utf-8").split("## Symbols")[0]
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| ([\d, ]+) \|$", words, re.MULTILINE)
     assert len(rows) >= 25
     for word, places in rows:
@@ -256,6 +258,6 @@ def test_the_relaxation_on_the_page_runs():
 
 
 def test_the_wheel_has_the_exercises():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["dartslib"]
     assert any(Path("course/exercises.toml").match(pattern) for pattern in patterns)

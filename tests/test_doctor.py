@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
-from importlib import metadata
+from importlib import metadata, util
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_a_folder_that_takes_nothing(tmp_path, monkeypatch, kind):
         (tmp_path / "data").touch()
     monkeypatch.setattr(os, "access", lambda *_: kind == "a file")  # root may write anywhere
     advice = _find(doctor(tmp_path / "data"), "disk").advice
-    assert "is a file or cannot be written to" in advice
+    assert "is a file or cannot be written to" in advice  # what lies there can be read
 
 
 def test_little_disk(monkeypatch, tmp_path):
@@ -126,9 +126,9 @@ def test_without_torch_it_still_looks_at_the_rest(tmp_path, monkeypatch, capsys)
 
 
 def test_the_command_line_reaches_it_without_torch(tmp_path):
-    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
-    command = [sys.executable, "-m", "dartslib", "doctor"]
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')", "utf-8")
+    command = [sys.executable, "-m", "dartslib", "doctor", "--data-folder", "数据"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert "cannot be loaded" in done.stdout and "no torch here" in done.stdout, done.stderr
     assert done.returncode == 1
@@ -172,6 +172,7 @@ def test_gpu(monkeypatch, state):
         return torch.zeros(size)
 
     monkeypatch.setattr(torch, "ones", ones)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80", "sm_90"])
     finding = _find(module._torch(), "GPU")
     assert not finding.required
     if state == "two":
@@ -179,27 +180,61 @@ def test_gpu(monkeypatch, state):
     else:  # also one whose architecture this torch has no code for
         assert finding.found.startswith("none that torch can use") and state in finding.found
         assert "smoke and lesson" in finding.advice and "\n" not in finding.found
+        assert "--device cpu" in finding.advice and "sm_80 sm_90" in finding.advice
 
 
 def test_dot_missing_or_broken(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "matplotlib draws" in _find(module._installed(), "dot").advice
     broken = tmp_path / "dot"
-    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.write_text("#!/bin/sh\nexit 3\n", "utf-8")
     broken.chmod(0o755)
     finding = _find(module._installed(), "dot")
     assert finding.found.startswith("does not run") and "CalledProcessError" in finding.found
 
 
 @pytest.mark.parametrize(
-    ("load", "busy"), [(0.1, False), (1.9, False), (2.0, True), (500.0, True), (None, False)]
-)
-def test_other_work(monkeypatch, load, busy):
+    ("load", "set_to", "busy"),
+    [(0.1, "", False), (1.9, "", False), (2.0, "", True), (500.0, "4", True), (500.0, "1", False),
+     (None, "", False)],
+)  # fmt: skip
+def test_other_work(monkeypatch, load, set_to, busy):
+    monkeypatch.setenv("OMP_NUM_THREADS", set_to)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
     if load is None:  # Windows
         monkeypatch.delattr(os, "sysconf")
-        assert [finding.what for finding in module._processor()] == ["processor"]
+        findings = [finding.what for finding in module._installed()]
+        assert "processor" in findings and "other work" not in findings
     else:
-        finding = _find(module._processor(), "other work")
+        finding = _find(module._installed(), "other work")
         assert ("OMP_NUM_THREADS=1" in finding.advice) is busy and not finding.required
+
+
+@pytest.mark.parametrize("lacks", ["nbval", "the part of pytest", "nothing"])
+def test_what_compares_the_notebooks(monkeypatch, lacks):
+    real = metadata.distributions
+    if lacks == "nbval":
+        without = lambda name: () if name == "nbval" else real(name=name)  # noqa: E731
+        monkeypatch.setattr(metadata, "distributions", without)
+    elif lacks != "nothing":
+        monkeypatch.setattr(util, "find_spec", lambda name: None)
+    finding = _find(module._installed(), "nbval")
+    assert f"pytest {metadata.version('pytest')}" in finding.found and not finding.required
+    assert ("tests/README.md" in finding.advice) is (lacks != "nothing")
+
+
+@pytest.mark.parametrize("kind", ["to be written to", "not to be written to"])
+def test_home(tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.setattr(os, "access", lambda *_: kind == "to be written to")
+    finding = _find(doctor(tmp_path), "home")
+    assert finding.found == str(tmp_path / "home")
+    assert ("set HOME" in finding.advice) is (kind != "to be written to")
+
+
+def test_from_another_folder_it_finds_the_checkouts_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finding = _find(doctor(), "recorded runs")
+    assert not finding.advice and not finding.found.startswith("0 ")

@@ -164,7 +164,9 @@ def test_whole_runs_and_their_records(tmp_path):
     search = run_search(smoke.search, tmp_path / "search", progress=False)
     training = run_training(smoke.final, search.genotype, tmp_path / "final", progress=False)
     for record in (search, training):
-        (machine,) = json.loads((tmp_path / record.name / "meta.json").read_text())["machines"]
+        (machine,) = json.loads((tmp_path / record.name / "meta.json").read_text("utf-8"))[
+            "machines"
+        ]
         assert machine["device"] == "cuda" and machine["gpu"] and machine["cuda"]
     assert 0 <= training.meta["result"]["test_accuracy"] <= 1
 

@@ -30,11 +30,11 @@ def test_conda_and_pip_name_the_same_packages():
     conda_names = {"torch": "pytorch", "graphviz": "python-graphviz"}
     only_conda = {"python", "pip", "graphviz"}  # this graphviz is the program dot
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     pip = _bounds(project["dependencies"] + project["optional-dependencies"]["dev"])
     pip = {conda_names.get(name, name): bound for name, bound in pip.items()}
 
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
     listed = [line for line in environment["dependencies"] if isinstance(line, str)]
     (by_pip,) = (line["pip"] for line in environment["dependencies"] if isinstance(line, dict))
     assert by_pip[-1] == "-e ."
@@ -48,11 +48,11 @@ def test_conda_and_pip_name_the_same_packages():
 
 
 def test_binder_takes_its_packages_from_the_environment():
-    files = [yaml.safe_load((ROOT / name).read_text()) for name in
+    files = [yaml.safe_load((ROOT / name).read_text("utf-8")) for name in
              ("binder/environment.yml", "environment.yml")]  # fmt: skip
     few, all_of_them = ([x for x in f["dependencies"] if isinstance(x, str)] for f in files)
     assert set(few) <= set(all_of_them)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     names = {"torch": "pytorch", "graphviz": "python-graphviz"}
     needed = {names.get(name, name) for name in _bounds(project["dependencies"])}
     assert needed <= set(_bounds(few))
@@ -61,13 +61,13 @@ def test_binder_takes_its_packages_from_the_environment():
 def test_versions_agree():
     import dartslib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert dartslib.__version__ == project["version"] == str(citation["version"])
 
 
 def test_citation_names_the_report_and_the_paper():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     names = [reference["authors"][0]["family-names"] for reference in citation["references"]]
     assert names == ["Voronkova", "Liu"]
 
@@ -113,7 +113,7 @@ def _imports(path):
     """Parts of dartslib that a file imports, anywhere in it: ("gradients",), ("data", "sets")."""
     package = path.relative_to(ROOT).parent.parts
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -169,12 +169,39 @@ def test_the_command_line_offers_every_gradient():
     assert get_args(Gradient) == METHODS
 
 
+# Text files
+
+
+def texts_by_locale(source):
+    """Lines that read or write a text in whatever encoding the machine has."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or any(word.arg == "encoding" for word in node.keywords):
+            continue
+        plain = isinstance(node.func, ast.Name)
+        name = node.func.id if plain else getattr(node.func, "attr", "")
+        given = [ast.unparse(argument) for argument in node.args]
+        mode = given[1:2] or ["'r'"] if plain else given[:1]
+        texts = {"read_text": not given, "write_text": len(given) == 1}
+        if texts.get(name, name == "open" and mode in (["'r'"], ["'w'"], ["'a'"])):
+            yield node.lineno
+
+
+def test_every_text_file_says_its_encoding():
+    source = "a.read_text()\nb.write_text(x)\nopen(c)\nopen(d, 'w')\ne.open('w')"
+    assert [*texts_by_locale(source)] == [1, 2, 3, 4, 5]
+    assert not [*texts_by_locale("a.read_text('utf-8')\nopen(d, 'rb')\nopen(c, encoding='utf-8')")]
+    paths = [p for part in ("dartslib", "tests", "tools", "benchmarks", "docs")
+             for p in sorted((ROOT / part).rglob("*.py"))]  # fmt: skip
+    found = {path.name: [*texts_by_locale(path.read_text("utf-8"))] for path in paths}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
 # Sizes and names
 
 
 def _lines_of_code(path):
     """Lines that hold code: no blank ones, no comments, no docstrings."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text("utf-8"))
     prose = set()
     for node in ast.walk(tree):  # a string that stands alone says something to the reader
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -207,7 +234,7 @@ FEW_POSITIONAL = [
 )
 def test_more_than_four_arguments_are_given_by_name(path):
     usual = {"from_arrays": 6}  # the four arrays of a data set, as everywhere
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
         if public or getattr(node, "name", "") == "__init__":
             names = [a.arg for a in node.args.args if a.arg not in ("self", "cls")]
@@ -242,18 +269,20 @@ def test_every_public_name_can_be_had(package):
 
 
 def _targets():
-    return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    return set(
+        re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    )
 
 
 def test_readme_commands_are_in_the_makefile():
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text("utf-8")
     code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.DOTALL))
     named = set(re.findall(r"\bmake ([a-z][a-z-]*)", code))
     assert {"lab", "test"} <= named <= _targets()
 
 
 def test_every_target_is_phony_and_explained():
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text("utf-8")
     phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
     assert phony == _targets()
     assert _targets() == set(re.findall(r"^([a-z-]+):.*## \w", makefile, re.MULTILINE))
@@ -266,12 +295,12 @@ def _pages():
 
 @pytest.mark.parametrize("page", _pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_to_files_resolve(page):
-    assert broken_links(page.read_text(), page.parent) == []
+    assert broken_links(page.read_text("utf-8"), page.parent) == []
 
 
 @pytest.mark.parametrize("page", _pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_pages_name_no_machine(page):
-    assert machine_traces(page.read_text()) == []
+    assert machine_traces(page.read_text("utf-8")) == []
 
 
 def broken_links(markdown, folder):

@@ -190,7 +190,7 @@ def _one_step_of_training(name, kind, batch, device="cpu"):
 @pytest.mark.parametrize("method", ["first_order", "finite_difference"])
 @pytest.mark.parametrize("name", ["report", "darts"])
 def test_one_step_of_search_at_real_size(name, method):
-    _one_step_of_search(name, method, 4)
+    _one_step_of_search(name, method, 2)
 
 
 @pytest.mark.parametrize("kind", ["final", "transfer"])
@@ -375,7 +375,7 @@ def _not_a_checkpoint(path, kind):
         drive(_search(epochs=1), path.parent, progress=False)
         os.truncate(path, 2000)
     elif kind == "text":
-        path.write_text("no checkpoint\n")
+        path.write_text("no checkpoint\n", "utf-8")
     elif kind == "empty":
         path.write_bytes(b"")
     elif kind == "a tensor":
@@ -478,7 +478,7 @@ def _stops(path, *_):
 
 
 def test_no_pickled_objects_in_a_history(tmp_path):
-    (tmp_path / "meta.json").write_text("{}")
+    (tmp_path / "meta.json").write_text("{}", "utf-8")
     np.savez(tmp_path / "history.npz", step=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="damaged") as error:
         records.load(tmp_path)
@@ -502,7 +502,7 @@ def test_a_search_and_its_record(tmp_path, noise, method):
     )
     found = records.load(tmp_path / "run")
     assert found.meta == done.meta == json.loads(json.dumps(done.meta))
-    text = (tmp_path / "run" / "meta.json").read_text()
+    text = (tmp_path / "run" / "meta.json").read_text("utf-8")
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
     meta = found.meta

@@ -83,6 +83,29 @@ def test_an_environment_is_one_word(project, venv, target):
 
 
 @needs_make
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("", {"ip": ["127.0.0.1"], "root_dir": ["."], "default_url": ["/lab/tree/notebooks"]}),
+        ("--ip=0.0.0.0 --no-browser", {"ip": ["0.0.0.0"], "root_dir": ["."]}),
+        ("--ServerApp.ip=:: --port=9000", {"ip": ["::"], "port": ["9000"]}),
+        ("--notebook-dir=/a.b/c", {"notebook-dir": ["/a.b/c"], "root_dir": []}),
+        ("--LabApp.default_url=/lab --ServerApp.base_url=/user/me/", {"default_url": ["/lab"]}),
+    ],
+)
+def test_jupyter_is_told_nothing_twice(project, given, told):
+    """It refuses an option that comes twice: what a container or a hub gives takes our place."""
+    _file(project / ".venv" / ".ready")
+    os.utime(project / "pyproject.toml", (0, 0))
+    said = _make(project, "-n", "lab", f"LAB={given}").replace("\\\n", "")
+    words = shlex.split(said.splitlines()[-1].replace("$(", "").replace(")", ""))
+    options = [word.partition("=") for word in words if word.startswith("--")]
+    for name, values in told.items():
+        last = [value for option, _, value in options if re.split(r"--|\.", option)[-1] == name]
+        assert last == values
+
+
+@needs_make
 def test_an_environment_with_a_space_is_made_and_filled(project):
     """By a Python that only notes what it is asked for."""
     seen = project / "seen"
@@ -97,11 +120,26 @@ def test_an_environment_with_a_space_is_made_and_filled(project):
         encoding="utf-8",
     )
     python.chmod(0o755)
-    _make(project, "PYTHON=./python", "VENV=my env", "my env/.ready")
+    said = _make(project, "PYTHON=./python", "VENV=my env", "my env/.ready")
+    assert re.search(
+        "creating my env: takes minutes.*installing what my env lacks", said, re.DOTALL
+    )
     _, made, filled = seen.read_text(encoding="utf-8").splitlines()  # first its version
     assert made == "['-m', 'venv', 'my env']"
     assert filled == "['-m', 'pip', 'install', '-e', '.[dev]']"
     assert (project / "my env" / ".ready").exists()
+
+
+@needs_make
+def test_where_pip_cannot_install_it_is_said_what_may_be_wrong(project):
+    pip = _file(project / ".venv" / "bin" / "python")
+    for path in (pip, pip.with_name("pip")):
+        path.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+        path.chmod(0o755)
+    done = subprocess.run(["make", ".venv/.ready"], cwd=project, capture_output=True, text=True)
+    assert done.returncode and "too new" in done.stderr and "docs/installing.md" in done.stderr
+    assert "remove .venv, then try make PYTHON=" in done.stderr
+    assert not (project / ".venv" / ".ready").exists()
 
 
 @needs_make

@@ -224,7 +224,7 @@ def test_edges_that_another_cell_has_are_thick(engine):
 
 def test_tensors_are_taken_too():
     torch = pytest.importorskip("torch")
-    space = SPACES["report"]
+    space = SearchSpace(1)
     tables = last(space)
     tensors = {k: torch.tensor(v, requires_grad=True) for k, v in tables.items()}
     for draw in (show.margins, lambda t, s: show.alpha_heatmap({"t": t}, s)):

@@ -227,6 +227,8 @@ def test_the_gap_by_hand(searched):
     after = loop.supernet.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert loop.supernet.training
+    # Only what is chosen runs for the gap; here, as afterwards, all operations do.
+    assert all(all(edge.open) for cell in loop.supernet.cells for edge in cell.edges)
     mixed, chosen = loop.architecture.mixture(), gap.one_hot(loop)
     assert found["supernet"] == _right(loop, unseen, mixed)
     assert found["one_hot"] == _right(loop, unseen, chosen)
@@ -417,8 +419,8 @@ def test_a_final_network_of_a_cell_that_is_not_the_best_any_more(whole, tmp_path
     shutil.copytree(whole[0].recorded, tmp_path / "kept")
     plan = _study(tmp_path / "runs", 2, recorded=tmp_path / "kept")
     path = tmp_path / "kept" / "final-tiny-random" / "meta.json"
-    meta = json.loads(path.read_text())
-    path.write_text(json.dumps(meta | {"cell": "random-99"}))
+    meta = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(meta | {"cell": "random-99"}), "utf-8")
     (line,) = (x for x in plan.overview(2) if x.startswith("final-tiny-random"))
     assert "finished, with random-99" in line and meta["cell"] in line
     assert plan.overview(2)[-1] == "all finished"
@@ -454,7 +456,8 @@ def test_a_cluster_whose_workers_have_threads_is_refused(tmp_path, data):
 def _metas(folder, *words):
     """meta.json of the runs whose names begin so, read plainly."""
     found = [
-        json.loads(p.read_text()) for p in sorted(folder.glob("-".join(words) + "*/meta.json"))
+        json.loads(p.read_text("utf-8"))
+        for p in sorted(folder.glob("-".join(words) + "*/meta.json"))
     ]
     assert found
     return found

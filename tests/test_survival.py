@@ -320,7 +320,7 @@ def test_a_full_disk(run, monkeypatch):  # noqa: F811
 
 @pytest.mark.parametrize("place", ["run", "run/deeper"])
 def test_a_file_where_the_folder_should_be(run, place):  # noqa: F811
-    Path("run").write_text("a file")
+    Path("run").write_text("a file", "utf-8")
     found = run("search", "--out", place, SMALL_SEARCH)
     assert found.exit_code == 2 and is_one_sentence(found.output.strip())
     assert "folder that can be written to" in found.output

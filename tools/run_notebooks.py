@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import matplotlib.font_manager  # noqa: F401  # makes its cache here, not in a kernel: it says so
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError

@@ -27,10 +27,14 @@ from dartslib.data import shapes
 from dartslib.data.batches import Batches, Subset
 from dartslib.data.checking import check_class_names, check_images, check_labels, hash_order
 
+CHECKOUT = Path(__file__).resolve().parents[2]  # or what an installed dartslib lies in
 EMBEDDED = ("shapes10", "shapes100")
 # our name -> the name of torchvision's class
 DOWNLOADED = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST"}
 KEYS = ("x_train", "y_train", "x_test", "y_test", "class_names")
+# What torchvision raises where files are missing, not whole, or cannot be had.
+UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError)
+UNREADABLE += (ValueError, TypeError, LookupError, AssertionError)
 
 # Mean and standard deviation per channel, as usually quoted; for other sets they are measured.
 STATISTICS = {
@@ -185,7 +189,8 @@ def load(name: str, folder: str | Path = "data", image_size: int = 32) -> DataSe
             x_train, y_train, x_test, y_test, class_names as in `DataSet.from_arrays`; of a folder
             of pictures folder/NAME, as `folders.load_folder` takes it; or, without these, cifar10,
             cifar100 or mnist, which torchvision downloads and checks.
-        folder: where such files are, and where downloads go.
+        folder: where such files are, and where downloads go; one that is not here is looked for in
+            the checkout, so that a notebook finds its data/.
         image_size: pixels per side that pictures of a folder are brought to.
 
     Raises:
@@ -200,7 +205,7 @@ def load(name: str, folder: str | Path = "data", image_size: int = 32) -> DataSe
             f"{repr(name)} is not the name of a data set: give a name such as cifar10, without "
             "folder."
         )
-    path = Path(folder) / f"{name}.npz"
+    path = find_folder(folder) / f"{name}.npz"
     if path.parent.exists() and not path.parent.is_dir():
         raise NotADirectoryError(
             f"{folder} is a file: give the folder that data sets are in, or are downloaded to."
@@ -228,7 +233,8 @@ def locate(data: str | Path, folder: str | Path = "data") -> tuple[str, str | Pa
         data: a name, or the path of a file NAME.npz or of a folder of pictures.
         folder: where a data set is that was given as a name.
     """
-    path, kept = Path(data), [Path(folder) / f"{data}.npz", Path(folder) / data]
+    path, here = Path(data), find_folder(folder)
+    kept = [here / f"{data}.npz", here / data]
     if os.path.isfile(path) and path.suffix == ".npz":  # Path.is_file raises if the name is long
         return path.stem, path.parent
     plain = re.fullmatch(r"\w[\w. -]*", str(data))
@@ -236,6 +242,13 @@ def locate(data: str | Path, folder: str | Path = "data") -> tuple[str, str | Pa
     if str(data) and os.path.isdir(path) and not named:
         return path.resolve().name, path.resolve().parent
     return str(data), folder
+
+
+def find_folder(folder: str | Path) -> Path:
+    """A folder of data sets; where it is not here but in the checkout, that one."""
+    there = CHECKOUT / folder
+    in_checkout = (CHECKOUT / "pyproject.toml").is_file() and there.is_dir()
+    return there if in_checkout and not Path(folder).exists() else Path(folder)
 
 
 def _read(name: str, path: Path) -> DataSet:
@@ -275,16 +288,19 @@ def _download(name: str, path: Path) -> DataSet:
             f"Downloading {name} needs torchvision: run `pip install torchvision`, or {instead}."
         ) from None
     source = getattr(datasets, DOWNLOADED[name])
+    with suppress(*UNREADABLE):  # what is there already needs no lock, nor a folder to write to
+        return _both(name, source, str(path.parent), download=False)
     root, raw = str(path.parent), path.parent / DOWNLOADED[name] / "raw"  # raw: of mnist
     made = [folder for folder in (raw, raw.parent, path.parent) if not folder.exists()]
     lock = FileLock(path.parent / f".{name}.lock")  # two runs that start together download once
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with redirect_stdout(StringIO()), lock:  # torchvision prints there
-            halves = [source(root, train=train, download=True) for train in (True, False)]
+            return _both(name, source, root, download=True)
     # No network, a broken download, or the remains of an earlier one.
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        Path(lock.lock_file).unlink(missing_ok=True)
+    except UNREADABLE as error:
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
         for folder in made:
             with suppress(OSError):  # missing or not empty
                 folder.rmdir()
@@ -292,6 +308,11 @@ def _download(name: str, path: Path) -> DataSet:
         raise FileNotFoundError(
             f"{name} could not be downloaded ({reason}) and there is no {path}: {instead}."
         ) from None
+
+
+def _both(name: str, source: type, root: str, download: bool) -> DataSet:
+    """Both halves of one of torchvision's data sets."""
+    halves = [source(root, train=train, download=download) for train in (True, False)]
     arrays = [np.asarray(array) for half in halves for array in (half.data, half.targets)]
     return DataSet.from_arrays(name, *arrays, halves[0].classes)
 

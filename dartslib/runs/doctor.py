@@ -9,7 +9,8 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib import metadata
+from contextlib import suppress
+from importlib import metadata, util
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import is_zipfile
@@ -26,7 +27,11 @@ class Finding(NamedTuple):
 
 def doctor(folder: str | Path = "data") -> list[Finding]:
     """Looks at this machine, and at data sets and disk in a folder, which need not exist."""
-    return [*_installed(), *_processor(), *_torch(), *_folder(Path(folder))]
+    with suppress(Exception):  # it loads torch
+        from dartslib.data.sets import find_folder
+
+        folder = find_folder(folder)
+    return [*_installed(), *_torch(), *_folder(Path(folder))]
 
 
 def print_findings(findings: list[Finding]) -> int:
@@ -34,9 +39,8 @@ def print_findings(findings: list[Finding]) -> int:
     width = max(len(finding.what) for finding in findings)
     for what, found, advice, required in findings:
         mark = "MISSING" if required else "note" if advice else "ok"
-        print(f"{mark:7}  {what:{width}}  {found}")
-        if advice:
-            print(f"{'':7}  {'':{width}}  -> {advice}")
+        below = f"\n{'':{width + 9}}  -> {advice}" if advice else ""
+        print(f"{mark:7}  {what:{width}}  {found}{below}")
     missing = ", ".join(finding.what for finding in findings if finding.required)
     print(f"\ndartslib {f'cannot run yet: see {missing} above' if missing else 'can run here'}.")
     return int(bool(missing))
@@ -47,13 +51,15 @@ def _installed() -> Iterator[Finding]:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     yield Finding("Python", found, "make an environment with Python 3.11 or newer" * old, old)
     lines = [line for own in metadata.distributions(name="dartslib") for line in own.requires or []]
-    # "torch>=2.6" -> "torch"
-    own = (re.match(r"[\w.-]+", line)[0] for line in lines if "extra ==" not in line)
-    needed = list(dict.fromkeys(own))  # a checkout may be found twice
-    missing = " ".join(name for name in needed if not any(metadata.distributions(name=name)))
+    needed = {re.match(r"[\w.-]+", line)[0] for line in lines if "extra ==" not in line}
+    missing = " ".join(n for n in sorted(needed) if not any(metadata.distributions(name=n)))
     found = f"not installed: {missing}" if missing else f"all {len(needed)} that dartslib needs"
     advice = f"run `pip install {missing or '-e .'}` in the project's folder"
     yield Finding("packages", found, advice if missing or not lines else "", bool(missing))
+    both = [own for name in ("nbval", "pytest") for own in metadata.distributions(name=name)]
+    fine = len(both) > 1 and util.find_spec("_pytest.legacypath")
+    advice = "" if fine else "`pytest --nbval` needs both, and this part of pytest: tests/README.md"
+    yield Finding("nbval", ", ".join(f"{own.name} {own.version}" for own in both) or "no", advice)
     try:
         import graphviz
 
@@ -61,10 +67,7 @@ def _installed() -> Iterator[Finding]:
     except Exception as error:  # no package, no program, or one that does not run
         advice = "install Graphviz by the system's package manager; until then matplotlib draws"
         yield Finding("dot", f"does not run: {error!r:.100}", advice)
-
-
-def _processor() -> Iterator[Finding]:
-    # Where the system tells them, the cores that this process may use rather than all.
+    # The cores that this process may use, where the system tells them.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("processor", f"{cores} cores")
     if hasattr(os, "sysconf"):  # Windows tells neither memory nor loads
@@ -72,14 +75,15 @@ def _processor() -> Iterator[Finding]:
         yield Finding("memory", f"{memory / 2**30:.0f} GiB")
         found = f"{load:.1f} programs wanted a core in the last minute, on average"
         advice = "beside other work several threads are slower than one: set OMP_NUM_THREADS=1"
-        yield Finding("other work", found, advice * (load >= cores / 2))
+        busy = load >= cores / 2 and os.environ.get("OMP_NUM_THREADS") != "1"
+        yield Finding("other work", found, advice * busy)
 
 
 def _torch() -> Iterator[Finding]:
     try:
         import torch
     except Exception as error:  # a broken installation may raise anything
-        advice = "install torch anew, as its own install page says for this machine"
+        advice = "install torch as its own page says; docs/installing.md: where there is none"
         yield Finding("torch", f"cannot be loaded: {error!r:.100}", advice, required=True)
         return
     build = f"CUDA {torch.version.cuda} build" if torch.version.cuda else "CPU build"
@@ -91,7 +95,8 @@ def _torch() -> Iterator[Finding]:
         found = (f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for gpu in every)
         yield Finding("GPU", "; ".join(found))
     except Exception as error:  # none, an old driver, or a GPU that this build has no code for
-        advice = "smoke and lesson run on a processor; report and darts need a GPU with CUDA"
+        code = " ".join(torch.cuda.get_arch_list()) or "no GPU"
+        advice = f"smoke and lesson run on a processor (--device cpu); this torch is for {code}"
         yield Finding("GPU", f"none that torch can use: {error!r:.100}", advice)
 
 
@@ -115,7 +120,9 @@ def _folder(folder: Path) -> Iterator[Finding]:
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free, advice = shutil.disk_usage(place).free, ""
     if not place.is_dir() or not os.access(place, os.W_OK):
-        advice = f"{place} is a file or cannot be written to: choose another folder"
+        advice = f"{place} is a file or cannot be written to: downloads need another folder"
     elif free < 2e9:
         advice = "make room: data sets and checkpoints may take 2 GB"
     yield Finding("disk", f"{free / 1e9:.1f} GB free for {folder}", advice)
+    home, advice = os.path.expanduser("~"), "Jupyter writes there: set HOME to another folder"
+    yield Finding("home", home, advice * (not os.access(home, os.W_OK)))

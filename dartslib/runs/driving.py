@@ -7,9 +7,12 @@ A state that is not finite is never written.
 
 import io
 import json
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from pickle import UnpicklingError
 from time import monotonic, process_time
@@ -28,6 +31,7 @@ from dartslib.runs.machine import commit, machine, versions
 FORMAT = "dartslib-checkpoint-3"
 # Five minutes, minus one for a step slower than those before it, and for the writing.
 EVERY_SECONDS = 240.0
+SILENT_SECONDS = 60.0  # at most, where no bar can be drawn
 
 
 def drive(
@@ -48,7 +52,7 @@ def drive(
         loop: a `Search` or a `Training`, just made.
         folder: the place of checkpoint.pt.
         resume: go on from that checkpoint, if there is one.
-        progress: show a bar with loss, accuracy and time left.
+        progress: show a bar with loss, accuracy and time left; in a log, a line now and then.
         every_seconds: how much work may be lost. A checkpoint is written if one more step, as slow
             as the slowest since the last checkpoint, would exceed this.
         device: for the record.
@@ -86,13 +90,14 @@ def drive(
     began = process_time()
     kept = loop.step
     saved = last = monotonic()
-    longest = 0.0
+    longest, told = 0.0, -inf
     with (
         _patient() as pressed,
         tqdm(
             total=loop.steps, initial=loop.step, unit="step", disable=None if progress else True
         ) as bar,
     ):
+        silent = progress and bar.disable and "TQDM_DISABLE" not in os.environ
         try:
             for record in loop.each_step():
                 bar.update(loop.step - bar.n)
@@ -104,6 +109,11 @@ def drive(
                 # Save before the next step, if it is as slow as the slowest, could lose too much.
                 now = monotonic()
                 last, longest = now, max(longest, now - last)
+                if silent and now - told > SILENT_SECONDS:
+                    left = loop.seconds / max(loop.step, 1) * (loop.steps - loop.step)
+                    shown = f"step {loop.step} of {loop.steps}, {tqdm.format_interval(left)} left"
+                    print(shown if loop.step else shown.split(",")[0], file=sys.stderr)
+                    told = now if loop.step else told
                 at_risk = now - saved + longest > every_seconds
                 if at_risk or pressed or loop.step == loop.steps:
                     stretches[-1]["cpu_seconds"] = process_time() - began

@@ -85,6 +85,10 @@ def accuracy(search: Search, mixture: Tables, unseen: BatchSource, *, anew: bool
         anew: measure BatchNorm's statistics again for this mixture, over batches of w's half.
     """
     supernet = search.supernet
+    for cell in supernet.cells:  # what is multiplied by 0 need not run
+        runs = (mixture[cell.cell_type] != 0).tolist()
+        for edge, row in zip(cell.edges, runs, strict=True):
+            edge.open = tuple(row)
     was_training, network = supernet.training, _Mixed(search, mixture)
     buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
     if anew:
@@ -93,6 +97,7 @@ def accuracy(search: Search, mixture: Tables, unseen: BatchSource, *, anew: bool
     for name, buffer in supernet.named_buffers():
         buffer.copy_(buffers[name])
     supernet.train(was_training)
+    search.prune()
     return found
 
 

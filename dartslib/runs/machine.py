@@ -6,6 +6,7 @@ import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import perf_counter
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +39,39 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
         found["gpu"] = torch.cuda.get_device_name(device)
         found["cuda"] = f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
     return found
+
+
+def choose_threads() -> str:
+    """Takes one thread where several, timed now, are slower, and says so; else "".
+
+    Beside other programs threads wait for one another, and a step can take a hundred times as long.
+    Where OMP_NUM_THREADS is set, that holds.
+    """
+    import torch
+
+    several = torch.get_num_threads()
+    if several == 1 or "OMP_NUM_THREADS" in os.environ:
+        return ""
+    images, weight = torch.ones(16, 8, 32, 32), torch.ones(8, 8, 3, 3)
+
+    def seconds(threads: int, most: float) -> float:
+        torch.set_num_threads(threads)
+        began = perf_counter()
+        for _ in range(30):
+            torch.conv2d(images, weight)
+            if perf_counter() - began > most:
+                break
+        return perf_counter() - began
+
+    seconds(several, 0.01)  # the first passes are slow in any case
+    one = min(seconds(1, 1.0) for _ in range(2))
+    if seconds(several, one) < one:
+        return ""
+    torch.set_num_threads(1)
+    return (
+        f"One thread: {several} are slower here now, as beside other programs (OMP_NUM_THREADS="
+        f"{several} takes them all the same)."
+    )
 
 
 def versions() -> dict[str, str]:

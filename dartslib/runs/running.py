@@ -38,7 +38,7 @@ FastForm = TypeVar("FastForm", Search, Training)
 
 
 def find_device(name: str | None = None) -> str:
-    """Checks the name of a device (ValueError); if None, "cuda" if available, else "cpu"."""
+    """Checks a device (ValueError); if None, "cuda" if available, else "cpu"."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         kind = torch.empty(0, device=name).device.type
@@ -46,6 +46,14 @@ def find_device(name: str | None = None) -> str:
         kind = None
     if kind not in ("cpu", "cuda"):  # others lack float64 or, like meta, compute nothing
         raise ValueError(f"There is no device {repr(name)} here: choose cpu, or cuda with a GPU.")
+    try:
+        if kind == "cuda":  # only a computation shows a GPU that this torch has no code for
+            torch.conv2d(*(torch.ones(1, 1, 3, 3, device=name) for _ in range(2))).item()
+    except RuntimeError as error:
+        raise ValueError(
+            f"The GPU {repr(name)} cannot be used ({str(error).splitlines()[0].rstrip('.')}): give "
+            "--device cpu, or install a torch that was built for it."
+        ) from None
     return name
 
 

@@ -31,6 +31,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
@@ -414,7 +415,8 @@ def _make(study: Study, run: Run, data: str | Path, device: str | None) -> tuple
 def _engine(workers: int, cluster: str | None) -> Iterator[None]:
     """Where joblib sends a list of runs."""
     if cluster is None:
-        threads = max(1, cpu_count() // workers)
+        # joblib's limit takes the place of OMP_NUM_THREADS: the smaller of both is to hold.
+        threads = min(max(1, cpu_count() // workers), torch.get_num_threads())
         with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
             yield
         return

@@ -112,6 +112,6 @@ def _peak(anew: bool = False) -> float:
     if not status.exists():
         return 0.0
     if anew:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins at what is in use
-    (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        Path("/proc/self/clear_refs").write_text("5", "utf-8")  # the peak begins at what is in use
+    (line,) = (x for x in status.read_text("utf-8").splitlines() if x.startswith("VmHWM"))
     return int(line.split()[1]) / 2**10
