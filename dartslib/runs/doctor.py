@@ -34,9 +34,8 @@ def print_findings(findings: list[Finding]) -> int:
     width = max(len(finding.what) for finding in findings)
     for what, found, advice, required in findings:
         mark = "MISSING" if required else "note" if advice else "ok"
-        print(
-            f"{mark:7}  {what:{width}}  {found}" + f"\n{'':{width + 11}}-> {advice}" * bool(advice)
-        )
+        below = f"\n{'':{width + 11}}-> {advice}" * bool(advice)
+        print(f"{mark:7}  {what:{width}}  {found}{below}")
     missing = ", ".join(finding.what for finding in findings if finding.required)
     print(f"\ndartslib {f'cannot run yet: see {missing} above' if missing else 'can run here'}.")
     return int(bool(missing))
@@ -110,13 +109,13 @@ def _folder(folder: Path) -> Iterator[Finding]:
             advice = f"the first use downloads it; without a network put {name}.npz into {folder}"
             yield Finding(name, "not here, or it cannot be read", advice)
     count = len([*folder.glob("recorded/*/meta.json")])
-    advice = "the notebooks show recorded runs: start in the folder of the project's checkout"
-    yield Finding("recorded runs", f"{count} in {folder / 'recorded'}", advice * (not count))
+    advice = "the notebooks show them: start in the folder of the checkout" * (not count)
+    yield Finding("recorded runs", f"{count} in {folder / 'recorded'}", advice)
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     advice = "make room: data sets and checkpoints may take 2 GB" * (free < 2e9)
     if not place.is_dir() or not os.access(place, os.W_OK):
         advice = f"{place} is a file or cannot be written to: downloads need another folder"
     yield Finding("disk", f"{free / 1e9:.1f} GB free for {folder}", advice)
-    home, advice = os.path.expanduser("~"), "Jupyter writes there: set HOME to another folder"
-    yield Finding("home", home, advice * (not os.access(home, os.W_OK)))
+    home = os.path.expanduser("~")
+    yield Finding("home", home, "Jupyter needs it: set HOME anew" * (not os.access(home, os.W_OK)))
