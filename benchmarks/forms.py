@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from benchmarks.original import OriginalSearch
 from benchmarks.steps import RandomImages
-from dartslib import fast
 from dartslib.genotypes import DARTS_V2
 from dartslib.gradients import BatchLoss, hypergradient
+from dartslib.runs.running import fast_form
 from dartslib.searching import Search, SearchConfig
 from dartslib.training import TrainConfig, Training
 
@@ -41,10 +41,10 @@ def search(config: SearchConfig, form: str, device: str = "cpu") -> Search:
     for half in halves:
         half.device = device
     if form == "ours":
-        return fast.search(config, *halves, device=device)
+        return fast_form(Search(config, *halves, device=device))
     config = config.model_copy(update={"channels_last": form == "channels_last"})
     if form == ON_A_GPU:
-        return fast.search(config, *halves, device=device)
+        return fast_form(Search(config, *halves, device=device))
     return OriginalSearch(config, *halves, device=device)
 
 
@@ -52,7 +52,8 @@ def training(config: TrainConfig, form: str) -> Training:
     """The training of a final network, the paper's cell, in one of the forms, on noise."""
     batches = RandomImages(config.batch_size, 1000, 0)
     config = config.model_copy(update={"channels_last": form != "plain"})
-    return fast.train(config, DARTS_V2, batches, fast=form == "ours")
+    loop = Training(config, DARTS_V2, batches)
+    return fast_form(loop) if form == "ours" else loop
 
 
 def search_steps(config: SearchConfig) -> Forms:

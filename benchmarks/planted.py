@@ -38,10 +38,11 @@ KINDS = {  # name -> what differs from SEARCH
     "finite_difference": {"gradient": "finite_difference"},
     "control": {"gradient": "first_order", "operations": OTHERS},
 }
+FREE = "skip_connect", "none"
 METHODS = {  # name -> what differs from SEARCH: settings with which the method finds it
     name: {"relaxation": name}
     for name in ("darts", "sdarts", "drnas", "darts_minus", "beta_darts", "fair_darts", "i_darts",
-                 "sgas")
+                 "sgas", "oles", "p_darts")
 } | {
     # One operation per edge runs in a step, so w needs more of them.
     "gdas": {"relaxation": "gdas", "epochs": 8},
@@ -51,6 +52,11 @@ METHODS = {  # name -> what differs from SEARCH: settings with which the method 
     "sdarts_adv": {"relaxation": {"name": "sdarts", "attack": "adversarial", "reach_to": 0.05}},
     "sgas_2": {"relaxation": {"name": "sgas", "criterion": 2}},
     "snas": {"relaxation": "snas", "gradient": "one_level"},
+    "proxyless": {"relaxation": "proxyless", "epochs": 8},
+    # Milliseconds of edges and operations; with 1 and not 0.05, latency is all that counts.
+    "fbnet": {"relaxation": {"name": "fbnet", "milliseconds": {
+        "normal": [[0.0 if name in FREE else 0.05 for name in SEARCH.operations]] * 2
+    }}},
 }  # fmt: skip
 
 

@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 
-import dartslib
 from benchmarks.steps import RandomImages
 from dartslib.runs.files import write_text
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.runs.profiles import profile
+from dartslib.runs.running import fast_form
+from dartslib.searching import Search
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "benchmarks" / "side_by_side.json"
@@ -38,7 +39,7 @@ def steps_a_second(name: str, threads: int, start: float, discarded: int, counte
     torch.set_num_threads(threads)
     config = profile(name).search
     halves = (RandomImages(config.batch_size, 1000, seed) for seed in (0, 1))
-    search = dartslib.search(config, *halves)
+    search = fast_form(Search(config, *halves))
     for _ in range(discarded):
         search.advance()
     time.sleep(max(0.0, start - time.time()))  # so that no search is alone at first

@@ -6,8 +6,8 @@
     python -m benchmarks.speed --cases    the cases and memory alone, against results.json: before,
                                           now and the change; some 20 minutes
     python -m benchmarks.speed --record   also write benchmarks/results.json and the tables of both
-                                          READMEs; where there is AVX512, with AVX2 as well: hours
-    python -m benchmarks.speed --table    write the README's tables again from results.json
+                                          tables; where there is AVX512, with AVX2 as well: hours
+    python -m benchmarks.speed --table    write the tables of the pages again from results.json
 
 Every case is one piece of work in several forms (`benchmarks.forms`), on noise. The forms take
 turns; the first rounds are not counted, since they pay for memory that later ones have already;
@@ -375,7 +375,7 @@ def ask(*options: str, effort: Effort, isa: str = "native") -> Any:
 
 
 def record(results: dict[str, Any]) -> None:
-    """Writes the results, and the README's tables from them."""
+    """Writes the results, and the tables of the pages from them."""
     write_text(tables.RESULTS, json.dumps(results, indent=2) + "\n")
     tables.write()
     print("written: benchmarks/results.json and the tables of benchmarks/README.md")

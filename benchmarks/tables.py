@@ -17,7 +17,7 @@ from dartslib.runs.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
-PAGES = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
+PAGES = ROOT / "docs" / "results.md", ROOT / "benchmarks" / "README.md"
 END = "<!-- end of speed -->"
 MISSING = "Not measured: `python -m benchmarks.speed --record` writes this table."
 NO_WIDER = "This processor has AVX2 and nothing wider."

@@ -157,7 +157,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
         "fast.cells.gradients": gradients,
         "fast.normalizing.gradients": gradients,
     },
-    "all of dartslib/fast (fast=False)": {"fast.accelerate": lambda network: network},
+    "all of dartslib/fast (fast=False)": {"runs.running.accelerate": lambda network: network},
 }
 COMPLETE = "complete"
 

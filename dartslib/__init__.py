@@ -5,21 +5,34 @@ nothing and do not need torch.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what an editor reads; what is loaded stands below
+    from dartslib.api import export, predict, search, train
+    from dartslib.data import DataSet
+    from dartslib.genotypes import Genotype, derive
+    from dartslib.gradients import hypergradient
+    from dartslib.networks import FinalNetwork
+    from dartslib.relaxation import Architecture, Relaxation
+    from dartslib.searching import SearchConfig
+    from dartslib.space import SearchSpace
+    from dartslib.supernet import Supernet
+    from dartslib.training import TrainConfig
 
 _HOME = {
-    "SearchSpace": "space",
-    "Architecture": "relaxation",
-    "Relaxation": "relaxation",
-    "Supernet": "supernet",
-    "hypergradient": "gradients",
-    "search": "fast",
-    "Genotype": "genotypes",
-    "derive": "genotypes",
+    **dict.fromkeys(("search", "train", "predict", "export"), "api"),
+    **dict.fromkeys(("Architecture", "Relaxation"), "relaxation"),
+    **dict.fromkeys(("Genotype", "derive"), "genotypes"),
+    "DataSet": "data",
     "FinalNetwork": "networks",
-    "train": "fast",
+    "SearchConfig": "searching",
+    "SearchSpace": "space",
+    "Supernet": "supernet",
+    "TrainConfig": "training",
+    "hypergradient": "gradients",
 }
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", *_HOME]
 
 

@@ -1,4 +1,4 @@
-"""The command line: python -m dartslib search | train | transfer | study | tabular | …
+"""The command line: python -m dartslib search | train | transfer | predict | study | …
 
 Bad input is answered with one sentence and exit code 2, Ctrl-C with one and 130; neither with a
 traceback.
@@ -7,7 +7,7 @@ traceback.
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -45,6 +45,17 @@ DeviceOption = Annotated[
     str | None, typer.Option(help="cpu or cuda; found by itself if not given.")
 ]
 FolderOption = Annotated[Path, typer.Option(help="Where data sets lie or are downloaded to.")]
+DataOption = Annotated[
+    str | None, typer.Option(help="Data set, if not the profile's; or a folder of pictures.")
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; again for another."),
+]
+ImportOption = Annotated[
+    list[Path],
+    typer.Option("--import", metavar="FILE", help="Import your own operations or relaxations."),
+]
 
 
 @dataclass(frozen=True)
@@ -52,41 +63,57 @@ class Common:
     """The options of a run, the same for search, train and transfer."""
 
     profile: ProfileOption = "smoke"
-    data: Annotated[str | None, typer.Option(help="Data set, if not the profile's.")] = None
+    data: DataOption = None
     seed: Annotated[int, typer.Option(min=0, help="First weights, batches, drop paths.")] = 0
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/… if not given.")] = None
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False
     record: RecordOption = None
-    set_: Annotated[
-        list[str],
-        typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; again for another."),
-    ] = ()
+    set_: SetOption = ()
+    import_: ImportOption = ()
     device: DeviceOption = None
     data_folder: FolderOption = Path("data")
 
     def changes(self, **options: Any) -> dict[str, Any]:
-        """The settings that differ from the profile's, from --set and from options of their own."""
-        found = {"dataset": self.data, **options}
-        found = {name: value for name, value in found.items() if value is not None}
-        for word in self.set_:
-            name, separator, value = word.partition("=")
-            if not separator:
-                raise ValueError(f"--set takes NAME=VALUE, such as epochs=3, not {word!r}.")
-            try:
-                found[name] = json.loads(value)
-            except (ValueError, RecursionError):
-                found[name] = value  # a plain word
-        return found
+        """The settings that differ from the profile's, from --set and from options of their own.
+
+        Files of --import are imported, since a setting may be what they define.
+        """
+        from dartslib.runs.importing import import_files
+
+        import_files(self.import_)
+        name, _ = _located(self.data, self.data_folder)
+        found = {"dataset": name, **options}
+        return {name: value for name, value in found.items() if value is not None} | _set(self.set_)
 
     def of_run(self, changes: dict[str, Any]) -> dict[str, Any]:
         """What `run_search` and `run_training` are told besides settings and folder."""
         return {
             "profile": self.profile,
             "overridden": changes,
-            "data": self.data_folder,
+            "data": _located(self.data, self.data_folder)[1],
             "device": self.device,
             "resume": self.resume,
         }
+
+
+def _located(data: str | None, folder: Path) -> tuple[str | None, str | Path]:
+    from dartslib.data import locate
+
+    return (None, folder) if data is None else locate(data, folder)
+
+
+def _set(words: Iterable[str]) -> dict[str, Any]:
+    """Setting -> value of words such as epochs=3."""
+    found = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator:
+            raise ValueError(f"--set takes NAME=VALUE, such as epochs=3, not {word!r}.")
+        try:
+            found[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            found[name] = value  # a plain word
+    return found
 
 
 def _with_common(command: Callable[..., None]) -> Callable[..., None]:
@@ -181,14 +208,18 @@ def _finish(record: Any, folder: Path, name: str | None) -> None:
         from dartslib.runs import records
 
         records.save(record, records.RECORDED / name)
-    result = _numbers(record.meta["result"])
-    typer.echo(
-        f"{folder}: {record.meta['steps']} steps in {record.meta['seconds']:.0f} s; {result}"
-    )
+    took = f"{record.meta['steps']} steps in {record.meta['seconds']:.0f} s"
+    typer.echo(f"{folder}: {took}; {_result(record.meta)}")
 
 
-def _numbers(result: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in result.items())
+def _result(meta: dict[str, Any]) -> str:
+    """What came out; on one's own data with the accuracy of a constant answer beside it."""
+    from dartslib.data.sets import is_own
+
+    said = ", ".join(f"{name} {value:.4f}" for name, value in meta["result"].items())
+    if "largest_class" in meta and is_own(meta["dataset"]):
+        said += f" (the largest class alone: {meta['largest_class']:.4f})"
+    return said
 
 
 @app.command()
@@ -210,14 +241,12 @@ def search(
     with _one_sentence():
         from dartslib.runs import records
         from dartslib.runs.profiles import PROFILES
-        from dartslib.runs.running import run_search
+        from dartslib.runs.running import run_search, usual_folder
 
         records.check_name(common.record)
         changes = _of_relaxation(relaxation, common.changes(gradient=gradient))
         config = PROFILES[common.profile].search.changed(**({"seed": common.seed} | changes))
-        kind = "" if config.relaxation.name == "darts" else f"{config.relaxation.name}-"
-        name = f"{common.profile}-{config.dataset}-{kind}{config.gradient}-{config.seed}"
-        folder = common.out or Path("runs") / f"search-{name}"
+        folder = common.out or usual_folder("search", common.profile, config)
         _begin()
         _finish(run_search(config, folder, **common.of_run(changes)), folder, common.record)
 
@@ -226,14 +255,13 @@ def _train(kind: str, genotype: str, common: Common) -> None:
     with _one_sentence():
         from dartslib.runs import records
         from dartslib.runs.profiles import PROFILES
-        from dartslib.runs.running import cell_name, find_genotype, run_training
+        from dartslib.runs.running import cell_name, find_genotype, run_training, usual_folder
 
         records.check_name(common.record)
         changes, cell = common.changes(), cell_name(genotype)
         base = getattr(PROFILES[common.profile], kind)
         config = base.changed(**({"seed": common.seed} | changes))
-        name = f"{kind}-{common.profile}-{config.dataset}-{cell}-{config.seed}"
-        folder = common.out or Path("runs") / name
+        folder = common.out or usual_folder(kind, common.profile, config, cell)
         options = {"genotype_name": cell, **common.of_run(changes)}
         _begin()
         done = run_training(config, find_genotype(genotype), folder, **options)
@@ -263,8 +291,27 @@ def transfer(genotype: GenotypeOption, *, common: Common) -> None:
 
 
 @app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished training.")],
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    import_: ImportOption = (),
+) -> None:
+    """Say what pictures show: the names of their most probable classes, and how probable."""
+    with _one_sentence("give the same command again"):
+        from dartslib import predict
+        from dartslib.runs.importing import import_files
+
+        import_files(import_)
+        names, probabilities = predict(run, pictures)
+        for picture, row in zip(pictures, probabilities, strict=True):
+            best = [f"{names[k]} {row[k]:.3f}" for k in row.argsort()[::-1][:3]]
+            typer.echo(f"{picture}: {', '.join(best)}")
+
+
+@app.command()
 def study(
     profile: ProfileOption = "smoke",
+    data: DataOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="Searches with each gradient.")] = 3,
     out: Annotated[
         Path | None, typer.Option(help="Folder of all runs; runs/study-PROFILE if not given.")
@@ -278,6 +325,8 @@ def study(
     cluster: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler that takes the runs.")
     ] = None,
+    set_: SetOption = (),
+    import_: ImportOption = (),
     device: DeviceOption = None,
     data_folder: FolderOption = Path("data"),
 ) -> None:
@@ -285,28 +334,32 @@ def study(
     with _one_sentence("the same command goes on"):
         from dartslib.data.sets import find_folder
         from dartslib.runs import records
+        from dartslib.runs.importing import import_files
         from dartslib.runs.study import RECORDED, Study, execute
 
         records.check_name(record)
         if only is not None and (list_ or cluster):
             raise ValueError("--only makes one run, here: leave --list and --cluster out.")
-        usual = Path("runs") / f"study-{profile}"
+        name, where = _located(data, data_folder)
+        changes = _set(set_) | ({"dataset": name} if name else {})
+        usual = Path("runs") / "-".join(filter(None, ("study", profile, name)))
         kept = None if record is None else records.RECORDED / record
         known = (RECORDED, usual) if only else ()
-        plan = Study(profile, seeds, (out or usual).absolute(), kept, known=known)
-        data = find_folder(data_folder).absolute()
+        options = {"known": known, "imports": import_files(import_), "changes": changes}
+        plan = Study(profile, seeds, (out or usual).absolute(), kept, **options)
+        where = find_folder(where).absolute()
         if only is not None:
             _begin()
             run = plan.find(only)
-            _finish(plan.make(run, data, device, progress=True), plan.folder / run.name, None)
+            _finish(plan.make(run, where, device, progress=True), plan.folder / run.name, None)
             return
         typer.echo("\n".join(plan.overview(workers)))
         if list_:
             return
         _begin()
-        for run in execute(plan, data=data, device=device, workers=workers, cluster=cluster):
-            result = plan.record(run).meta["result"]
-            typer.echo(f"{run.name}: {_numbers(result)}; {plan.overview(workers)[-1]}")
+        for run in execute(plan, data=where, device=device, workers=workers, cluster=cluster):
+            result = _result(plan.record(run).meta)
+            typer.echo(f"{run.name}: {result}; {plan.overview(workers)[-1]}")
 
 
 @app.command()

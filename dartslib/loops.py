@@ -27,6 +27,12 @@ class LoopConfig(Config):
     """Name of the data set, as `dartslib.data.load` takes it."""
     held_out: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training images that no search sees; cells are compared on them."""
+    flip: bool | None = None
+    """Whether training images are mirrored at random; None for yes, except the digits of mnist."""
+    crop: int = Field(4, ge=0)
+    """Pixels of border that the random crop of a training image may take in; 0 for no crop."""
+    image_size: int = Field(32, ge=8, le=64)
+    """Pixels per side that the pictures of a folder are brought to; other data keep their size."""
     channels: int = Field(16, ge=1, le=4096)
     """Channels of the first cells."""
     reductions: tuple[int, ...] | None = None

@@ -76,7 +76,7 @@ def learning_rate(config: TrainConfig, progress: float, rise: float = 0.2) -> fl
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module, batches: BatchSource, memory_format: torch.memory_format | None = None
+    network: nn.Module, batches: BatchSource, layout: torch.memory_format = torch.preserve_format
 ) -> tuple[float, float]:
     """Mean loss and accuracy (a fraction) over all images, in evaluation mode."""
     was_training = network.training
@@ -84,9 +84,7 @@ def evaluate(
     loss = correct = count = 0
     for step in range(len(batches)):
         images, labels = batches.at(step)
-        if memory_format is not None:
-            images = images.contiguous(memory_format=memory_format)
-        scores = network(images)  # (N, num_classes)
+        scores = network(images.to(memory_format=layout))  # (N, num_classes)
         loss = loss + F.cross_entropy(scores, labels, reduction="sum").double()
         correct = correct + (scores.argmax(dim=1) == labels).sum()
         count += len(labels)

@@ -13,7 +13,7 @@ from plain import Noise, is_one_sentence
 from torch import nn
 from torch.nn import functional as F
 
-from dartslib import fast, methods
+from dartslib import methods
 from dartslib.genotypes import Genotype, choices, derive
 from dartslib.gradients import BatchLoss, hypergradient
 from dartslib.methods import early_stopping
@@ -25,6 +25,7 @@ from dartslib.methods.stages import AROUND, Around, Stages
 from dartslib.relaxation import START, MixedOperation, Moment
 from dartslib.runs import driving, running
 from dartslib.runs.profiles import PROFILES
+from dartslib.runs.running import fast_form
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import CELL_TYPES, SearchSpace
 
@@ -44,6 +45,10 @@ named = pytest.mark.parametrize("around", EVERY, ids=lambda around: around.name)
 
 def _begin(config, batches=4, make=Search):
     return make(config, Noise(batches), Noise(batches, seed=1), image_size=8)
+
+
+def _quick(*arguments, **sizes):
+    return fast_form(Search(*arguments, **sizes))
 
 
 def _config(**settings):
@@ -125,7 +130,7 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_bit(around, part, tmp_path, mo
 @named
 @pytest.mark.filterwarnings("ignore:Some cells")  # P-DARTS's dropouts are modules of their own
 def test_each_runs_accelerated(around):
-    quick = Stages(around, _config(), partial(_begin, make=fast.search))
+    quick = Stages(around, _config(), partial(_begin, make=_quick))
     assert all("forward" in vars(cell) for cell in quick.searches[0].supernet.cells)
     list(quick)
     if around.name not in ("p_darts", "perturbation"):  # whose choices may turn on a rounding
@@ -222,7 +227,7 @@ def test_the_hessian_by_double_backward_and_what_it_does_not_feel():
 
 
 def test_the_hessian_of_a_fast_search():
-    quick, plain = _begin(_config(), make=fast.search), _begin(_config())
+    quick, plain = _begin(_config(), make=_quick), _begin(_config())
     before = copy.deepcopy(quick.state_dict())
     torch.testing.assert_close(hessian(quick), hessian(plain), rtol=1e-3, atol=1e-4)
     for name, tensor in quick.supernet.state_dict().items():

@@ -351,7 +351,7 @@ CASES = [
      "search --data lying", lambda: load("lying")),
     ("an npz that promises more than fits the memory", "endless.npz is not a whole npz",
      "search --data endless", lambda: load("endless")),
-    ("an npz with Python objects", "pickled.npz holds Python objects, which are not read",
+    ("an npz with Python objects", "holds Python objects as class_names, which are not read",
      "search --data pickled", lambda: load("pickled")),
     ("an npz without test images", "no_test.npz has no x_test, y_test: save all",
      "search --data no_test", lambda: load("no_test")),

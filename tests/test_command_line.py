@@ -28,22 +28,23 @@ def _tiny(name="tiny", classes=2, side=16):
     """A hundred random images and as many to test."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (100, side, side, 3), dtype=np.uint8)
+    test = rng.integers(0, 256, (100, side, side, 3), dtype=np.uint8)
     labels = np.arange(100) % classes
     names = [str(k) for k in range(classes)]
     return {
         "x_train": images,
         "y_train": labels,
-        "x_test": images,
+        "x_test": test,
         "y_test": labels,
         "class_names": names,
     }
 
 
-def _load(name, folder):
+def _load(name, folder, image_size=32):
     """The embedded sets take seconds to draw, so that a few images of noise stand in for them."""
     if name in ("shapes10", "shapes100"):
         return DataSet.from_arrays(name, **_tiny(name, int(name[6:]), 32))
-    return load(name, folder)
+    return load(name, folder, image_size)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from dartslib.gradients import METHODS, BatchLoss, hypergradient
 from dartslib.networks import FinalNetwork
 from dartslib.operations import OPERATIONS, FactorizedReduce, conv_bn
 from dartslib.relaxation import Architecture, MixedOperation, Relaxation
+from dartslib.runs.running import fast_form
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import REPORT_OPERATIONS, SearchSpace
 from dartslib.supernet import Supernet
@@ -464,7 +465,7 @@ def test_exact_is_refused_in_the_fast_form_and_runs_plain_in_a_search():
     config = SearchConfig(
         nodes=1, layers=1, reductions=(), channels=2, epochs=1, head="linear", gradient="exact"
     )
-    search = dartslib.search(config, Noise(1), Noise(1, seed=1), image_size=8)
+    search = fast_form(Search(config, Noise(1), Noise(1, seed=1), image_size=8))
     list(search)
     assert search.step == 1
 
@@ -494,7 +495,7 @@ def test_fifty_steps_end_at_the_same_alpha(method, nodes):
 
     ends = []
     for fast in (True, False):
-        search = dartslib.search(config, Doubles(1), Doubles(1, seed=1), image_size=8, fast=fast)
+        search = fast_form(Search(config, Doubles(1), Doubles(1, seed=1), image_size=8), fast)
         list(_double(search))
         assert search.step == 50
         ends.append([alpha.detach() for alpha in search.architecture.alpha])
@@ -524,7 +525,7 @@ class _Reads(TorchDispatchMode):
 @pytest.mark.parametrize("method", ["first_order", "finite_difference"])
 def test_a_fast_step_reads_no_value(method):
     config = SearchConfig(nodes=1, layers=2, channels=2, epochs=9, head="linear", gradient=method)
-    search = dartslib.search(config, Noise(1), Noise(1, seed=1), image_size=8)
+    search = fast_form(Search(config, Noise(1), Noise(1, seed=1), image_size=8))
     search.advance()
     with _Reads() as seen:
         search.advance()
@@ -538,9 +539,9 @@ def test_fast_is_the_default_and_one_argument_turns_it_off():
     config = SearchConfig(nodes=1, layers=1, channels=2, epochs=1, head="linear")
     final = TrainConfig(layers=1, channels=2, epochs=1, head="linear")
     for fast in (True, False):
-        options = {"image_size": 8} if fast else {"image_size": 8, "fast": False}
-        search = dartslib.search(config, Noise(1), Noise(1, seed=1), **options)
-        training = dartslib.train(final, DARTS_V2, Noise(1), **options)
+        options = {"num_classes": 10} if fast else {"num_classes": 10, "fast": False}
+        search = dartslib.search((Noise(1), Noise(1, seed=1)), config=config, **options)
+        training = dartslib.train((Noise(1), None), DARTS_V2, config=final, **options)
         for network in (search.supernet, training.network):
             assert ("forward" in vars(network.cells[0])) is fast
 
@@ -550,7 +551,7 @@ def test_a_plain_search_goes_on_fast():
     data = Doubles(1), Doubles(1, seed=1)
     plain = _double(Search(config, *data, image_size=8))
     plain.advance()
-    fast = _double(dartslib.search(config, *data, image_size=8))
+    fast = _double(fast_form(Search(config, *data, image_size=8)))
     fast.load_state_dict(copy.deepcopy(plain.state_dict()))
     for search in (plain, fast):
         search.advance()
@@ -568,7 +569,7 @@ def test_a_sampling_relaxation_with_plain_mixed_operations_is_run_fast():
     )
     ends = []
     for fast in (True, False):
-        search = dartslib.search(config, Noise(1), Noise(1, seed=1), image_size=8, fast=fast)
+        search = fast_form(Search(config, Noise(1), Noise(1, seed=1), image_size=8), fast)
         search.advance()
         ends.append(search.architecture.alpha)
     torch.testing.assert_close(*ends)
@@ -582,7 +583,7 @@ def test_closed_operations_are_left_out_and_the_rest_is_the_same(gradient):
     )  # fmt: skip
     data = Doubles(4), Doubles(4, seed=1)
     plain = _double(Search(config, *data, image_size=8))
-    fast = _double(dartslib.search(config, *data, image_size=8))
+    fast = _double(fast_form(Search(config, *data, image_size=8)))
     closed = [("normal", 0, [0, 5]), ("reduction", 2, [1, 2, 3, 4, 5, 6, 7]), ("normal", 3, [6])]
     again = [("normal", 0, [0])]
     for moment, (rows, is_open) in enumerate(((closed, False), (again, True), (closed, False))):
@@ -603,7 +604,7 @@ def test_a_node_without_an_open_operation_runs_plain_and_says_so():
     config = SearchConfig(nodes=1, layers=1, channels=2, epochs=1, head="linear", reductions=())
     data = Doubles(1), Doubles(1, seed=1)
     plain = _double(Search(config, *data, image_size=8))
-    fast = _double(dartslib.search(config, *data, image_size=8))
+    fast = _double(fast_form(Search(config, *data, image_size=8)))
     for search in (plain, fast):
         search.architecture.open["normal"][:, :7] = False  # zeros alone
         search.prune()

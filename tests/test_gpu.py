@@ -17,7 +17,7 @@ from dartslib.gradients import METHODS, BatchLoss
 from dartslib.relaxation import Architecture
 from dartslib.runs.driving import drive
 from dartslib.runs.profiles import profile
-from dartslib.runs.running import find_device, run_search, run_training
+from dartslib.runs.running import fast_form, find_device, run_search, run_training
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import SearchSpace
 from dartslib.supernet import Supernet
@@ -172,9 +172,9 @@ def test_whole_runs_and_their_records(tmp_path):
 
 
 def test_both_loops_stay_plain_here():
-    search = dartslib.search(SearchConfig(**SMALL), Noise(1), Noise(1), device="cuda")
+    search = fast_form(Search(SearchConfig(**SMALL), Noise(1), Noise(1), device="cuda"))
     final = TrainConfig(layers=2, reductions=(1,), channels=2, epochs=1, head="linear")
-    training = dartslib.train(final, DARTS_V2, Noise(1), device="cuda")
+    training = fast_form(Training(final, DARTS_V2, Noise(1), device="cuda"))
     for network in (search.supernet, training.network):
         assert not any("forward" in vars(module) for module in network.modules())
 

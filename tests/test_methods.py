@@ -12,7 +12,6 @@ from relatives import OTHERS
 from torch import nn
 from torch.nn import functional as F
 
-import dartslib
 from dartslib import methods
 from dartslib.genotypes import Genotype, derive
 from dartslib.methods.darts_minus import WithSkip
@@ -21,7 +20,7 @@ from dartslib.methods.pc_darts import PCDARTS, PartialChannels
 from dartslib.relaxation import RELAXATIONS, Architecture, MixedOperation, Moment, Relaxation
 from dartslib.runs import driving
 from dartslib.runs.cost import count_weights
-from dartslib.runs.running import _last_epoch
+from dartslib.runs.running import _last_epoch, fast_form
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import CELL_TYPES, SearchSpace
 from dartslib.supernet import Supernet
@@ -198,10 +197,10 @@ def test_fast_where_only_numbers_change_and_plain_with_a_word_elsewhere(relaxati
     own_edges = type(edge) not in (MixedOperation, WithSkip)
     if own_edges:
         with pytest.warns(UserWarning, match="run plain") as said:
-            fast = dartslib.search(config, *data, image_size=8)
+            fast = fast_form(Search(config, *data, image_size=8))
         assert len(said) == 1
     else:
-        fast = dartslib.search(config, *data, image_size=8)
+        fast = fast_form(Search(config, *data, image_size=8))
     assert all(("forward" in vars(cell)) is not own_edges for cell in fast.supernet.cells)
     plain = Search(config, *data, image_size=8)
     for search in (plain, fast):

@@ -1,7 +1,7 @@
 """The recorded study, from its files alone: no CIFAR, no run.
 
 Each record is one of the study's runs with the profile's settings; what it says of itself follows
-from its arrays; and the tables of the README and of notebook 04 come out of the files again.
+from its arrays; and the tables of docs/results.md and of notebook 04 come out of the files again.
 """
 
 import json
@@ -21,7 +21,7 @@ from dartslib.runs.study import SEARCHED, Study
 from dartslib.space import CELL_TYPES
 
 NAMES = records.names(STUDY)
-README = STUDY.parents[2] / "README.md"
+PAGE = STUDY.parents[2] / "docs" / "results.md"
 CLASSES = {"cifar10": 10, "cifar100": 100}
 SPACE = SearchSpace.report()
 
@@ -126,19 +126,19 @@ def test_a_final_network_is_of_the_best_cell_of_its_group(name, tmp_path):
 
 @pytest.mark.parametrize("kind", ["final-cifar10", "transfer-cifar100"])
 def test_the_random_cell_is_ahead_and_not_for_its_size(kind):
-    """As the README says in words."""
+    """As docs/results.md says in words."""
     metas = {g: _read(f"{kind}-{g}")[0] for g in ("random", "first_order", "finite_difference")}
     accuracies = {group: meta["result"]["test_accuracy"] for group, meta in metas.items()}
     smallest = min(metas, key=lambda group: metas[group]["weights"])
     second, best = sorted(accuracies.values())[1:]
     assert accuracies["random"] == best and smallest == "random"
-    readme = README.read_text(encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
     said = f"drawn at random came first, by {100 * (best - second):.1f} points, with the fewest"
-    assert said in readme
+    assert said in page
 
 
 def test_one_search_is_above_the_best_random_cell_by_less_than_seeds_may_move_it():
-    """As the README says; the verdicts of notebook 04 stand in test_verdicts.py."""
+    """As docs/results.md says; the verdicts of notebook 04 stand in test_verdicts.py."""
     study = Results()
     rows = study.comparison()
     drawn = rows.pop("random").accuracies
@@ -150,7 +150,7 @@ def test_one_search_is_above_the_best_random_cell_by_less_than_seeds_may_move_it
     assert ahead["first_order"] < study.noise.bar
     assert sum(accuracy > best for row in rows.values() for accuracy in row.accuracies) == 1
     (sentence,) = (
-        line for line in README.read_text(encoding="utf-8").splitlines() if "learned cells" in line
+        line for line in PAGE.read_text(encoding="utf-8").splitlines() if "learned cells" in line
     )
     assert sentence.startswith(f"1 of the {sum(row.n for row in rows.values())} learned cells")
     assert f"{100 * max(ahead.values()):+.1f} points" in sentence

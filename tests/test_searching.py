@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
-from dartslib import search
 from dartslib.data import DataSet, split
 from dartslib.gradients import METHODS
 from dartslib.loops import Loop
 from dartslib.runs.profiles import profile
+from dartslib.runs.running import fast_form
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import REPORT_OPERATIONS
 
@@ -241,7 +241,7 @@ def test_other_values_of_xi(changes, xi):
 @pytest.mark.parametrize("method", ["one_level", "finite_difference"])
 def test_history(method):
     config = SearchConfig(**TINY | {"operations": REPORT_OPERATIONS}, gradient=method)
-    found = search(config, Noise(3), Noise(3, seed=1), image_size=8)
+    found = fast_form(Search(config, Noise(3), Noise(3, seed=1), image_size=8))
     records = list(found)
     history = {name: np.asarray(values) for name, values in found.history.items()}
     edges, operations = 2, 8

@@ -6,7 +6,6 @@ from math import log
 import pytest
 import torch
 
-from dartslib import search as new_search
 from dartslib.data import load, split
 from dartslib.methods.gdas import OneOperation
 from dartslib.networks import FinalNetwork
@@ -16,6 +15,7 @@ from dartslib.rivals.inheriting import inherit
 from dartslib.rivals.sharing import SinglePath, draw_cell, shared_accuracies
 from dartslib.runs.gap import path
 from dartslib.runs.profiles import profile
+from dartslib.searching import Search
 from dartslib.space import SearchSpace
 from dartslib.tabular.cells import SPACE, classes
 
@@ -79,7 +79,7 @@ def test_one_operation_per_kept_edge_runs_and_w_learns(small, monkeypatch):
         return run(self, x, mixture, *rest)
 
     monkeypatch.setattr(OneOperation, "forward", counted)
-    search = new_search(config, *batches, fast=False)
+    search = Search(config, *batches)
     before = {name: value.clone() for name, value in search.supernet.state_dict().items()}
     search.advance()
     per_pass = 5 * config.layers  # edges of all cells
@@ -110,7 +110,7 @@ def small():
 
 def test_the_controller_goes_where_the_rewards_are(small, monkeypatch):
     """Rewarded is a separable convolution from input 0 to node 1 alone."""
-    search = new_search(*small, fast=False)
+    search = Search(*small)
 
     def reward(search, path, batches, number):
         return float(path["normal"][0, SPACE.operations.index("sep_conv_3x3")])
@@ -128,7 +128,7 @@ def test_the_controller_goes_where_the_rewards_are(small, monkeypatch):
 
 def test_a_first_reward_is_no_news(small, monkeypatch):
     """The baseline begins at it: with equal rewards nothing moves but by the entropy."""
-    search = new_search(*small, fast=False)
+    search = Search(*small)
     monkeypatch.setattr("dartslib.rivals.controller._accuracy", lambda *_: 0.3)
     (*_, last) = enas(search, steps=5, entropy=0.0)
     assert last == pytest.approx(0.3)

@@ -20,15 +20,15 @@ import torch
 from plain import is_one_sentence
 from torch import nn
 
-import dartslib
 from dartslib.data import DataSet, split
 from dartslib.relaxation import Relaxation
 from dartslib.runs import driving, gap, records, running, study
 from dartslib.runs.drawing import draw
 from dartslib.runs.profiles import Profile
 from dartslib.runs.results import Results, bar, cpu_hours, shared
+from dartslib.runs.running import fast_form
 from dartslib.runs.study import Study, execute
-from dartslib.searching import SearchConfig
+from dartslib.searching import Search, SearchConfig
 from dartslib.space import SearchSpace
 from dartslib.training import TrainConfig
 from tools import remake
@@ -50,14 +50,14 @@ METHODS = ("one_level", "first_order", "finite_difference")
 
 def _arrays(side=8, count=80):
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-    labels = np.arange(count) % 2
+    images = rng.integers(0, 256, (count + 20, side, side, 3), dtype=np.uint8)
+    labels = np.arange(count + 20) % 2
     images[labels == 1, ::2] //= 2  # something to learn
     return {
-        "x_train": images,
-        "y_train": labels,
-        "x_test": images[:20],
-        "y_test": labels[:20],
+        "x_train": images[:count],
+        "y_train": labels[:count],
+        "x_test": images[count:],
+        "y_test": labels[count:],
         "class_names": ["0", "1"],
     }
 
@@ -170,7 +170,7 @@ def searched():
     dataset = DataSet.from_arrays("tiny", **_arrays())
     cut = split(dataset, 24, 0.2)
     halves = (dataset.batches(p, 8) for p in (cut.search_train, cut.search_valid))
-    loop = dartslib.search(SEARCH, *halves, num_classes=2, image_size=8)
+    loop = fast_form(Search(SEARCH, *halves, num_classes=2, image_size=8))
     for _ in loop:
         pass
     with torch.no_grad():  # choices that are clear

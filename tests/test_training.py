@@ -9,7 +9,6 @@ from plain import Noise, is_one_sentence
 from test_searching import _same, _saved
 from torch.nn import functional as F
 
-from dartslib import train
 from dartslib.data import DataSet
 from dartslib.data.batches import Subset
 from dartslib.genotypes import DARTS_V1, DARTS_V2, Genotype
@@ -191,7 +190,7 @@ def test_transfer_is_the_same_genotype_with_other_classes():
     config = TrainConfig(**TINY)
     sources = Noise(2), Noise(2, classes=100)
     nets = [
-        train(config, DARTS_V2, source, num_classes=classes).network
+        Training(config, DARTS_V2, source, num_classes=classes).network
         for source, classes in zip(sources, (10, 100), strict=True)
     ]
     assert all(isinstance(net, FinalNetwork) for net in nets)

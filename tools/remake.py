@@ -14,6 +14,7 @@ import sys
 import numpy as np
 import torch
 
+from dartslib.data import load
 from dartslib.runs import records
 from dartslib.runs.machine import machine, versions
 from dartslib.runs.running import begin_search, begin_training
@@ -35,8 +36,10 @@ def begin(record: records.Record, data: str) -> Search | Training:
             f"{record.meta['command']}."
         )
     if record.meta["kind"] == "search":
-        return begin_search(SearchConfig(**record.meta["config"]), data)[0]
-    return begin_training(TrainConfig(**record.meta["config"]), record.genotype, data)[0]
+        config = SearchConfig(**record.meta["config"])
+        return begin_search(config, load(config.dataset, data))[0]
+    config = TrainConfig(**record.meta["config"])
+    return begin_training(config, record.genotype, load(config.dataset, data))[0]
 
 
 def compare(record: records.Record, loop: Search | Training, epochs: int) -> dict[str, float]:

@@ -1,12 +1,13 @@
-"""Write what the README takes from records: the table of results and the pictures.
+"""Write what the pages take from records: the tables of results and the pictures.
 
     python tools/write_readme.py
 
-Everything between the two marks in README.md comes from here, so that no number is typed in; a
-test compares it with the records.
+Everything between the two marks in README.md, in short, and in docs/results.md, whole, comes from
+here, so that no number is typed in; a test compares it with the records.
 """
 
 import re
+from collections.abc import Callable
 from math import ceil, isnan
 from pathlib import Path
 from statistics import mean
@@ -97,7 +98,7 @@ def _compared(study: Results) -> str:
             "deviation). "
             f"One cell of each with three seeds: {again}.\n",
             "![Accuracies of the compared cells, one row per way to search and one for those drawn "
-            "at random; beside them, one cell of each with three seeds.](docs/compared.png)\n",
+            "at random; beside them, one cell of each with three seeds.](compared.png)\n",
         ]
     )
 
@@ -188,11 +189,42 @@ def results(study: Results) -> str:
     return "\n".join(filter(None, parts))
 
 
-def with_results(readme: str) -> str:
-    """The README with the tables between its marks."""
+def summary(study: Results) -> str:
+    """The results in ten lines: the report's accuracies, and ours."""
+    compared, finals = study.comparison(), study.finals()
+    rows = [
+        "| cells found with | compared: report, here | final | on CIFAR-100 |",
+        "|---|---|---|---|",
+    ]
+    for group, label in GROUPS.items():
+        cells = [label]
+        for kind in ("compare", "final", "transfer"):
+            here = ""
+            if kind == "compare" and group in compared:
+                found = compared[group]
+                here = f"**{found.mean:.2%}** ± {found.spread:.2%}"
+            elif kind in finals.get(group, {}):
+                here = f"**{finals[group][kind].meta['result']['test_accuracy']:.2%}**"
+            published = f"{REPORT[kind, group]:.2%}, " if (kind, group) in REPORT else ""
+            cells.append(published + here)
+        rows.append(f"| {' | '.join(cells)} |")
+    values = {group: list(found.accuracies) for group, found in compared.items()}
+    learned = values["first_order"] + values["finite_difference"]
+    rows.append(
+        "\nIn points, cells compared of ξ = 0 and ξ > 0 together, minus those at random: "
+        f"{_difference(learned, values['random'])}."
+    )
+    return "\n".join(rows)
+
+
+PAGES = {"README.md": summary, "docs/results.md": results}
+
+
+def with_results(page: str, write: Callable[[Results], str]) -> str:
+    """A page with the tables between its marks."""
     pattern = re.escape(BEGIN) + r".*?" + re.escape(END)
-    tables = f"{BEGIN}\n{results(Results())}\n{END}"
-    return re.sub(pattern, lambda _: tables, readme, flags=re.DOTALL)
+    tables = f"{BEGIN}\n{write(Results())}\n{END}"
+    return re.sub(pattern, lambda _: tables, page, flags=re.DOTALL)
 
 
 def pictures() -> None:
@@ -219,6 +251,6 @@ def pictures() -> None:
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    write_text(readme, with_results(readme.read_text(encoding="utf-8")))
+    for name, write in PAGES.items():
+        write_text(ROOT / name, with_results((ROOT / name).read_text(encoding="utf-8"), write))
     pictures()

@@ -58,6 +58,12 @@ def check_class_names(names: np.ndarray) -> tuple[str, ...]:
     return tuple(str(name) for name in array)
 
 
+def digests(images: np.ndarray) -> list[bytes]:
+    """A hash of the bytes of each image, (N, …)."""
+    rows = np.ascontiguousarray(images).reshape(len(images), -1)
+    return [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
+
+
 def hash_order(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Indices, int64 (N,), that sort images by a hash of their bytes, equal images by label.
 
@@ -65,7 +71,5 @@ def hash_order(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         images: uint8 (N, C, H, W).
         labels: (N,).
     """
-    rows = np.ascontiguousarray(images).reshape(len(images), -1)
-    digests = [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
-    keys = list(zip(digests, labels.tolist(), strict=True))
+    keys = list(zip(digests(images), labels.tolist(), strict=True))
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)

@@ -5,6 +5,7 @@ gives the same split, whatever its order.
 """
 
 import json
+import os
 import re
 import zipfile
 import zlib
@@ -66,8 +67,8 @@ class DataSet:
         name: str,
         x_train: np.ndarray,
         y_train: np.ndarray,
-        x_test: np.ndarray,
-        y_test: np.ndarray,
+        x_test: np.ndarray | None,
+        y_test: np.ndarray | None,
         class_names: Sequence[str],
     ) -> "DataSet":
         """A data set from numpy arrays, checked and put in hash order.
@@ -76,24 +77,37 @@ class DataSet:
             name: its name.
             x_train, x_test: uint8 (N, H, W, C), or (N, H, W) for gray images; square, 8 to 64
                 pixels, 1 or 3 channels.
-            y_train, y_test: integers (N,), from 0.
+            y_train, y_test: integers (N,), from 0. Without x_test and y_test the last fifth in hash
+                order is kept to test on.
             class_names: one per class.
 
         Raises:
             ValueError: anything else.
         """
         names = check_class_names(class_names)
-        train, test = check_images("x_train", x_train), check_images("x_test", x_test)
+        given = {"train": (x_train, y_train), "test": (x_test, y_test)}
+        if x_test is None:
+            del given["test"]
+        arrays = {which: check_images(f"x_{which}", pair[0]) for which, pair in given.items()}
+        train, test = arrays["train"], arrays.get("test", arrays["train"])
         if train.shape[1:] != test.shape[1:]:
             raise ValueError(
                 f"x_train has images of {_size(train)}, x_test of {_size(test)}: make them alike."
             )
         tensors = []
-        for which, images, given in (("train", train, y_train), ("test", test, y_test)):
-            labels = check_labels(f"y_{which}", given, len(images), len(names))
+        for which, images in arrays.items():
+            labels = check_labels(f"y_{which}", given[which][1], len(images), len(names))
             order = hash_order(images, labels)
             tensors += [torch.from_numpy(images[order]), torch.from_numpy(labels[order])]
-        return cls(name, *tensors, names)
+        return (cls if len(tensors) == 4 else cls.without_test)(name, *tensors, names)
+
+    @classmethod
+    def without_test(
+        cls, name: str, images: Tensor, labels: Tensor, class_names: tuple[str, ...]
+    ) -> "DataSet":
+        """A data set of which nobody said what is to be tested on: the last fifth in hash order."""
+        rest = len(labels) - len(labels) // 5
+        return cls(name, images[:rest], labels[:rest], images[rest:], labels[rest:], class_names)
 
     @property
     def num_classes(self) -> int:
@@ -115,12 +129,14 @@ class DataSet:
 
         The usual numbers for CIFAR, otherwise measured on the training images.
         """
-        if self.name in STATISTICS:
+        if self.name in STATISTICS and self.in_channels == 3:
             return STATISTICS[self.name]
         means, stds = [], []
         values = torch.arange(256)
         for channel in self.x_train.unbind(1):
-            counts = torch.bincount(channel.flatten(), minlength=256)
+            # In pieces, since the images may be in a file that is larger than the memory.
+            pieces = (piece.flatten() for piece in channel.split(4096))
+            counts = sum(torch.bincount(piece, minlength=256) for piece in pieces)
             # Integers as long as possible, so that every machine gets the same result.
             n, sum_1, sum_2 = (int((counts * values**power).sum()) for power in (0, 1, 2))
             means.append(sum_1 / n / 255)
@@ -137,13 +153,17 @@ class DataSet:
         found.update(_text((self.class_names, self.statistics())))
         return found.hexdigest()
 
-    def batches(self, subset: Subset, batch_size: int, **options) -> Batches:
+    def batches(
+        self, subset: Subset, batch_size: int, *, flip: bool | None = None, **options
+    ) -> Batches:
         """`Batches` for training, normalized by `statistics`.
 
-        Images are mirrored, except the digits of mnist. `options` are those of `Batches`.
+        Images are mirrored if `flip`; None is yes, except for the digits of mnist. `options` are
+        those of `Batches`.
         """
         mean, std = self.statistics()
-        usual = {"mean": mean, "std": std, "flip": self.name != "mnist"}
+        flip = self.name != "mnist" if flip is None else flip
+        usual = {"mean": mean, "std": std, "flip": flip}
         return Batches(subset, batch_size, **(usual | options))
 
     def evaluation_batches(self, subset: Subset, batch_size: int = 256, **options) -> Batches:
@@ -152,19 +172,26 @@ class DataSet:
         return self.batches(subset, batch_size, **(plain | options))
 
 
+def is_own(name: str) -> bool:
+    """Whether a data set of that name is the user's: neither drawn by code nor downloaded."""
+    return name not in (*EMBEDDED, *DOWNLOADED)
+
+
 def _text(values: tuple) -> bytes:
     return json.dumps(values).encode()
 
 
-def load(name: str, folder: str | Path = "data") -> DataSet:
+def load(name: str, folder: str | Path = "data", image_size: int = 32) -> DataSet:
     """A data set by name, its images in hash order.
 
     Args:
         name: shapes10 or shapes100, which are always drawn; NAME of a file folder/NAME.npz with
-            x_train, y_train, x_test, y_test, class_names as in `DataSet.from_arrays`; or, without
-            such a file, cifar10, cifar100 or mnist, which torchvision downloads and checks.
+            x_train, y_train, x_test, y_test, class_names as in `DataSet.from_arrays`; of a folder
+            of pictures folder/NAME, as `folders.load_folder` takes it; or, without these, cifar10,
+            cifar100 or mnist, which torchvision downloads and checks.
         folder: where such files are, and where downloads go; one that is not here is looked for in
             the checkout, so that a notebook finds its data/.
+        image_size: pixels per side that pictures of a folder are brought to.
 
     Raises:
         ValueError: an unknown name, or a file with the wrong content.
@@ -173,7 +200,7 @@ def load(name: str, folder: str | Path = "data") -> DataSet:
     """
     if name in EMBEDDED:
         return DataSet.from_arrays(name, *shapes.draw(name))
-    if not re.fullmatch(r"[\w.-]{1,100}", name):
+    if not re.fullmatch(r"\w[\w. -]{0,99}", name):
         raise ValueError(
             f"{repr(name)} is not the name of a data set: give a name such as cifar10, without "
             "folder."
@@ -187,10 +214,34 @@ def load(name: str, folder: str | Path = "data") -> DataSet:
         return _read(name, path)
     if name in DOWNLOADED:
         return _download(name, path)
+    if path.with_name(name).is_dir():
+        from dartslib.data.folders import load_folder  # which makes a data set, too
+
+        return load_folder(path.with_name(name), image_size)
+    path = path.with_name(f"{name.removesuffix('.npz')}.npz")
     raise ValueError(
         f"There is no data set {name!r}: choose {', '.join((*EMBEDDED, *DOWNLOADED))}, or write "
-        f"{path} with {', '.join(KEYS)}."
+        f"{path} with {', '.join(KEYS)}, or put pictures into folders "
+        f"{path.with_suffix('') / 'CLASS'}."
     )
+
+
+def locate(data: str | Path, folder: str | Path = "data") -> tuple[str, str | Path]:
+    """Name and folder of a data set that may be given as a path.
+
+    Args:
+        data: a name, or the path of a file NAME.npz or of a folder of pictures.
+        folder: where a data set is that was given as a name.
+    """
+    path, here = Path(data), find_folder(folder)
+    kept = [here / f"{data}.npz", here / data]
+    if os.path.isfile(path) and path.suffix == ".npz":  # Path.is_file raises if the name is long
+        return path.stem, path.parent
+    plain = re.fullmatch(r"\w[\w. -]*", str(data))
+    named = plain and (not is_own(str(data)) or any(map(os.path.exists, kept)))
+    if str(data) and os.path.isdir(path) and not named:
+        return path.resolve().name, path.resolve().parent
+    return str(data), folder
 
 
 def find_folder(folder: str | Path) -> Path:
@@ -204,18 +255,21 @@ def _read(name: str, path: Path) -> DataSet:
     broken = f"{path} is not a whole npz archive: write it with numpy.savez, or fetch it again."
     if not zipfile.is_zipfile(path):
         raise ValueError(broken)
+    arrays, key = {}, ""
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [key for key in KEYS if key not in file.files]
-            arrays = {key: file[key] for key in KEYS if key in file.files}
+            for key in KEYS:
+                if key in file.files:
+                    arrays[key] = file[key]
     except (EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error):
         raise ValueError(broken) from None
     except ValueError as error:
         if "pickle" not in str(error):
             raise ValueError(broken) from None
         raise ValueError(
-            f"{path} holds Python objects, which are not read, since reading them can run code: "
-            "save plain arrays of numbers and strings."
+            f"{path} holds Python objects as {key}, which are not read, since reading them can run "
+            "code: save plain arrays of numbers and strings."
         ) from None
     if missing:
         raise ValueError(f"{path} has no {', '.join(missing)}: save all of {', '.join(KEYS)}.")

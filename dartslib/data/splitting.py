@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from numbers import Integral
 
 from dartslib.data.batches import Subset
-from dartslib.data.sets import DataSet
+from dartslib.data.checking import digests
+from dartslib.data.sets import DataSet, is_own
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,3 +73,33 @@ def split(dataset: DataSet, half: int | None = None, held_out: float = 0.1) -> S
         final_train=subset("final_train", 0, count),
         test=Subset(dataset.x_test, dataset.y_test, "test"),
     )
+
+
+def remarks(dataset: DataSet, *used: Subset) -> list[str]:
+    """What a user should know of data of their own, one sentence each.
+
+    Args:
+        dataset: nothing is said of a published one.
+        used: the subsets that a run trains and judges on.
+    """
+    if not is_own(dataset.name):
+        return []
+    found, names = [], dataset.class_names
+    total = dataset.y_train.bincount(minlength=len(names)).tolist()
+    for subset in used:
+        counts = subset.labels.bincount(minlength=len(names)).tolist()
+        missing = [k for k, count in enumerate(counts) if not count]
+        if missing:
+            first, others = missing[0], len(missing) - 1
+            found.append(
+                f"Class {names[first]!r}{f' and {others} more' if others else ''} (it has "
+                f"{total[first]} of {sum(total)} training images) is not among the {len(subset)} "
+                f"images of {subset.name}: give more images of it, or leave it out."
+            )
+    both = len(set(digests(dataset.x_train.numpy())) & set(digests(dataset.x_test.numpy())))
+    if both:
+        found.append(
+            f"Among the training images are {both} of the test images, byte by byte: take them "
+            "out, or the test says too much."
+        )
+    return found

@@ -2,12 +2,11 @@
 
 The plain supernet and final network stay the reference, and the way for double backward and for
 edges of your own. `accelerate` gives their cells another forward, which computes the same numbers
-(to 1e-10 in float64, as tests show) from the same modules; `search` and `train` call it.
-benchmarks/README.md says what each part of it brings.
+(to 1e-10 in float64, as tests show) from the same modules; `dartslib.search` and `dartslib.train`
+call it where it pays; benchmarks/README.md says what each part of it brings.
 """
 
 import warnings
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,12 +14,8 @@ from torch import nn
 from dartslib.fast.branches import Opaque
 from dartslib.fast.cells import FastCell
 from dartslib.fast.normalizing import FastNorm
-from dartslib.genotypes import Genotype
-from dartslib.loops import BatchSource
 from dartslib.networks import DerivedCell
-from dartslib.searching import Search, SearchConfig
 from dartslib.supernet import Cell
-from dartslib.training import TrainConfig, Training
 
 
 def accelerate(network: nn.Module) -> nn.Module:
@@ -56,46 +51,3 @@ def accelerate(network: nn.Module) -> nn.Module:
         if type(norm) is nn.BatchNorm2d and norm not in done:
             norm.forward = FastNorm(norm)
     return network
-
-
-def search(
-    config: SearchConfig,
-    train: BatchSource,
-    valid: BatchSource,
-    *,
-    fast: bool = True,
-    **options: Any,
-) -> Search:
-    """A `Search`, ready to be iterated: `for record in search(config, train, valid): …`.
-
-    Takes the arguments of `Search`. Afterwards `.architecture.derive()` is the genotype.
-    `fast=False` runs the plain form, as a GPU and gradient="exact" always do.
-    """
-    loop = Search(config, train, valid, **options)
-    if fast and config.gradient != "exact" and _suits(loop.supernet, config.channels_last):
-        accelerate(loop.supernet)
-    return loop
-
-
-def train(
-    config: TrainConfig,
-    genotype: Genotype,
-    batches: BatchSource,
-    watched: BatchSource | None = None,
-    *,
-    fast: bool = True,
-    **options: Any,
-) -> Training:
-    """A `Training`, ready to be iterated: `for record in train(config, genotype, batches): …`.
-
-    Takes the arguments of `Training`. `fast=False` runs the plain form, as a GPU and cells whose
-    paths are dropped always do.
-    """
-    loop = Training(config, genotype, batches, watched, **options)
-    if fast and _suits(loop.network, config.channels_last):
-        accelerate(loop.network)
-    return loop
-
-
-def _suits(network: nn.Module, channels_last: bool) -> bool:
-    return channels_last and next(network.parameters()).device.type == "cpu"

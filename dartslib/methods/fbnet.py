@@ -7,8 +7,7 @@ search" (CVPR 2019)::
 
 What differs from the paper, on purpose:
 
-1. LAT is the expected latency of the probabilities, not that of the sample, in microseconds; the
-   logarithm is of 1 + LAT, which is 0 for a cell that costs nothing.
+1. LAT is the expected latency of the probabilities, not that of the sample, in microseconds.
 2. tau falls per step, from 5 by exp(-0.045) per epoch of 90; alpha rests for the first ninth of the
    run (there 10 epochs). The space is DARTS's, and so is the derivation.
 
@@ -50,7 +49,7 @@ class FBNet(Priced, name="fbnet"):
 
     def alpha_loss(self, loss: Tensor, alpha: Tables, space: SearchSpace, moment: Moment) -> Tensor:
         """L_val times the factor."""
-        log = (1000 * self.latency(alpha, space)).log1p()
+        log = (1000 * self.latency(alpha, space)).log()
         return loss * self.scale * log**self.power
 
     def moves_alpha(self, moment: Moment) -> bool:

@@ -6,8 +6,8 @@ expected latency and its gradient are (Cai et al. 2019, equation 7)::
     E = sum over cell types, edges and operations of P_eo T_eo
     dE / d alpha_ej = P_ej (T_ej - sum_o P_eo T_eo)
 
-Operations are measured alone, as they are in a final network, one image at a time. What else a
-network does (stem, head, sums, concatenation) is not in E.
+Operations are measured alone, as they are in a final network. Without the rest of the network a
+cell of nothing would cost nothing, and a loss with the factor log E would be lowest there.
 """
 
 from functools import cache
@@ -75,6 +75,8 @@ class Priced(Relaxation):
 
     milliseconds: Milliseconds
     """Cell type -> (edges, operations), of all its cells together, from `measure`."""
+    rest: float = Field(1.0, ge=0.01)
+    """Milliseconds of what every network has: stem, cell inputs, head."""
 
     def parameters(self, space: SearchSpace) -> dict[str, tuple[int, ...]]:
         """Those of DARTS; ValueError if the milliseconds are of another space."""
@@ -88,7 +90,7 @@ class Priced(Relaxation):
         return found
 
     def latency(self, alpha: Tables, space: SearchSpace) -> Tensor:
-        """E in milliseconds, a scalar."""
+        """E and the rest in milliseconds, a scalar."""
         found = self.probabilities(alpha, space)
         tables = {kind: torch.tensor(t).to(found[kind]) for kind, t in self.milliseconds.items()}
-        return sum((found[kind] * table).sum() for kind, table in tables.items())
+        return self.rest + sum((found[kind] * table).sum() for kind, table in tables.items())

@@ -16,7 +16,7 @@ What differs from the paper and its code (mit-han-lab/proxylessnas), on purpose:
 
 1. Alpha rests for 0.25 of the steps (40 of 160 epochs), then moves in each fifth step, before w.
    With two paths the shift comes after w's step.
-2. Logarithms are of 1 + E in microseconds; E_0 is what equal probabilities cost.
+2. Logarithms are of microseconds; E_0 is what equal probabilities cost.
 3. Gradients other than first_order need a graph of all paths. There is no REINFORCE.
 
 Its settings: alpha by Adam at 1e-3, betas 0 and 0.999, no weight decay.
@@ -108,7 +108,7 @@ class ProxylessNAS(Priced, name="proxyless"):
         reference = self.latency({k: torch.zeros_like(a) for k, a in alpha.items()}, space)
         if self.form == "linear":
             return loss + self.weight * (now - reference) / reference
-        ratio = (1000 * now).log1p() / (1000 * reference).log1p()
+        ratio = (1000 * now).log() / (1000 * reference).log()
         return 0.2 * loss * ratio**self.power
 
     def moves_alpha(self, moment: Moment) -> bool:

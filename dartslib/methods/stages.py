@@ -1,6 +1,6 @@
 """Methods that go around a search: several searches, an early end, a selection afterwards.
 
-    loop = Stages(EarlyStopping(), config, lambda config: dartslib.search(config, train, valid))
+    loop = Stages(EarlyStopping(), config, lambda config: Search(config, train, valid))
     for record in loop: …;  loop.architecture.derive()
 
 A method that is no relaxation is an `Around`: settings, and members that do nothing unless it

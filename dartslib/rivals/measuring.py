@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dartslib import fast
 from dartslib.data import DataSet, split
 from dartslib.data.batches import Subset
 from dartslib.genotypes import Genotype
@@ -24,6 +23,7 @@ from dartslib.rivals.controller import best_drawn, enas
 from dartslib.rivals.inheriting import inherit
 from dartslib.rivals.race import SEEDS
 from dartslib.rivals.sharing import shared_accuracies
+from dartslib.runs.running import fast_form, sizes_of
 from dartslib.searching import Search, SearchConfig
 from dartslib.tabular.cells import SPACE, classes, name
 from dartslib.tabular.making import CROP, RECIPE, WATCHED, seed_of
@@ -62,9 +62,8 @@ def new_search(config: SearchConfig, images: DataSet) -> Search:
         images.batches(half, config.batch_size, seed=config.seed, crop=CROP)
         for half in (cut.search_train, cut.search_valid)
     ]
-    sizes = {"num_classes": images.num_classes, "image_size": images.image_size}
     with warnings.catch_warnings(action="ignore"):  # edges of a method's own run plain
-        return fast.search(config, *halves, **sizes)
+        return fast_form(Search(config, *halves, **sizes_of(images)))
 
 
 def shared(seed: int, images: DataSet) -> dict[str, Any]:
@@ -164,7 +163,7 @@ def _trained(cell: Genotype, config: Any, images: DataSet, parent: Any = None) -
         split(images, held_out=config.held_out).compare_train,
         config.batch_size, seed=config.seed, crop=CROP,
     )  # fmt: skip
-    training = fast.train(config, cell, batches, num_classes=10, image_size=16)
+    training = fast_form(Training(config, cell, batches, **sizes_of(images)))
     training.share = inherit(training.network, parent) if parent is not None else 0.0
     for _ in training:
         pass

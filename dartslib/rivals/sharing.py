@@ -1,7 +1,7 @@
 """One supernet for all cells: train a path at a time, then ask it what each cell is worth.
 
     settings = config.changed(relaxation="single_path")
-    search = dartslib.search(settings, …);  for _ in search: pass
+    search = Search(settings, …);  for _ in search: pass
     values = shared_accuracies(search, genotypes, unseen)
 
 Bender et al., Understanding and Simplifying One-Shot Architecture Search, ICML 2018; Guo et al.,

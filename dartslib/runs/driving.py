@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from dartslib.loops import Loop
 from dartslib.runs.files import write_whole
+from dartslib.runs.importing import IMPORTED
 from dartslib.runs.machine import commit, machine, versions
 
 FORMAT = "dartslib-checkpoint-3"
@@ -73,7 +74,8 @@ def drive(
     if path.exists():
         if not resume:
             raise FileExistsError(
-                f"{folder} holds a run already: go on with --resume, or choose another folder."
+                f"{folder} holds a run already: go on with --resume (in Python resume=True), or "
+                "choose another folder."
             )
         stretches = _read(path, loop, data)
     elif (folder / "meta.json").exists():
@@ -172,6 +174,7 @@ def _write(path: Path, loop: Loop, stretches: list[dict[str, Any]], data: str | 
             "config": loop.config.model_dump_json(),
             "stretches": json.dumps(stretches),
             "data": data,
+            "imports": json.dumps(IMPORTED),
             "steps": loop.steps,
             "loop": state,
         },
@@ -223,9 +226,17 @@ def _load(path: Path) -> dict[str, Any]:
     return state
 
 
+def _same_settings(kept: Any, loop: Loop) -> bool:
+    """Whether a checkpoint's settings are the loop's; one that it lacks counts with its default."""
+    try:
+        return type(loop.config)(**json.loads(kept)) == loop.config
+    except (TypeError, ValueError):
+        return False
+
+
 def _read(path: Path, loop: Loop, data: str | None = None) -> list[dict[str, Any]]:
     state = _load(path)
-    if state.get("config") != loop.config.model_dump_json():
+    if not _same_settings(state.get("config"), loop):
         raise ValueError(
             f"{path} belongs to a run with other settings: resume with the settings it was started "
             "with, or choose another folder."
@@ -234,6 +245,11 @@ def _read(path: Path, loop: Loop, data: str | None = None) -> list[dict[str, Any
         raise ValueError(
             f"{path} belongs to a run with other data of that name: restore the images, labels "
             "and class names it was started with, or choose another folder."
+        )
+    if json.loads(state.get("imports", "{}")) != IMPORTED:
+        raise ValueError(
+            f"{path} belongs to a run with other files of --import than {[*IMPORTED]}: import "
+            "those, unchanged, that it was started with, or choose another folder."
         )
     unfit = ValueError(
         f"{path} does not fit this run, as its data set has changed or the file is not whole: "

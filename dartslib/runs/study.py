@@ -20,9 +20,11 @@ scheduled here: joblib takes the list, on this machine or, with its Dask back en
 run keeps its own state in a folder of its own, so that is all that is wanted of an engine.
 """
 
+import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -33,21 +35,25 @@ import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from dartslib.data.sets import is_own
 from dartslib.genotypes import Genotype
 from dartslib.gradients import METHODS
 from dartslib.runs import records
 from dartslib.runs.drawing import draw
 from dartslib.runs.driving import progress
+from dartslib.runs.importing import Files
 from dartslib.runs.profiles import Profile, profile
 from dartslib.runs.results import used_gpu
 from dartslib.runs.running import run_search, run_training
 from dartslib.searching import SearchConfig
 from dartslib.settings import Config
+from dartslib.training import TrainConfig
 
 SEARCHED = tuple(gradient for gradient in METHODS if gradient != "exact")
 FINALISTS = ("first_order", "finite_difference", "random")
 AGAIN = (1, 2)  # seeds with which the first cell of each of these is trained again
 KINDS = ("final", "transfer")
+ITS_OWN = ("gradient", "seed", "part")  # settings that a study sets by itself
 RECORDED = records.RECORDED / "study"  # the study of this checkout
 
 
@@ -78,7 +84,11 @@ class Run:
     def made(self, record: records.Record) -> bool:
         """Whether a record has these settings; one that it lacks counts with its default."""
         try:
-            return type(self.config)(**record.meta["config"]) == self.config
+            found = type(self.config)(**record.meta["config"])
+            fitted = is_own(found.dataset) and "half" not in self.changed  # to the images there are
+            if fitted and isinstance(found, SearchConfig):
+                found = found.changed(half=self.config.half)
+            return found == self.config
         except (KeyError, TypeError, ValueError):  # no run, or one with other settings
             return False
 
@@ -93,10 +103,13 @@ class Study:
         folder: receives a folder for each run.
         recorded: keeps a copy of each record, and says what is finished; None: `folder` does.
         known: other folders of records, from which cells may be taken.
+        imports: files of operations or relaxations that every process of the study imports.
+        changes: settings that differ from the profile's, of all kinds of runs that have them. On
+            a `dataset` of one's own there is no other to transfer to.
         settings: the profile of that name, unless others are given.
 
     Raises:
-        ValueError: no seed, or no such profile.
+        ValueError: no seed, no such profile, or a setting that no run has.
     """
 
     name: str = "smoke"
@@ -104,12 +117,25 @@ class Study:
     folder: Path = Path("runs/study")
     recorded: Path | None = None
     known: tuple[Path, ...] = ()
+    imports: Files = Files()  # before the settings, which a process could not read without
+    changes: dict[str, Any] = field(default_factory=dict)
     settings: Profile | None = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"A study has one seed or more, not {self.seeds}.")
         self.settings = self.settings or profile(self.name)
+        known = {*SearchConfig.model_fields, *TrainConfig.model_fields} - {*ITS_OWN}
+        for setting in self.changes:
+            if setting not in known:
+                (nearest,) = get_close_matches(setting, known, n=1, cutoff=0)
+                raise ValueError(
+                    f"A study has no setting {setting!r:.40} to change: choose another, such as "
+                    f"{nearest}."
+                )
+        kinds = {kind: getattr(self.settings, kind) for kind in ("search", "compare", *KINDS)}
+        self.settings = Profile(**{k: c.changed(**self._changes(c)) for k, c in kinds.items()})
+        self.kinds = KINDS[:1] if "dataset" in self.changes else KINDS
         self.kept = self.recorded or self.folder
 
     def __iter__(self) -> Iterator[Run]:
@@ -130,8 +156,12 @@ class Study:
             )
         return runs[name]
 
+    def _changes(self, config: Config) -> dict[str, Any]:
+        return {k: v for k, v in self.changes.items() if k in type(config).model_fields}
+
     def _run(self, kind: str, name: str, cell: str = "", **changed: Any) -> Run:
         config = getattr(self.settings, kind).changed(**changed)
+        changed = self._changes(config) | changed
         return Run(f"{kind}-{config.dataset}-{name}", kind, config, changed, cell)
 
     @cached_property
@@ -173,10 +203,10 @@ class Study:
         yield [
             self._run(kind, group, self.best(group), epochs=epochs)
             for group in FINALISTS
-            for kind in KINDS
+            for kind in self.kinds
             for epochs in [getattr(self.settings, kind).epochs // 3 or 1]
         ]
-        yield [self._run(kind, "long", self.best(*self.compared)) for kind in KINDS]
+        yield [self._run(kind, "long", self.best(*self.compared)) for kind in self.kinds]
 
     def best(self, *groups: str) -> str:
         """The cell of these groups with the highest accuracy on held-out images.
@@ -248,8 +278,12 @@ class Study:
             "device": device,
             "resume": True,
             "progress": progress,
-            "command": f"python -m dartslib study --profile {self.name} --seeds {self.seeds} "
-            f"--only {run.name}",
+            "command": shlex.join(
+                ["python", "-m", "dartslib", "study", "--profile", self.name]
+                + ["--seeds", str(self.seeds), "--only", run.name]
+                + [word for path in self.imports for word in ("--import", Path(path).name)]
+                + [w for k, v in self.changes.items() for w in ("--set", f"{k}={json.dumps(v)}")]
+            ),
         }
         folder = self.folder / run.name
         record = self.record(run, self.folder)
@@ -280,7 +314,7 @@ class Study:
         on its machine.
         """
         runs, prices = list(self), {}
-        for folder in (self.kept, RECORDED):
+        for folder in (self.kept, RECORDED)[: 1 if "dataset" in self.changes else 2]:
             found: dict[str, list[float]] = {}
             for run in runs:
                 epochs, seconds = self._done(run, folder)

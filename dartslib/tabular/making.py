@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dartslib import fast
 from dartslib.data import DataSet, load, split
 from dartslib.data.batches import Subset
 from dartslib.genotypes import Genotype
 from dartslib.runs.machine import commit, machine, versions
+from dartslib.runs.running import fast_form, sizes_of
 from dartslib.tabular.cells import SPACE, classes, name
 from dartslib.tabular.table import ROWS, read_rows
-from dartslib.training import TrainConfig
+from dartslib.training import TrainConfig, Training
 
 IMAGES = 40_000  # training images in use: one half to train on, one to judge on
 WATCHED = 2_000  # judging images that are evaluated after every epoch
@@ -145,15 +145,14 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
     def first(whole: Subset, count: int) -> Subset:
         return Subset(whole.images[:count], whole.labels[:count], whole.name)
 
-    training = fast.train(
+    training = Training(
         config,
         cell,
         images.batches(cut.compare_train, config.batch_size, seed=config.seed, crop=CROP),
         images.evaluation_batches(first(cut.compare_valid, WATCHED)),
-        num_classes=images.num_classes,
-        in_channels=images.in_channels,
-        image_size=images.image_size,
+        **sizes_of(images),
     )
+    training = fast_form(training)
     stepping = process_time()
     for _ in training:
         pass

@@ -18,17 +18,17 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dartslib import fast
 from dartslib.data import DataSet, split
 from dartslib.genotypes import Genotype
 from dartslib.runs.cost import count_multiply_adds, count_weights
 from dartslib.runs.dense import STAND_IN
 from dartslib.runs.files import write_text
+from dartslib.runs.running import fast_form, sizes_of
 from dartslib.tabular.cells import classes
 from dartslib.tabular.controls import HAND
 from dartslib.tabular.making import CROP, RECIPE, name_of, small_images
 from dartslib.tabular.table import PRICES, read_rows
-from dartslib.training import TrainConfig
+from dartslib.training import TrainConfig, Training
 
 STEPS, WARM = 20, 3
 FORWARDS = {1: 30, 64: 5}  # images -> passes
@@ -53,10 +53,9 @@ def price(cell: Genotype, images: DataSet, recipe: TrainConfig) -> dict[str, Any
     """
     subset = split(images, held_out=recipe.held_out).compare_train
     batches = images.batches(subset, recipe.batch_size, seed=0, crop=CROP)
-    sizes = {"num_classes": images.num_classes, "image_size": images.image_size}
     gc.collect()
     before = _peak(anew=True)
-    training = fast.train(recipe, cell, batches, in_channels=images.in_channels, **sizes)
+    training = fast_form(Training(recipe, cell, batches, **sizes_of(images)))
     seconds = []
     for _ in range(WARM + STEPS):
         began = process_time()

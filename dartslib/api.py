@@ -1,0 +1,300 @@
+"""The front door: a search, a training and a prediction on any form of data.
+
+    search = dartslib.search((images, labels))
+    search.run("runs/found")
+    training = dartslib.train((images, labels), search.derive())
+    training.run("runs/trained")
+    names, probabilities = dartslib.predict("runs/trained", new_images)
+
+`data` is one of
+
+- a name: "shapes10", "cifar10", or that of a file data/NAME.npz or of a folder data/NAME;
+- the path of such a file or of a folder of pictures, train/CLASS/* and test/CLASS/*, or CLASS/*;
+- arrays, (images, labels) or (images, labels, test images, test labels), as
+  `DataSet.from_arrays` takes them; of two a fifth is kept to test on;
+- a `DataSet`;
+- two DataLoaders and num_classes: (for w, for alpha) in a search, (to train on, to judge on or
+  None) in a training. Their batches are taken as they come.
+
+Sizes come from the data. A setting that a call cannot use is refused.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from dartslib import searching, training
+from dartslib.data import DataSet, load, locate, split
+from dartslib.data.loaders import Loader
+from dartslib.genotypes import Genotype
+from dartslib.runs import driving, running, trained
+from dartslib.runs.profiles import profile as profile_of
+from dartslib.runs.records import Record
+from dartslib.searching import SearchConfig
+from dartslib.training import TrainConfig
+
+Data = Any  # one of the forms above
+OF_A_DATA_SET = ("half", "held_out", "batch_size", "flip", "crop", "cutout", "part")
+
+
+class _Run:
+    """What a search and a training of the door have in common: they know their data."""
+
+    finish: ClassVar[Callable[..., Record]]
+
+    def run(
+        self, folder: str | Path | None = None, resume: bool = False, progress: bool = True
+    ) -> Record:
+        """Runs to the end and saves all, as the command line does.
+
+        Args:
+            folder: receives checkpoint, history, genotype and meta, and of a training the weights
+                for `predict`; by default one in runs/.
+            resume: go on from the folder's checkpoint, if there is one.
+            progress: say how long it will take, and show a bar.
+        """
+        if self.step == self.steps and not resume:
+            raise ValueError("This run is over: make another one, and call its run() at once.")
+        if folder is None:
+            kind, cell = getattr(self.config, "part", "search"), self.kept.get("genotype_name", "")
+            folder = running.usual_folder(kind, self.kept["profile"], self.config, cell)
+        if progress:
+            print(_forecast(self, Path(folder), resume))
+        options = self.kept | {"folder": Path(folder), "resume": resume, "progress": progress}
+        return self.finish(self.dataset, **options)
+
+
+class Search(_Run, searching.Search):
+    """A search that knows its data; iterate it, or `run` it."""
+
+    finish = running.finish_search
+
+    def derive(self) -> Genotype:
+        """The cell of the present probabilities."""
+        return self.architecture.derive()
+
+
+class Training(_Run, training.Training):
+    """A training that knows its data; iterate it, or `run` it."""
+
+    finish = running.finish_training
+
+    def evaluate(self, batches: Data) -> tuple[float, float]:
+        """Mean loss and accuracy now, on numbered batches, a DataLoader, or (images, labels)."""
+        known, device = self.dataset, self.kept["device"]
+        if hasattr(batches, "at"):
+            return super().evaluate(batches)
+        if not isinstance(batches, tuple | list):
+            return super().evaluate(Loader(batches, known.class_names, device))
+        given = DataSet.from_arrays(known.name, *batches, *batches, known.class_names)
+        batches = known.evaluation_batches(split(given, held_out=0).test, device=device)
+        return super().evaluate(batches)
+
+
+def search(
+    data: Data,
+    *,
+    profile: str = "smoke",
+    config: SearchConfig | None = None,
+    device: str | None = None,
+    fast: bool = True,
+    num_classes: int | None = None,
+    data_folder: str | Path = "data",
+    **settings: Any,
+) -> Search:
+    """A search before its first step.
+
+    Args:
+        data: one of the forms at the head of this file.
+        profile: the settings to begin with: smoke, lesson, report or darts.
+        config: all settings, in the place of profile and settings.
+        device: cpu or cuda; found by itself if None.
+        fast: the fast form, where possible.
+        num_classes: of DataLoaders alone.
+        data_folder: where data sets lie that are named.
+        settings: those of `SearchConfig` that differ from the profile's, such as
+            relaxation="gdas".
+
+    Raises:
+        ValueError: what is wrong, in a sentence.
+    """
+    base, device = profile_of(profile).search, running.find_device(device)
+    config, known = _settle(data, config, base, settings, names=num_classes, folder=data_folder)
+    if isinstance(known, DataSet):
+        found, cut = running.begin_search(config, known, device, fast=fast, kind=Search)
+    else:
+        halves, cut = _loaders(data, known, device), None
+        known = halves[0]
+        found = Search(config, *halves, device=device, **running.sizes_of(known))
+        running.fast_form(found, fast)
+    found.dataset, found.kept = known, {"cut": cut, "overridden": settings}
+    found.kept |= {"profile": profile, "device": device}
+    return found
+
+
+def train(
+    data: Data,
+    genotype: Genotype | str,
+    *,
+    profile: str = "smoke",
+    config: TrainConfig | None = None,
+    device: str | None = None,
+    fast: bool = True,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    data_folder: str | Path = "data",
+    **settings: Any,
+) -> Training:
+    """A training of a final network before its first step.
+
+    Args:
+        data: one of the forms at the head of this file.
+        genotype: the cell, or its name as `python -m dartslib train --genotype` takes it.
+        class_names: of arrays and DataLoaders, by label; for `predict`.
+        profile, config, device, fast, num_classes, data_folder: as of `search`.
+        settings: those of `TrainConfig` that differ from the profile's. part="compare" trains the
+            profile's smaller network, and judges it on held-out images.
+
+    Raises:
+        ValueError: what is wrong, in a sentence.
+    """
+    device = running.find_device(device)
+    name = running.cell_name(genotype) if isinstance(genotype, str) else ""
+    genotype = running.find_genotype(genotype) if isinstance(genotype, str) else genotype
+    if not isinstance(genotype, Genotype):
+        raise ValueError(f"genotype is a dartslib.Genotype or its name, not {genotype!r:.40}.")
+    part = "compare" if settings.get("part") == "compare" else "final"
+    base, names = getattr(profile_of(profile), part), class_names or num_classes
+    config, known = _settle(data, config, base, settings, names=names, folder=data_folder)
+    if isinstance(known, DataSet):
+        options = {"fast": fast, "kind": Training}
+        found, subset = running.begin_training(config, genotype, known, device, **options)
+        judged = known.evaluation_batches(subset, device=device)
+    else:
+        known, judged = _loaders(data, known, device)
+        found = Training(config, genotype, known, device=device, **running.sizes_of(known))
+        running.fast_form(found, fast)
+    found.dataset, found.kept = known, {"judged": judged, "overridden": settings}
+    found.kept |= {"profile": profile, "device": device, "genotype_name": name}
+    return found
+
+
+def predict(run: str | Path | Training, images: Any) -> tuple[tuple[str, ...], np.ndarray]:
+    """What a trained network says of images.
+
+    Args:
+        run: the folder of a finished training, or a training.
+        images: the path of a picture or several, which are brought to the network's size, or
+            uint8 (N, side, side, 3), or (N, side, side) if gray. A network that was trained on
+            DataLoaders takes a tensor as those gave it.
+
+    Returns:
+        The names of the classes and their probabilities, float32 (images, classes).
+    """
+    return _trained(run).predict(images)
+
+
+def export(run: str | Path | Training, path: str | Path) -> None:
+    """Writes a trained network as a file .pt2, a program that torch runs without dartslib.
+
+    `torch.export.load(path).module()` takes pixels, float32 (N, C, side, side) from 0 to 255, of
+    any number of images, and gives probabilities (N, classes).
+    """
+    import torch
+
+    network = _trained(run)
+    example, batch = torch.zeros(2, *network.shape), {0: torch.export.Dim("batch")}
+    torch.export.save(torch.export.export(network, (example,), dynamic_shapes=(batch,)), path)
+
+
+def _trained(run: str | Path | Training) -> trained.Trained:
+    if isinstance(run, Training):
+        return trained.of_training(run, trained.about_images(run.dataset))
+    if not isinstance(run, str | Path):
+        raise ValueError(
+            "Give the folder of a finished training, or a training: no other predicts."
+        )
+    return trained.load_trained(run)
+
+
+def _loaders(data: Data, class_names: tuple[str, ...], device: str) -> list[Any]:
+    """Both DataLoaders as sources of batches; the second may be None."""
+    found = [None if one is None else Loader(one, class_names, device) for one in data]
+    one, other = (running.sizes_of(loader or found[0]) for loader in found)
+    if one != other:
+        raise ValueError(f"The DataLoaders give other images, {one} and {other}: make them alike.")
+    return found
+
+
+def _settle(
+    data: Data,
+    config: Any,
+    base: Any,
+    settings: dict[str, Any],
+    *,
+    names: int | Sequence[str] | None,
+    folder: str | Path,
+) -> tuple[Any, DataSet | tuple[str, ...]]:
+    """The settings, and the data set; of DataLoaders the names of the classes."""
+    named, whole = isinstance(data, str | Path), isinstance(data, DataSet)
+    if not named and not whole and not (isinstance(data, tuple | list) and len(data) in (2, 4)):
+        raise ValueError(
+            "data is a name, the path of a folder of pictures, a DataSet, (images, labels), "
+            "(images, labels, test images, test labels), or two DataLoaders with num_classes."
+        )
+    arrays = not named and not whole and isinstance(data[0], np.ndarray | Tensor | list)
+    loaders = not (named or whole or arrays)
+    unused = ["dataset", *["image_size"] * (not named), *OF_A_DATA_SET * loaders]
+    unused = [name for name in unused if name in settings]
+    unused += ["num_classes"] * (isinstance(names, int) and not loaders)
+    unused += ["class_names"] * (not isinstance(names, int | None) and (named or whole))
+    if config is not None:
+        unused += settings
+        if not isinstance(config, type(base)):
+            raise ValueError(f"config is to be a {type(base).__name__}, not {config!r:.40}.")
+    if unused:
+        raise ValueError(
+            f"{' and '.join(dict.fromkeys(unused))} would change nothing here, since "
+            f"{'config has all settings' if config else 'the data say it'}: leave it out."
+        )
+    config = config or base.changed(**settings)
+    if named:
+        data = load(*locate(data, folder), config.image_size)
+    elif arrays:
+        if names is None:
+            labels = np.asarray(data[1])
+            names = int(labels.max()) + 1 if labels.dtype.kind in "iu" and labels.size else 2
+        names = [str(k) for k in range(names)] if isinstance(names, int) else names
+        data = DataSet.from_arrays("arrays", *data, *[None] * (4 - len(data)), names)
+    elif loaders:
+        if names is None or any(one is None for one in data[: 2 if "half" in dict(config) else 1]):
+            raise ValueError(
+                "DataLoaders do not say how many classes there are, and a search needs two, for w "
+                "and for alpha: give both and num_classes."
+            )
+        names = [str(k) for k in range(names)] if isinstance(names, int) else names
+        return config.changed(dataset=Loader.name), tuple(names)
+    return running.fitted(config.changed(dataset=data.name), data, settings), data
+
+
+def _forecast(loop: Any, folder: Path, resume: bool) -> str:
+    """How long a run will take, from a step that is made for this alone, after one to warm up."""
+    done, state, seconds = loop.step, deepcopy(loop.state_dict()), [0.0]
+    if resume and (there := driving.progress(folder)) is not None:
+        done = there[0]
+    for _ in range(min(2, loop.steps - loop.step)):
+        began = perf_counter()
+        loop.advance()
+        loop.check()  # waits for a GPU
+        seconds.append(perf_counter() - began)
+    loop.load_state_dict(state)
+    left = loop.steps - done
+    time = left * seconds[-1]
+    said = f"{time / 3600:.1f} hours" if time > 5400 else f"{time / 60:.0f} minutes"
+    said = said if time > 100 else f"{max(1, time):.0f} seconds"
+    return f"{left} steps, about {said}; in {folder}."

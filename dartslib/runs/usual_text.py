@@ -1,0 +1,60 @@
+"""Genotypes as the paper's code prints them: Genotype(normal=[('sep_conv_3x3', 0), …], …).
+
+The text is taken apart, never run.
+"""
+
+import ast
+from typing import Any
+
+from dartslib.genotypes import Genotype
+
+FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+
+
+def read_usual(text: str) -> Genotype | None:
+    """The genotype of such a text; None if it is none.
+
+    Raises:
+        ValueError: it cannot be a genotype of this package, and why.
+    """
+    if "Genotype(" not in text:
+        return None
+    try:
+        parsed = ast.parse(text.strip())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    calls = [node for node in ast.walk(parsed) if isinstance(node, ast.Call)]
+    call = next((c for c in calls if ast.unparse(c.func).split(".")[-1] == "Genotype"), None)
+    if call is None:
+        return None
+    given = dict(zip(FIELDS, call.args, strict=False))
+    given |= {word.arg: word.value for word in call.keywords}
+    found = {name: _value(given.get(name), name) for name in FIELDS}
+    for cell in ("normal", "reduce"):
+        pairs, kept = found[cell], found[f"{cell}_concat"]
+        if not isinstance(pairs, list | tuple) or len(pairs) % 2:
+            raise ValueError(
+                f"The Genotype's {cell} is to be a list of pairs (operation, state), two per node."
+            )
+        all_of_them = range(2, 2 + len(pairs) // 2)
+        if kept not in (all_of_them, [*all_of_them], (*all_of_them,)):
+            raise ValueError(
+                f"The Genotype's {cell}_concat is {kept!r:.60}: cells here give out all of their "
+                f"{len(pairs) // 2} nodes, so only cells that do so can be read."
+            )
+    nodes = ([cell[k : k + 2] for k in range(0, len(cell), 2)] for cell in
+             (found["normal"], found["reduce"]))  # fmt: skip
+    return Genotype(*nodes)
+
+
+def _value(node: ast.expr | None, name: str) -> Any:
+    """A literal, or a range of literal numbers."""
+    try:
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "range":
+            return range(*map(ast.literal_eval, node.args))
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"The Genotype's {name} is missing or is no plain list: give normal=[…], "
+            "normal_concat=range(2, 6), reduce=[…], reduce_concat=range(2, 6)."
+        ) from None
