@@ -208,11 +208,7 @@ def as_array(values: Any) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
 
 
-def _published() -> dict[str, Genotype]:
-    """The cells in published.toml, where each has its source."""
-    cells = tomllib.loads(Path(__file__).with_name("published.toml").read_text("utf-8"))
-    return {name: Genotype(cell["normal"], cell["reduction"]) for name, cell in cells.items()}
-
-
-PUBLISHED = _published()
+# Each has its source there.
+_CELLS = tomllib.loads(Path(__file__).with_name("published.toml").read_text("utf-8"))
+PUBLISHED = {name: Genotype(cell["normal"], cell["reduction"]) for name, cell in _CELLS.items()}
 DARTS_V1, DARTS_V2 = PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]
