@@ -8,7 +8,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import Signature, signature
@@ -444,6 +444,10 @@ def doctor(data_folder: FolderOption = Path("data")) -> None:
     """Say what this machine has, and what to do about what is missing."""
     from dartslib.runs.doctor import doctor, print_findings
 
+    with suppress(Exception):  # it loads torch, which may be broken
+        from dartslib.data.sets import find_folder
+
+        data_folder = find_folder(data_folder)
     raise typer.Exit(print_findings(doctor(data_folder)))
 
 

@@ -134,9 +134,8 @@ def _grad(loss: Tensor, inputs: Sequence[Tensor], create_graph: bool = False) ->
     """
     if not loss.requires_grad:  # it depends on none of them
         return [torch.zeros_like(t) for t in inputs]
-    return list(
-        torch.autograd.grad(loss, inputs, create_graph=create_graph, materialize_grads=True)
-    )
+    found = torch.autograd.grad(loss, inputs, create_graph=create_graph, materialize_grads=True)
+    return list(found)
 
 
 def _exact_term(

@@ -158,9 +158,8 @@ class Training(Loop):
 
     def _after_step(self) -> None:
         if self.watched is not None and self.step % len(self.batches) == 0:
-            loss, accuracy = self.evaluate(self.watched)
-            found = {"evaluation_step": self.step, "valid_loss": loss, "valid_accuracy": accuracy}
-            self._keep(found)
+            loss, share = self.evaluate(self.watched)
+            self._keep({"evaluation_step": self.step, "valid_loss": loss, "valid_accuracy": share})
 
     def evaluate(self, batches: BatchSource) -> tuple[float, float]:
         """Mean loss and accuracy of the network as it is now."""

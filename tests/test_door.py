@@ -432,7 +432,7 @@ def test_a_size_that_nothing_is_brought_to_is_refused(here):
 
 def test_a_cell_named_by_the_folder_one_stands_in(here, monkeypatch):
     (here / "found").mkdir()
-    (here / "found" / "genotype.json").write_text(CELL.to_json(), encoding="utf-8")
+    (here / "found" / "genotype.json").write_text(CELL.to_json(), "utf-8")
     monkeypatch.chdir(here / "found")
     assert find_genotype(".") == CELL
     assert cell_name(".") == cell_name("genotype.json") == "found"
@@ -513,7 +513,7 @@ def mine(channels, stride, searching):
 def my_ops(here):
     """A file with an operation; what it registers and imports is taken back."""
     known = set(OPERATIONS)
-    Path("my_ops.py").write_text(MINE.format(name="conv_of_mine"), encoding="utf-8")
+    Path("my_ops.py").write_text(MINE.format(name="conv_of_mine"), "utf-8")
     np.savez("tiny.npz", **_npz())
     yield here / "my_ops.py"
     sys.modules.pop("my_ops", None)
@@ -546,7 +546,7 @@ def test_an_operation_of_ones_own_on_the_command_line(my_ops):
     assert list(record.meta["imports"]) == ["my_ops.py"]
     assert record.meta["config"]["operations"] == ["skip_connect", "conv_of_mine"]
     # A file that has changed is another one, also where it is known by its name.
-    my_ops.write_text(my_ops.read_text("utf-8") + "\n# changed\n", encoding="utf-8")
+    my_ops.write_text(my_ops.read_text("utf-8") + "\n# changed\n", "utf-8")
     again = _search(*OWN, "--out", "run", "--resume")
     assert again.exit_code == 2 and "start anew if it has changed" in again.output
     importing.IMPORTED["my_ops.py"] = importing.digest(my_ops)
@@ -561,7 +561,7 @@ def test_an_operation_of_ones_own_on_the_command_line(my_ops):
 def test_a_file_that_cannot_be_imported(my_ops, content, says):
     path = my_ops.with_name("broken.py")
     if content:
-        path.write_text(content, encoding="utf-8")
+        path.write_text(content, "utf-8")
     done = _search("--import", "broken.py")
     assert done.exit_code == 2 and says in done.output and is_one_sentence(done.output.strip())
     assert "broken" not in sys.modules
@@ -616,7 +616,7 @@ def test_a_genotype_as_the_papers_code_prints_it(here):
     assert read_usual(USUAL) == DARTS_V2
     positional = re.sub(r"\w+=(?=[\[r])", "", USUAL)
     assert "normal" not in positional and read_usual(positional) == DARTS_V2
-    Path("cell.txt").write_text(USUAL, encoding="utf-8")
+    Path("cell.txt").write_text(USUAL, "utf-8")
     assert find_genotype("cell.txt") == DARTS_V2
 
 

@@ -218,7 +218,7 @@ def load(name: str, folder: str | Path = "data", image_size: int = 32) -> DataSe
         from dartslib.data.folders import load_folder  # which makes a data set, too
 
         return load_folder(path.with_name(name), image_size)
-    path = path.with_name(f"{name.removesuffix('.npz')}.npz")
+    path = Path(folder) / f"{name.removesuffix('.npz')}.npz"
     raise ValueError(
         f"There is no data set {name!r}: choose {', '.join((*EMBEDDED, *DOWNLOADED))}, or write "
         f"{path} with {', '.join(KEYS)}, or put pictures into folders "

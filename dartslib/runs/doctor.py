@@ -9,7 +9,6 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib import metadata, util
 from pathlib import Path
 from typing import NamedTuple
@@ -27,10 +26,6 @@ class Finding(NamedTuple):
 
 def doctor(folder: str | Path = "data") -> list[Finding]:
     """Looks at this machine, and at data sets and disk in a folder, which need not exist."""
-    with suppress(Exception):  # it loads torch
-        from dartslib.data.sets import find_folder
-
-        folder = find_folder(folder)
     return [*_installed(), *_torch(), *_folder(Path(folder))]
 
 
@@ -39,7 +34,7 @@ def print_findings(findings: list[Finding]) -> int:
     width = max(len(finding.what) for finding in findings)
     for what, found, advice, required in findings:
         mark = "MISSING" if required else "note" if advice else "ok"
-        below = f"\n{'':{width + 9}}  -> {advice}" if advice else ""
+        below = f"\n{'':{width + 11}}-> {advice}" * bool(advice)
         print(f"{mark:7}  {what:{width}}  {found}{below}")
     missing = ", ".join(finding.what for finding in findings if finding.required)
     print(f"\ndartslib {f'cannot run yet: see {missing} above' if missing else 'can run here'}.")
@@ -67,16 +62,15 @@ def _installed() -> Iterator[Finding]:
     except Exception as error:  # no package, no program, or one that does not run
         advice = "install Graphviz by the system's package manager; until then matplotlib draws"
         yield Finding("dot", f"does not run: {error!r:.100}", advice)
-    # The cores that this process may use, where the system tells them.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("processor", f"{cores} cores")
+    yield Finding("processor", f"{cores} cores")  # that this process may use, if the system says
     if hasattr(os, "sysconf"):  # Windows tells neither memory nor loads
         memory, load = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), os.getloadavg()[0]
         yield Finding("memory", f"{memory / 2**30:.0f} GiB")
         found = f"{load:.1f} programs wanted a core in the last minute, on average"
         advice = "beside other work several threads are slower than one: set OMP_NUM_THREADS=1"
-        busy = load >= cores / 2 and os.environ.get("OMP_NUM_THREADS") != "1"
-        yield Finding("other work", found, advice * busy)
+        several = os.environ.get("OMP_NUM_THREADS") != "1"
+        yield Finding("other work", found, advice * (several and load >= cores / 2))
 
 
 def _torch() -> Iterator[Finding]:
@@ -91,9 +85,9 @@ def _torch() -> Iterator[Finding]:
     yield Finding("torch", f"{torch.__version__}, {build}, {use} instructions")
     try:
         torch.ones(2, device="cuda").sum().item()
-        every = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-        found = (f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for gpu in every)
-        yield Finding("GPU", "; ".join(found))
+        gpus = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        found = "; ".join(f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for gpu in gpus)
+        yield Finding("GPU", found)
     except Exception as error:  # none, an old driver, or a GPU that this build has no code for
         code = " ".join(torch.cuda.get_arch_list()) or "no GPU"
         advice = f"smoke and lesson run on a processor (--device cpu); this torch is for {code}"
@@ -114,15 +108,14 @@ def _folder(folder: Path) -> Iterator[Finding]:
         except Exception:  # nothing is there, or what a broken download has left
             advice = f"the first use downloads it; without a network put {name}.npz into {folder}"
             yield Finding(name, "not here, or it cannot be read", advice)
-    count = len(list(folder.glob("recorded/*/meta.json")))
-    advice = "the notebooks show recorded runs: start in the folder of the project's checkout"
-    yield Finding("recorded runs", f"{count} in {folder / 'recorded'}", advice * (not count))
+    count = len([*folder.glob("recorded/*/meta.json")])
+    advice = "the notebooks show them: start in the folder of the checkout" * (not count)
+    yield Finding("recorded runs", f"{count} in {folder / 'recorded'}", advice)
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free, advice = shutil.disk_usage(place).free, ""
+    free = shutil.disk_usage(place).free
+    advice = "make room: data sets and checkpoints may take 2 GB" * (free < 2e9)
     if not place.is_dir() or not os.access(place, os.W_OK):
         advice = f"{place} is a file or cannot be written to: downloads need another folder"
-    elif free < 2e9:
-        advice = "make room: data sets and checkpoints may take 2 GB"
     yield Finding("disk", f"{free / 1e9:.1f} GB free for {folder}", advice)
-    home, advice = os.path.expanduser("~"), "Jupyter writes there: set HOME to another folder"
-    yield Finding("home", home, advice * (not os.access(home, os.W_OK)))
+    home = os.path.expanduser("~")
+    yield Finding("home", home, "Jupyter needs it: set HOME anew" * (not os.access(home, os.W_OK)))
