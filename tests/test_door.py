@@ -559,12 +559,12 @@ def test_an_operation_of_ones_own_on_the_command_line(my_ops):
     ("content", "says"), [(None, "no file"), ("1 / 0", "ZeroDivisionError"), ("(", "SyntaxError")]
 )
 def test_a_file_that_cannot_be_imported(my_ops, content, says):
-    path = my_ops.with_name("broken.py")
+    path = my_ops.with_name("my_faulty_ops.py")
     if content:
         path.write_text(content, "utf-8")
-    done = _search("--import", "broken.py")
+    done = _search("--import", "my_faulty_ops.py")
     assert done.exit_code == 2 and says in done.output and is_one_sentence(done.output.strip())
-    assert "broken" not in sys.modules
+    assert "my_faulty_ops" not in sys.modules
 
 
 @pytest.mark.full
