@@ -131,7 +131,9 @@ def opaque_reductions(module: nn.Module) -> branches.Branch | None:
 # Technique: {what it stands for in dartslib: what is put there}. In the order of the table in
 # benchmarks/README.md that explains them.
 TECHNIQUES: dict[str, dict[str, Any]] = {
-    "alpha's pass asks for alpha's gradient": {"searching.hypergradient": all_gradients},
+    "alpha's pass asks for alpha's gradient": {
+        "searching.Search.hypergradient": staticmethod(all_gradients)
+    },
     "pointwise convolutions in the faster way": {
         "fast.branches.pointwise": pointwise,
         "fast.branches.pointwise_weight_gradient": pointwise_weight_gradient,

@@ -14,6 +14,7 @@ from benchmarks.planted import found
 from dartslib.data import planted
 from dartslib.data.planted import NEEDED, SEARCH, planted_accuracy, planted_search
 from dartslib.runs import records
+from dartslib.searching import SearchConfig
 
 METHODS = ("first_order", "finite_difference")
 CHANCE = 0.5
@@ -38,12 +39,10 @@ def record():
 def test_the_record_is_of_the_present_settings(record):
     settings = SEARCH.model_dump(mode="json")
     assert record.meta["config"].items() <= settings.items()
-    assert settings.keys() - record.meta["config"].keys() == {
-        "gradient",
-        "operations",
-        "relaxation",
-        "seed",
-    }
+    later = {"crop", "flip", "image_size"}  # settings that have their defaults
+    differs = {"gradient", "operations", "relaxation", "seed"}
+    assert settings.keys() - record.meta["config"].keys() == later | differs
+    assert SEARCH.model_dump(include=later) == SearchConfig().model_dump(include=later)
     assert record.meta["seeds"] == list(range(10)) and record.meta["needed"] == NEEDED
     searches = record.meta["searches"]
     assert {kind: search["gradient"] for kind, search in searches.items()} == {

@@ -20,7 +20,8 @@ CACHES = ["__pycache__", ".ipynb_checkpoints"]
 
 def _make(folder, *words, **environment):
     """What make says in a folder; it must succeed."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("VENV", "ONLY")}
+    ours = ("VENV", "ONLY", "MAKEFLAGS", "MAKELEVEL")  # these may be run by `make test`
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         ["make", *words], cwd=folder, env=kept | environment, capture_output=True, text=True
     )

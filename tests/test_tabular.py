@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dartslib import operations
 from dartslib.data import DataSet
 from dartslib.genotypes import PUBLISHED, derive
 from dartslib.networks import FinalNetwork
@@ -215,6 +216,8 @@ def test_prices_go_on_where_they_were(tmp_path, monkeypatch):
 
 
 def test_controls_are_what_they_say(images, monkeypatch):
+    monkeypatch.setattr(operations, "OPERATIONS", dict(operations.OPERATIONS))
+    monkeypatch.setattr(controls, "OPERATIONS", operations.OPERATIONS)
     twins = controls.twins()
     assert len(twins) == 6 and not set(twins) & set(classes())
     for cell in controls.normed():

@@ -11,7 +11,7 @@ from torch import nn
 
 from dartslib.data import DataSet
 from dartslib.genotypes import Genotype
-from dartslib.operations import max_pool_3x3, register
+from dartslib.operations import OPERATIONS, max_pool_3x3, register
 from dartslib.runs.dense import STAND_IN, DenseConfig
 from dartslib.tabular.cells import cells, classes
 from dartslib.tabular.making import IMAGES, RECIPE, RUNS, seed_of, train
@@ -21,11 +21,6 @@ RATES = (0.05, 0.15, 0.45)  # of the network made by hand; the cells have RECIPE
 TWINS, POOLS = 6, 12
 NORMED = "max_pool_3x3_norm"
 HAND = DenseConfig(**RECIPE.model_dump() | {"layers": 3})
-
-
-@register(NORMED)
-def _normed_pool(channels: int, stride: int, searching: bool) -> nn.Module:
-    return max_pool_3x3(channels, stride, True)  # as the search builds it
 
 
 def plan() -> list[str]:
@@ -52,6 +47,12 @@ def twins() -> list[Genotype]:
 
 def normed() -> list[Genotype]:
     """Classes with a pool, in an order of chance, each pool with its BatchNorm."""
+    if NORMED not in OPERATIONS:  # for these trainings alone
+
+        @register(NORMED)
+        def normed_pool(channels: int, stride: int, searching: bool) -> nn.Module:
+            return max_pool_3x3(channels, stride, True)  # as the search builds it
+
     chosen = [cell for cell in classes() if "max_pool" in str(cell.normal)]
 
     def change(cell: Genotype) -> Genotype:
