@@ -23,11 +23,11 @@ lab: $(READY) ## JupyterLab on the notebooks; LAB="--port 9000" passes options o
 	  $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(LAB)
 
 # Two processes with one torch thread each use two cores better than one process with two threads.
-# loadscope keeps a notebook on one kernel and a test file in one process.
+# loadscope keeps a notebook on one kernel and a test file in one process; in their order.
 test: $(READY) ## lint, unit tests, all notebooks compared with their outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval -n 2 --dist loadscope --no-loadscope-reorder
 
 test-browser: $(READY) ## every notebook and the site in a real Chromium; apt install chromium npm
 	$(BIN)/pytest -m browser

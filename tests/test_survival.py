@@ -44,7 +44,7 @@ def _ctrl_c_arrives():
 @pytest.mark.parametrize(
     ("case", "every", "kill"),
     [
-        ("first_order", 2, ("alpha has moved, w has not", 4)),
+        pytest.param("first_order", 2, ("alpha has moved, w has not", 4), marks=pytest.mark.full),
         ("training", 3, ("half of checkpoint.pt is written", 4)),
     ],
 )
