@@ -51,6 +51,21 @@ def _rows(images):
 # --- where a data set comes from ---------------------------------------------------------------
 
 
+def test_alternating_mirrors_each_image_in_every_second_epoch():
+    images = torch.randint(0, 256, (64, 1, 4, 4), dtype=torch.uint8)
+    options = {"mean": [0.0], "std": [1.0], "crop": 0, "flip": "alternate", "seed": 3}
+    batches = Batches(Subset(images, torch.arange(64)), 16, **options)
+    mirrored = torch.zeros(4, 64, dtype=torch.bool)
+    for epoch in range(4):
+        for found, labels in batches.epoch(epoch):
+            plain = images[labels].float() / 255
+            for image, mine, label in zip(found, plain, labels, strict=True):
+                mirrored[epoch, label] = not torch.allclose(image, mine)
+                assert torch.allclose(image.flip(2) if mirrored[epoch, label] else image, mine)
+    assert torch.equal(mirrored[0], ~mirrored[1]) and torch.equal(mirrored[::2][0], mirrored[2])
+    assert 16 < int(mirrored[0].sum()) < 48 and torch.equal(mirrored[1], mirrored[3])
+
+
 def test_npz_comes_back(tmp_path):
     arrays = _arrays()
     np.savez(tmp_path / "mine.npz", **arrays)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from numbers import Integral
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -60,7 +61,8 @@ class Batches:
         mean, std: per channel, for pixels from 0 to 1.
         crop: pixels of black added on each side, before normalization; a window of the image's size
             is then cut out at a random place. 0 for none.
-        flip: mirror left and right with probability 1/2.
+        flip: mirror left and right with probability 1/2; "alternate" mirrors each image in every
+            second epoch (Jordan, arXiv 2404.00498), half of them in the first.
         cutout: pixels per side of a square set to 0 after normalization, the mean color; 0 for
             none. Its center is anywhere in the image, so it may stick out (DeVries and Taylor
             2017, and the paper's code).
@@ -82,7 +84,7 @@ class Batches:
         mean: Sequence[float],
         std: Sequence[float],
         crop: int = 4,
-        flip: bool = True,
+        flip: bool | Literal["alternate"] = True,
         cutout: int = 0,
         shuffle: bool = True,
         drop_last: bool = True,
@@ -120,8 +122,12 @@ class Batches:
         Step s is in epoch s // len(self), and always gives the same batch.
         """
         chosen = self.indices(step)
-        images = self._augment(self._images[chosen], self._generator("augment", step))
-        return images, self._labels[chosen]
+        images = self._images[chosen]
+        if self.flip == "alternate":
+            first = torch.randint(2, (len(self.subset),), generator=self._generator("flip", 0))
+            mirrored = (first.to(self.device)[chosen] + step // len(self)) % 2 == 1  # (B,)
+            images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+        return self._augment(images, self._generator("augment", step)), self._labels[chosen]
 
     def indices(self, step: int) -> Tensor:
         """The indices in the subset of a step's images: int64 (B,)."""
@@ -160,7 +166,7 @@ class Batches:
             windows = padded.unfold(2, height, 1).unfold(3, width, 1)
             each, places = torch.arange(count, device=self.device), 2 * self.crop + 1
             images = windows[each, :, draw(places), draw(places)]  # (B, C, H, W)
-        if self.flip:
+        if self.flip is True:
             images = torch.where(draw(2).bool().view(-1, 1, 1, 1), images.flip(3), images)
         images = images.float().sub_(self._shift).mul_(self._scale)
         if self.cutout:  # a square is where its rows and its columns meet

@@ -154,7 +154,7 @@ class DataSet:
         return found.hexdigest()
 
     def batches(
-        self, subset: Subset, batch_size: int, *, flip: bool | None = None, **options
+        self, subset: Subset, batch_size: int, *, flip: bool | str | None = None, **options
     ) -> Batches:
         """`Batches` for training, normalized by `statistics`.
 

@@ -8,7 +8,7 @@ single GPU" (2024, arXiv 2404.00498). All are off by default, and a training is 
 `dartslib.training`.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -23,6 +23,8 @@ from dartslib.training import TrainConfig, Training, evaluate, learning_rate
 class HourConfig(TrainConfig):
     """The settings of `TrainConfig`, and those that make more of an hour."""
 
+    flip: bool | Literal["alternate"] | None = None
+    """As in `TrainConfig`; "alternate" mirrors each image in every second epoch."""
     nesterov: bool = False
     """Nesterov's momentum in SGD (Sutskever et al., 2013)."""
     bias_rate: float = Field(1.0, gt=0)
