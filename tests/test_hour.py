@@ -2,10 +2,12 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import screening
 from dartslib import fast
 from dartslib.runs.hour import HourConfig, HourTraining, crop_size
 from dartslib.tabular.cells import classes
@@ -182,3 +184,33 @@ def test_a_mirrored_evaluation_is_the_mean_of_both():
             scores = network(images).unflatten(0, (2, 8)).mean(0)
             correct += int((scores.argmax(1) == labels[:8]).sum())
     assert training.evaluate_mirrored(Noise())[1] == correct / 32
+
+
+# Which of them pay: the screening design
+
+
+def test_the_design_is_balanced():
+    """Each setting in six runs, each pair of values of two settings in three."""
+    design = screening.design()
+    assert design.shape == (12, 11) and (design.sum(axis=0) == 0).all()
+    assert np.array_equal(design.T @ design, 12 * np.eye(11))
+    configs = [screening.config_of(run) for run in range(12)]
+    assert len({config.model_dump_json(exclude={"seed"}) for config in configs}) == 12
+    for change in screening.SETTINGS.values():
+        on = [all(getattr(c, name) == value for name, value in change.items()) for c in configs]
+        assert sum(on) == 6
+    assert configs[-1].changed(seed=0) == screening.BASE
+
+
+def test_effects_are_found_and_noise_has_its_bar():
+    generator, places = np.random.default_rng(0), list(screening.SETTINGS)
+    true = dict(zip(places, (0.02, 0.0, -0.01, 0.0, 0.0, 0.03, 0.0), strict=True))
+    values = 0.8 + screening.design()[:, :7] @ np.array([*true.values()]) / 2
+    exact = screening.effects(list(values))
+    assert all(exact[name] == pytest.approx(true[name]) for name in places)
+    assert exact["bar"] == pytest.approx(0, abs=1e-12)
+    inside = 0
+    for _ in range(300):
+        found = screening.effects(list(values + 0.005 * generator.normal(size=12)))
+        inside += sum(abs(found[name] - true[name]) < found["bar"] for name in places)
+    assert inside / 2100 == pytest.approx(0.95, abs=0.03)
