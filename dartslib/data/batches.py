@@ -127,7 +127,8 @@ class Batches:
             first = torch.randint(2, (len(self.subset),), generator=self._generator("flip", 0))
             mirrored = (first.to(self.device)[chosen] + step // len(self)) % 2 == 1  # (B,)
             images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-        return self._augment(images, self._generator("augment", step)), self._labels[chosen]
+        images = self._augment(images, self._generator("augment", step))
+        return images, self._labels[chosen]
 
     def indices(self, step: int) -> Tensor:
         """The indices in the subset of a step's images: int64 (B,)."""
