@@ -51,6 +51,9 @@ def test_all_off_is_a_plain_training():
 def test_biases_have_their_rate_and_keep_their_decay():
     """By hand: w - factor * lr * (g + decay / factor * w), without momentum."""
     training = begun(bias_rate=8.0, momentum=0.0, weight_decay=0.1, clip=1e9)
+    for name, p in training.network.named_parameters():
+        if name.endswith("bias"):  # all 0 at first: nothing would decay
+            p.data.fill_(0.5)
     before = {name: p.detach().clone() for name, p in training.network.named_parameters()}
     training.advance()
     rate = 0.1  # cosine at its beginning
