@@ -687,6 +687,6 @@ def test_a_wheel_works_without_the_checkout(tmp_path):
     small = [w for n, v in (SEARCH | {"half": 320}).items() for w in ("--set", f"{n}={v}")]
     run(python, "-m", "dartslib", "search", "--out", "run", *small, cwd=empty, env=environment)
     assert (empty / "run" / "meta.json").is_file()
-    if list((ROOT / "dartslib" / "tabular").glob("*.csv")):
+    if (ROOT / "dartslib" / "tabular" / "table.csv").exists():
         code = "from dartslib.tabular import load; print(len(load().cells))"
         assert run(python, "-c", code, cwd=empty, env=environment).strip() == "243"
