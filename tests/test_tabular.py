@@ -207,11 +207,12 @@ def test_prices_go_on_where_they_were(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pricing, "price", price)
     pricing.price_all()
+    assert asked.pop(0) == "hand"  # to warm up
     assert len(set(asked)) == 208 and asked[-1] == "hand"
     lines = file.read_text(encoding="utf-8").splitlines()
     file.write_text("\n".join(lines[:200]) + "\n", encoding="utf-8")  # header and 199 rows
     pricing.price_all()
-    assert asked[208:] == asked[199:208]
+    assert asked.pop(208) == "hand" and asked[208:] == asked[199:208]
     assert [row["cell"] for row in tables.read_rows(file)] == asked[:208]
 
 
