@@ -247,6 +247,7 @@ def test_a_record_is_of_narrower_instructions_too(monkeypatch, capsys, instructi
     assert seen == measured and written == [{"isa": measured}]
 
 
+@pytest.mark.full
 def test_each_form_is_profiled_in_a_process_of_its_own(monkeypatch):
     monkeypatch.setitem(speed.CASES, "first_order_step", speed.Case(TINY, forms.search_steps))
     seen = []

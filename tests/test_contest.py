@@ -69,7 +69,7 @@ def test_the_plan_is_whole():
         assert set(config.operations) >= set(SPACE.operations) - {"none"} and config.seed == 3
 
 
-@pytest.mark.parametrize("arm", ["darts", "gdas", "fair_darts", "p_darts", "perturbation"])
+@pytest.mark.parametrize("arm", ["darts", "gdas", "fair_darts", "p_darts"])
 def test_a_search_of_the_contest(arm, small, images):
     job = f"{arm}-budget-1"
     row = contest.make(job, images)

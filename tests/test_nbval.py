@@ -126,6 +126,7 @@ def _passed(name):
     return [f"Cell {k} passed" for k in range(sum(cell.cell_type == "code" for cell in cells))]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", [NBVAL, AGAIN], ids=["nbval", "nbclient"])
 def test_both_see_the_same(project, how):
     """And by nbclient the first notebook passes, too, cell by cell, as it does in `make test`."""
