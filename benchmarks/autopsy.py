@@ -25,7 +25,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from dartslib.data import Subset, load, split
+from dartslib.data import load, split
 from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.networks import FinalNetwork
 from dartslib.runs.files import write_text
@@ -115,11 +115,7 @@ def make(job: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     config, data = config_of(job), load("cifar10")
     cut = split(data, held_out=config.held_out)
-
-    def first(whole: Subset, count: int) -> Subset:
-        return Subset(whole.images[:count], whole.labels[:count], whole.name)
-
-    trained, judged = first(cut.compare_train, TRAINED), first(cut.compare_valid, JUDGED)
+    trained, judged = cut.compare_train.first(TRAINED), cut.compare_valid.first(JUDGED)
     options = {"seed": config.seed, "crop": config.crop, "shuffle": config.shuffle}
     batches = data.batches(trained, config.batch_size, **options)
     training = fast_form(Training(config, PUBLISHED[CELL], batches, **sizes_of(data)))
@@ -129,7 +125,7 @@ def make(job: str) -> dict[str, Any]:
     return {
         "config": config.model_dump(mode="json"), "seconds": process_time() - began,
         "valid": training.evaluate(data.evaluation_batches(judged))[1],
-        "train": training.evaluate(data.evaluation_batches(first(trained, JUDGED)))[1],
+        "train": training.evaluate(data.evaluation_batches(trained.first(JUDGED)))[1],
         "commit": commit(), "machine": machine("cpu"), "versions": versions(),
     }  # fmt: skip
 

@@ -6,10 +6,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from made_up import made_up_table
+from made_up import made_up_table, noise_images
 from scipy import stats
 
-from dartslib.data import DataSet
 from dartslib.methods.stages import AROUND
 from dartslib.relaxation import RELAXATIONS
 from dartslib.rivals import contest, standings
@@ -22,10 +21,7 @@ NAMES = {name(cell.normal) for cell in classes()}
 
 @pytest.fixture
 def images():
-    generator = np.random.default_rng(0)
-    x = [generator.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8) for count in (192, 24)]
-    y = [generator.integers(0, 10, len(images)) for images in x]
-    return DataSet.from_arrays("noise", x[0], y[0], x[1], y[1], list("abcdefghij"))
+    return noise_images(192)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from made_up import noise_images
 
-from dartslib.data import DataSet
 from dartslib.rivals import measuring, recording
 from dartslib.rivals.controller import best_drawn, enas
 from dartslib.tabular import making
@@ -25,10 +25,7 @@ def small(monkeypatch):
         "enas": partial(enas, steps=2, children=2), "best_drawn": partial(best_drawn, count=5),
     }.items():  # fmt: skip
         monkeypatch.setattr(measuring, key, value)
-    generator = np.random.default_rng(0)
-    x = [generator.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8) for count in (192, 24)]
-    y = [generator.integers(0, 10, len(images)) for images in x]
-    return DataSet.from_arrays("noise", x[0], y[0], x[1], y[1], list("abcdefghij"))
+    return noise_images(192)
 
 
 def test_every_kind_of_job_is_made(small):

@@ -14,6 +14,7 @@ import nbformat
 import pytest
 from _pytest.config import default_plugins
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from test_run_notebooks import BAR, PICTURE, SLIDER
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -34,20 +35,6 @@ def _failed(value):
     return new_output("error", ename="ZeroDivisionError", evalue=value, traceback=["long ago"])
 
 
-SLIDER = """import ipywidgets as widgets
-slider = widgets.FloatSlider(description="xi")
-text = widgets.HTML()
-slider.observe(lambda change: setattr(text, "value", f"xi = {change.new}"), "value")
-widgets.VBox([slider, text])"""
-BAR = """import sys
-from tqdm import tqdm
-print("a bar, or none")
-for _ in tqdm(range(3)): pass"""
-PICTURE = """import os
-from base64 import b64encode
-from IPython.display import HTML
-bytes_that_differ = b64encode(os.urandom(50)).decode()
-HTML(f'<img alt="a line" src="data:image/png;base64,{bytes_that_differ}">')"""
 VIEW = {
     "text/plain": "VBox(children=(FloatSlider(value=0.0, description='xi'), HTML(value='')))",
     "application/vnd.jupyter.widget-view+json": {"model_id": "another"},

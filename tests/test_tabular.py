@@ -5,6 +5,7 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 import torch
+from made_up import noise_images
 
 from dartslib import operations
 from dartslib.data import DataSet
@@ -70,10 +71,7 @@ def test_each_training_has_a_seed_of_its_own():
 
 @pytest.fixture
 def images():
-    generator = np.random.default_rng(0)
-    arrays = [generator.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8) for count in (96, 24)]
-    labels = [generator.integers(0, 3, len(array)) for array in arrays]
-    return DataSet.from_arrays("noise", arrays[0], labels[0], arrays[1], labels[1], list("abc"))
+    return noise_images(96, classes=3)
 
 
 def test_a_training_is_measured_and_can_be_made_again(images):

@@ -50,6 +50,10 @@ class Subset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def first(self, count: int) -> "Subset":
+        """The first images, under the same name; all where there are no more."""
+        return Subset(self.images[:count], self.labels[:count], self.name)
+
 
 class Batches:
     """The batches of a subset, requested by step: `.at(step)`.

@@ -39,15 +39,28 @@ class OneOperation(MixedOperation):
         return sum(terms) if terms else torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
-class GDAS(Relaxation, name="gdas"):
+class BestPairs(Relaxation):
+    """A relaxation whose cells may also be derived as the best pairs of input and operation."""
+
+    derivation: Literal["darts", "pairs"] = "darts"
+    """How the cell is derived: by DARTS's rule, or as the paper's best pairs per node."""
+
+    def derive(
+        self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2
+    ) -> Genotype:
+        """By DARTS's rule, or by the paper's."""
+        if self.derivation == "darts":
+            return super().derive(probabilities, space, edges_per_node)
+        return Genotype(*(best_pairs(probabilities[k], space, edges_per_node) for k in CELL_TYPES))
+
+
+class GDAS(BestPairs, name="gdas"):
     """Gumbel draws, hard forward, soft backward (Dong and Yang 2019, equations 3 to 6)."""
 
     tau_from: float = Field(10.0, gt=0)
     """Temperature of the first step."""
     tau_to: float = Field(0.1, gt=0)
     """Temperature of the last step; it falls linearly."""
-    derivation: Literal["darts", "pairs"] = "darts"
-    """How the cell is derived: by DARTS's rule, or as the paper's best pairs per node."""
 
     def edge(self, names: tuple[str, ...], channels: int, stride: int) -> OneOperation:
         """One operation runs."""
@@ -57,14 +70,6 @@ class GDAS(Relaxation, name="gdas"):
         """1 for the drawn operation of each edge, else 0, with the gradient of the softmax."""
         tau = moment.between(self.tau_from, self.tau_to)
         return {k: hard(gumbel_softmax(alpha[k], tau, moment)) for k in CELL_TYPES}
-
-    def derive(
-        self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2
-    ) -> Genotype:
-        """By DARTS's rule, or by the paper's."""
-        if self.derivation == "darts":
-            return super().derive(probabilities, space, edges_per_node)
-        return Genotype(*(best_pairs(probabilities[k], space, edges_per_node) for k in CELL_TYPES))
 
 
 def gumbel_softmax(logits: Tensor, tau: float, moment: Moment) -> Tensor:

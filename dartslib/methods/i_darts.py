@@ -16,21 +16,15 @@ What differs from the paper, on purpose (no public code is known):
 Not to be confused with iDARTS (Zhang et al., ICML 2021), which is about the implicit gradient.
 """
 
-from typing import Literal
-
 import torch
 
-from dartslib.genotypes import Genotype
-from dartslib.methods.gdas import best_pairs
-from dartslib.relaxation import Relaxation, Tables
+from dartslib.methods.gdas import BestPairs
+from dartslib.relaxation import Tables
 from dartslib.space import CELL_TYPES, SearchSpace
 
 
-class IDARTS(Relaxation, name="i_darts"):
+class IDARTS(BestPairs, name="i_darts"):
     """One softmax per node (Jiang et al. 2019)."""
-
-    derivation: Literal["darts", "pairs"] = "darts"
-    """How the cell is derived: by DARTS's rule, or as the paper's best pairs per node."""
 
     def probabilities(self, alpha: Tables, space: SearchSpace) -> Tables:
         """The rows of a node sum to 1 together."""
@@ -40,11 +34,3 @@ class IDARTS(Relaxation, name="i_darts"):
             rows = [alpha[kind][edges] for edges in nodes]  # (edges of a node, operations) each
             found[kind] = torch.cat([r.flatten().softmax(dim=0).view_as(r) for r in rows])
         return found
-
-    def derive(
-        self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2
-    ) -> Genotype:
-        """By DARTS's rule, or by the paper's."""
-        if self.derivation == "darts":
-            return super().derive(probabilities, space, edges_per_node)
-        return Genotype(*(best_pairs(probabilities[k], space, edges_per_node) for k in CELL_TYPES))

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from dartslib.data import DataSet, split
-from dartslib.data.batches import Subset
 from dartslib.genotypes import Genotype
 from dartslib.networks import FinalNetwork
 from dartslib.rivals import scores
@@ -79,7 +78,7 @@ def shared(seed: int, images: DataSet) -> dict[str, Any]:
         pass
     trained = process_time()
     cut = split(images, held_out=SHARED.held_out)
-    unseen = images.evaluation_batches(_first(cut.search_valid, WATCHED))
+    unseen = images.evaluation_batches(cut.search_valid.first(WATCHED))
     values = shared_accuracies(search, classes(), unseen)
     asked = (process_time() - trained) / len(values)
     found = {name(cell.normal): value for cell, value in zip(classes(), values, strict=True)}
@@ -151,10 +150,6 @@ def _thin(cell: Genotype, seed: int) -> FinalNetwork:
     """A network of one channel per operation, for counting regions."""
     config = RECIPE.changed(channels=1, layers=1, seed=seed)
     return config.network(cell, num_classes=10, in_channels=1, image_size=3)
-
-
-def _first(whole: Subset, count: int) -> Subset:
-    return Subset(whole.images[:count], whole.labels[:count], whole.name)
 
 
 def _trained(cell: Genotype, config: Any, images: DataSet, parent: Any = None) -> Training:

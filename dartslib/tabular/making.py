@@ -142,14 +142,11 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
     config = recipe.changed(seed=seed_of(cell, run))
     cut = split(images, held_out=config.held_out)
 
-    def first(whole: Subset, count: int) -> Subset:
-        return Subset(whole.images[:count], whole.labels[:count], whole.name)
-
     training = Training(
         config,
         cell,
         images.batches(cut.compare_train, config.batch_size, seed=config.seed, crop=CROP),
-        images.evaluation_batches(first(cut.compare_valid, WATCHED)),
+        images.evaluation_batches(cut.compare_valid.first(WATCHED)),
         **sizes_of(images),
     )
     training = fast_form(training)
@@ -168,7 +165,7 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
         "epochs": [float(value) for value in training.history["valid_accuracy"]],
         "valid": accuracy(cut.compare_valid),
         "test": accuracy(cut.test),
-        "train": accuracy(first(cut.compare_train, WATCHED)),
+        "train": accuracy(cut.compare_train.first(WATCHED)),
         "train_seconds": seconds,
         "seconds": process_time() - began,
     }
