@@ -184,11 +184,11 @@ def test_differences_are_told_apart_only_where_they_are():
 
 
 def test_too_often_by_chance_is_rare():
-    """Twelve methods that are DARTS: Holm keeps false findings of any below one in ten."""
+    """Twelve methods that are DARTS: any is told apart in one contest of twenty, not in seven."""
     wrong = 0
-    for trial in range(12):
+    for trial in range(40):
         generator = np.random.default_rng(trial)
         found = {f"method {k}": generator.random(10) for k in range(12)}
         found["darts"] = generator.random(10)
         wrong += any(d.told_apart for d in standings.differences(found, resamples=1100).values())
-    assert wrong <= 3
+    assert wrong <= 5  # of 40; 2 are expected

@@ -1,5 +1,6 @@
 """The account that a search has with the table, and the race on it."""
 
+import json
 import subprocess
 import sys
 from itertools import product
@@ -192,3 +193,18 @@ def test_all_ways_are_asked_for_both_kinds_of_answers():
     for cell, epochs in product(table.classes[::40], (1, 8, None)):
         value, cost = evaluate(cell, epochs)
         assert np.isfinite(value) and cost > 0
+
+
+def test_rows_go_into_the_files_of_their_kinds(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(race, "FOLDER", tmp_path)
+    monkeypatch.setattr(recording.collecting, "collect", lambda rows: kept.extend(rows))
+    rows = [
+        {"recipe": "short", "epochs": [0.1]}, {"recipe": "hand", "epochs": [0.2]},
+        {"recipe": "enas", "cell": "a"}, {"recipe": "score", "cell": "b"},
+        {"recipe": "enas", "cell": "c"},
+    ]  # fmt: skip
+    recording.collect(rows)
+    assert kept == rows[:2]  # trainings, the table's and its controls'
+    files = {path.stem: json.loads(path.read_text("utf-8")) for path in tmp_path.glob("*.json")}
+    assert files == {"enas": [rows[2], rows[4]], "score": [rows[3]]}
