@@ -1,8 +1,14 @@
-"""A table of the small space whose truth is known, and small images that are noise."""
+"""A table of the small space whose truth is known, a contest on it, and images that are noise."""
+
+import json
+from zlib import crc32
 
 import numpy as np
+import torch
 
 from dartslib.data import DataSet
+from dartslib.relaxation import Architecture
+from dartslib.rivals import contest
 from dartslib.tabular.cells import classes, name
 from dartslib.tabular.table import Table
 
@@ -25,6 +31,34 @@ def made_up_table(value, noise=0.0, runs=3, seed=0, price=lambda cell: 60.0, mor
                  "train": end, "epochs": epochs}
             )  # fmt: skip
     return Table([*rows, *more], prices, {"recipes": {"short": {"epochs": 8}}})
+
+
+def made_up_contest(records=5):
+    """Writes prices and a record per arm into contest.FOLDER; alpha walks at random.
+
+    By each arm's own relaxation, so tables and cells have its form.
+    """
+    contest.PRICES.parent.mkdir(parents=True, exist_ok=True)
+    prices = {arm: {"once": 1.0, "per_step": 0.1 + 0.01 * k} for k, arm in enumerate(contest.arms())}
+    contest.PRICES.write_text(json.dumps(prices), encoding="utf-8")
+    contest.collect(_searched(job, records) for job in contest.plan())
+
+
+def _searched(job, records):
+    arm, group, seed = job.split("-")
+    config, generator = contest.config_of(arm, 0.1, 0), torch.Generator().manual_seed(crc32(job.encode()))
+    architecture = Architecture(config.space(), config.relaxation)
+    cells, probabilities, steps = [], [], contest.steps_of(arm, group.rstrip("01"))
+    at = np.linspace(0, steps, records).astype(int).tolist()
+    for _ in at:
+        cells.append(name(architecture.derive().normal))
+        probabilities.append(architecture.probabilities()["normal"].tolist())
+        for logits in architecture.alpha:
+            logits.data += 0.3 * torch.randn(logits.shape, generator=generator)
+    row = {"arm": arm, "group": group, "seed": int(seed), "steps": steps, "seconds": 1.0, "at": at,
+           "cells": cells, "probabilities": probabilities, "commit": "c", "data": "d",
+           "digest": contest.digest(), "machine": {}, "versions": {}}  # fmt: skip
+    return row | {"eigenvalues": [[step, 1.0 + step] for step in at if "stopping" in arm]}
 
 
 def noise_images(training, test=24, classes=10):

@@ -115,10 +115,13 @@ def begin(
 def follow(loop: Search | Stages) -> dict[str, Any]:
     """Runs a search to its end: seconds of the processor, and what its records say."""
     began, found = process_time(), {"at": [], "cells": [], "probabilities": []}
+    found["eigenvalues"] = []  # of the methods that compute them
     for record in loop:
         found["at"].append(int(record["step"]))
         found["cells"].append(name(loop.architecture.derive().normal))
         found["probabilities"].append(np.round(record["probabilities_normal"], 4).tolist())
+        if np.isfinite(value := record.get("eigenvalue", np.nan)):
+            found["eigenvalues"].append([int(record["step"]), value])
     loss = loop.history["train_loss"][-1]
     return found | {"seconds": process_time() - began, "train_loss": float(loss)}
 
@@ -206,6 +209,11 @@ def collect(rows: Iterable[Mapping[str, Any]]) -> None:
         history = {
             f"{row['group']}-{row['seed']}": np.array(row["probabilities"], np.float16)
             for row in mine
+        }
+        history |= {
+            f"eigenvalues-{row['group']}-{row['seed']}": np.array(row["eigenvalues"])
+            for row in mine
+            if row.get("eigenvalues")
         }
         records.save(records.Record(arm, meta, history, None), FOLDER / arm)
 

@@ -24,6 +24,8 @@ NAMES = {
     "CurveExplorer": "switches",
     "HypergradientExplorer": "microscope",
     "CellExplorer": "choosing",
+    "ContestExplorer": "relatives",
+    "family": "relatives",
     "cell": "cells",
     "genotype_cells": "cells",
     "search_cell": "cells",
