@@ -49,7 +49,7 @@ def digest() -> str:
 def arms() -> dict[str, dict[str, Any]]:
     """Name -> its settings; the gradients of equal steps are DARTS with other settings."""
     found, plan = dict(settings()["arms"]), settings()["equal_steps"]
-    for arm in set(plan["arms"]) - found.keys():
+    for arm in (name for name in plan["arms"] if name not in found):
         found[arm] = found["darts"] | plan[arm]
     return found
 
