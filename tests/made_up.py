@@ -39,14 +39,15 @@ def made_up_contest(records=5):
     By each arm's own relaxation, so tables and cells have its form.
     """
     contest.PRICES.parent.mkdir(parents=True, exist_ok=True)
-    prices = {arm: {"once": 1.0, "per_step": 0.1 + 0.01 * k} for k, arm in enumerate(contest.arms())}
+    every = enumerate(contest.arms())
+    prices = {arm: {"once": 1.0, "per_step": 0.1 + 0.01 * k} for k, arm in every}
     contest.PRICES.write_text(json.dumps(prices), encoding="utf-8")
     contest.collect(_searched(job, records) for job in contest.plan())
 
 
 def _searched(job, records):
     arm, group, seed = job.split("-")
-    config, generator = contest.config_of(arm, 0.1, 0), torch.Generator().manual_seed(crc32(job.encode()))
+    config, generator = contest.config_of(arm, 0.1, 0), torch.Generator().manual_seed(_hash(job))
     architecture = Architecture(config.space(), config.relaxation)
     cells, probabilities, steps = [], [], contest.steps_of(arm, group.rstrip("01"))
     at = np.linspace(0, steps, records).astype(int).tolist()
@@ -55,10 +56,14 @@ def _searched(job, records):
         probabilities.append(architecture.probabilities()["normal"].tolist())
         for logits in architecture.alpha:
             logits.data += 0.3 * torch.randn(logits.shape, generator=generator)
-    row = {"arm": arm, "group": group, "seed": int(seed), "steps": steps, "seconds": 1.0, "at": at,
-           "cells": cells, "probabilities": probabilities, "commit": "c", "data": "d",
-           "digest": contest.digest(), "machine": {}, "versions": {}}  # fmt: skip
-    return row | {"eigenvalues": [[step, 1.0 + step] for step in at if "stopping" in arm]}
+    return {"arm": arm, "group": group, "seed": int(seed), "steps": steps, "seconds": 1.0, "at": at,
+            "cells": cells, "probabilities": probabilities, "commit": "c", "data": "d",
+            "digest": contest.digest(), "machine": {}, "versions": {},
+            "eigenvalues": [[k, 1.0 + k] for k in at if arm == "early_stopping"]}  # fmt: skip
+
+
+def _hash(text):
+    return crc32(text.encode())
 
 
 def noise_images(training, test=24, classes=10):

@@ -112,7 +112,8 @@ def test_a_record_per_arm(small):
     rows = [
         {"arm": "gdas", "group": "budget", "seed": seed, "steps": 2, "seconds": 1.0, "at": [0, 2],
          "cells": ["a", "b"], "probabilities": [[[0.25] * 4] * 5] * 2, "commit": "c",
-         "digest": "d", "data": "x", "machine": {"cores": 2}, "versions": {}} for seed in range(2)
+         "digest": "d", "eigenvalues": [], "data": "x", "machine": {"cores": 2}, "versions": {}}
+        for seed in range(2)
     ]  # fmt: skip
     contest.collect(rows)
     record = records.load("gdas", contest.FOLDER)

@@ -49,9 +49,8 @@ def digest() -> str:
 def arms() -> dict[str, dict[str, Any]]:
     """Name -> its settings; the gradients of equal steps are DARTS with other settings."""
     found, plan = dict(settings()["arms"]), settings()["equal_steps"]
-    for arm in (name for name in plan["arms"] if name not in found):
-        found[arm] = found["darts"] | plan[arm]
-    return found
+    mine = {arm: found["darts"] | plan[arm] for arm in plan["arms"] if arm not in found}
+    return found | mine
 
 
 def rates() -> list[str]:
@@ -199,7 +198,17 @@ def collect(rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         of_arm.setdefault(row["arm"], []).append(row)
     for arm, mine in of_arm.items():
-        keys = ("group", "seed", "steps", "seconds", "cells", "at", "commit", "digest")
+        keys = (
+            "group",
+            "seed",
+            "steps",
+            "seconds",
+            "cells",
+            "at",
+            "eigenvalues",
+            "commit",
+            "digest",
+        )
         same = ("data", "machine", "versions")
         meta: dict[str, Any] = {"kind": "contest", "arm": arm}
         for key in same:
@@ -209,11 +218,6 @@ def collect(rows: Iterable[Mapping[str, Any]]) -> None:
         history = {
             f"{row['group']}-{row['seed']}": np.array(row["probabilities"], np.float16)
             for row in mine
-        }
-        history |= {
-            f"eigenvalues-{row['group']}-{row['seed']}": np.array(row["eigenvalues"])
-            for row in mine
-            if row.get("eigenvalues")
         }
         records.save(records.Record(arm, meta, history, None), FOLDER / arm)
 

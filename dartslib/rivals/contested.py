@@ -1,8 +1,7 @@
-"""The recorded searches of the contest, to ask: alpha, cells, and what the table says of them."""
+"""The recorded searches of the contest, to ask."""
 
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,6 @@ class Searched(NamedTuple):
 
     Attributes:
         arm, group, seed: as in its job's name.
-        steps: how many it made, without those of a selection afterwards.
         at: the step of each record, (T,).
         cells: names of the cells that would be derived there; the last is what it found.
         probabilities: (T, edges, operations).
@@ -27,7 +25,6 @@ class Searched(NamedTuple):
     arm: str
     group: str
     seed: int
-    steps: int
     at: np.ndarray
     cells: tuple[str, ...]
     probabilities: np.ndarray
@@ -35,32 +32,26 @@ class Searched(NamedTuple):
     eigenvalues: np.ndarray
 
 
-def searches(folder: Path | None = None) -> list[Searched]:
+def searches() -> list[Searched]:
     """All that are recorded, arm by arm in the plan's order.
-
-    Args:
-        folder: of the records; None for the contest's own.
 
     Raises:
         FileNotFoundError: there is none.
     """
-    folder, found = folder or contest.FOLDER, []
-    for arm in contest.arms():
-        if arm not in records.names(folder):
-            continue
-        record = records.load(arm, folder)
+    found, there = [], records.names(contest.FOLDER)
+    for arm in (arm for arm in contest.arms() if arm in there):
+        record = records.load(arm, contest.FOLDER)
         operations = contest.config_of(arm, 0.1, 0).space().operations
         for row in record.meta["searches"]:
-            job = f"{row['group']}-{row['seed']}"
+            tables = record.history[f"{row['group']}-{row['seed']}"].astype(float)
             found.append(
                 Searched(
-                    arm, row["group"], row["seed"], row["steps"], np.array(row["at"]),
-                    tuple(row["cells"]), record.history[job].astype(float), operations,
-                    record.history.get(f"eigenvalues-{job}", np.zeros((0, 2))),
+                    arm, row["group"], row["seed"], np.array(row["at"]), tuple(row["cells"]),
+                    tables, operations, np.reshape(row["eigenvalues"], (-1, 2)),
                 )
             )  # fmt: skip
     if not found:
-        raise FileNotFoundError("No search of the contest is recorded: run `contest --make`.")
+        raise FileNotFoundError("No search of the contest is recorded: run contest --make.")
     return found
 
 
@@ -71,10 +62,8 @@ def prices() -> dict[str, dict[str, float]]:
 
 def by_arm(
     found: list[Searched], group: str, value: Callable[[Searched], float]
-) -> Mapping[str, list[float]]:
-    """Arm -> a value per search of a group, by seed."""
-    rows: dict[str, list[float]] = {}
-    for one in sorted(found, key=lambda one: one.seed):
-        if one.group == group:
-            rows.setdefault(one.arm, []).append(value(one))
-    return {arm: rows[arm] for arm in contest.arms() if arm in rows}
+) -> dict[str, list[float]]:
+    """Arm -> a value per search of a group, in the order of their seeds."""
+    mine = sorted((one for one in found if one.group == group), key=lambda one: one.seed)
+    arms = dict.fromkeys(one.arm for one in found if one.group == group)
+    return {arm: [value(one) for one in mine if one.arm == arm] for arm in arms}

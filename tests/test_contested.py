@@ -1,0 +1,95 @@
+"""What is read of the contest's records, and how it is shown: on a contest that is made up."""
+
+import numpy as np
+import pytest
+from made_up import made_up_contest, made_up_table, noise_images
+
+from dartslib import show
+from dartslib.relaxation import RELAXATIONS
+from dartslib.rivals import contest, contested, standings
+from dartslib.tabular.cells import SPACE, name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        made = tmp_path_factory.mktemp("contest")
+        patch.setattr(contest, "FOLDER", made)
+        patch.setattr(contest, "PRICES", made / "prices.json")
+        made_up_contest(records=4)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return contested.searches()
+
+
+@pytest.fixture(scope="module")
+def places():
+    table = made_up_table(lambda cell: 0.001 * len(str(cell)), noise=0.001)
+    return standings.percentiles(table)
+
+
+def test_all_searches_are_there_with_their_alpha(found, folder):
+    assert {f"{s.arm}-{s.group}-{s.seed}" for s in found} == set(contest.plan())
+    assert list(dict.fromkeys(s.arm for s in found)) == list(contest.arms())
+    for one in found:
+        assert one.probabilities.shape == (4, 5, len(one.operations)) and len(one.cells) == 4
+        assert len(one.eigenvalues) == 4 * (one.arm == "early_stopping")
+    plain = next(s for s in found if (s.arm, s.group, s.seed) == ("darts", "budget", 3))
+    tables = dict.fromkeys(("normal", "reduction"), plain.probabilities[-1])
+    assert name(RELAXATIONS["darts"]().derive(tables, SPACE).normal) == plain.cells[-1]
+
+
+def test_values_by_arm_are_in_the_order_of_seeds(found):
+    seeds = contested.by_arm(found[::-1], "budget", lambda one: one.seed)
+    assert set(seeds) == set(contest.settings()["arms"])
+    assert all(values == list(range(10)) for values in seeds.values())
+    assert set(contested.by_arm(found, "long", lambda one: 0.0)) == set(
+        contest.settings()["long"]["arms"]
+    )
+
+
+def test_no_contest_no_searches(monkeypatch, tmp_path):
+    monkeypatch.setattr(contest, "FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match="run contest --make"):
+        contested.searches()
+
+
+def test_a_search_keeps_the_eigenvalues_that_it_has(monkeypatch):
+    plan = {**contest.settings()}
+    plan["search"] = plan["search"] | {"channels": 4, "layers": 1, "batch_size": 8, "records": 3}
+    monkeypatch.setattr(contest, "settings", lambda: plan)
+    images = noise_images(192)
+    for arm, count in (("early_stopping", 4), ("darts", 0)):
+        row = contest.follow(contest.begin(arm, images, w_lr=0.1, seed=0, steps=3))
+        assert len(row["eigenvalues"]) == count
+        assert [step for step, _ in row["eigenvalues"]] == row["at"][:count]
+
+
+# Shown
+
+
+def test_a_search_is_shown_record_by_record(found, places):
+    explorer = show.ContestExplorer(found, places, SPACE)
+    assert explorer.status.value.count("darts: budget, seed 0, step 1000 of 1000") == 1
+    explorer.method.value = "drnas"  # without none
+    one = next(s for s in found if s.arm == "drnas")
+    assert all(option.startswith("drnas: ") for option in explorer.run.options)
+    assert len(explorer.run.options) == sum(s.arm == "drnas" for s in found)
+    for t in (3, 1):
+        explorer.moment.index = t
+        said = f"{one.cells[t]}, better than {places[one.cells[t]]:.0%} of all cells."
+        assert f"drnas: budget, seed 0, step {one.at[t]} of" in explorer.status.value
+        assert said in explorer.status.value
+    (curve,) = (line for line in explorer.figure.axes[1].lines if len(line.get_xdata()) == 4)
+    assert np.allclose(curve.get_ydata(), [places[cell] for cell in one.cells])
+    explorer.run.index = 1
+    assert "drnas: budget, seed 1" in explorer.status.value
+    assert not np.allclose(explorer.figure.axes[1].lines[0].get_ydata(), curve.get_ydata())
+
+
+def test_the_methods_picture_has_a_mark_per_member():
+    picture = show.family({"one": ["b"], "other": ["a", "b"]}, ["a", "b"])
+    assert picture.description.endswith("other: a, b; one: b.")  # by their first member
