@@ -1,0 +1,94 @@
+"""Notebook 07 on a contest that is made up: it runs to its end, and says what was made.
+
+It stands in notebooks/ once the contest is recorded, until then in runs/nb07.patch.
+"""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+from made_up import made_up_contest, made_up_table
+
+from dartslib import tabular
+from dartslib.rivals import contest, race
+from dartslib.tabular.table import PRICES, read_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+MOST_WORDS, MOST_CELLS, MOST_LINES = 4500, 100, 20
+CURVE = {"minutes": [1, 5, 20, 60, 180], "mean": [0.50, 0.52, 0.53, 0.54, 0.55]}
+WAYS = ("random_search", "counting_at_once", "aging_evolution")
+
+
+def _cells():
+    for path in (ROOT / "notebooks").glob("07*.ipynb"):
+        return json.loads(path.read_text("utf-8"))["cells"]
+    patch = (ROOT / "runs" / "nb07.patch").read_text("utf-8")
+    part = patch.split("diff --git a/notebooks/07")[1].split("\ndiff --git ")[0]
+    added = [line[1:] for line in part.splitlines() if re.match(r"\+(?!\+\+)", line)]
+    return json.loads("\n".join(added))["cells"]
+
+
+CELLS = {cell["id"]: ("".join(cell["source"]), cell["cell_type"]) for cell in _cells()}
+CODE = {name: source for name, (source, kind) in CELLS.items() if kind == "code"}
+
+
+def test_it_is_as_short_as_it_may_be():
+    words = sum(len(source.split()) for source, kind in CELLS.values() if kind == "markdown")
+    assert words <= MOST_WORDS and len(CELLS) <= MOST_CELLS
+    for name, source in CODE.items():
+        assert sum(bool(line.strip()) for line in source.splitlines()) <= MOST_LINES, name
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """The last value of each cell."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("contest")
+        patch.setattr(contest, "FOLDER", folder)
+        patch.setattr(contest, "PRICES", folder / "prices.json")
+        made_up_contest(records=4, better=("gdas",))
+        table = made_up_table(lambda cell: 0.5 + 0.02 * str(cell).count("sep"), noise=0.005)
+        table.prices = {row["cell"]: row for row in read_rows(PRICES)}
+        patch.setattr(tabular, "load", lambda: table)
+        patch.setattr(race, "recorded", lambda: {"race": {"curves": dict.fromkeys(WAYS, CURVE)}})
+        names, values, printed = {}, {}, {}
+        for cell, source in CODE.items():
+            if not cell.startswith("exercise"):  # their checks come with the notebook
+                printed[cell] = []
+                names["print"] = lambda *given, _to=printed[cell], end="\n", **_: _to.append(
+                    " ".join(map(str, given)) + end
+                )
+                values[cell] = _last_value(source, names)
+        yield values | {cell: "".join(lines) for cell, lines in printed.items() if lines}
+
+
+def _last_value(source, names):
+    tree, value = ast.parse(source), None
+    if isinstance(tree.body[-1], ast.Expr):
+        last = ast.Expression(tree.body.pop().value)
+        exec(compile(tree, "cell", "exec"), names)  # our own notebook
+        value = eval(compile(last, "cell", "eval"), names)
+    else:
+        exec(compile(tree, "cell", "exec"), names)
+    return value
+
+
+@pytest.mark.full
+def test_what_the_reader_writes_is_dartslibs(shown):
+    said = "".join(text for text in shown.values() if isinstance(text, str))
+    methods = re.findall(r"yours? (?:is|term is that of) dartslib's ([\w-]+): (\w+)", said)
+    assert len(methods) == 9 and {answer for _, answer in methods} == {"True"}
+
+
+@pytest.mark.full
+def test_it_says_what_was_made(shown):
+    rows = re.findall(r"^(\w+) .*?([+-]\d\.\d+) .*?(told apart)?$", shown["standings-table"], re.M)
+    assert [row[0] for row in rows if row[2]] == ["gdas"] == [rows[0][0]]
+    (better,) = (line for line in shown["table"].data.splitlines() if "**better**" in line)
+    assert "| gdas | `edge`, `mixture`, `derive` |" in better
+    assert "placebo" in shown["placebo-figure"].description
+    explorer = shown["explorer"]
+    explorer.method.value = "gdas"
+    assert "gdas: budget, seed 0, step" in explorer.status.value
