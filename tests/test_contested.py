@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_up import made_up_contest, made_up_table, noise_images
+from made_up import made_up_contest, made_up_table
 
 from dartslib import show
 from dartslib.relaxation import RELAXATIONS
@@ -15,7 +15,8 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         made = tmp_path_factory.mktemp("contest")
         patch.setattr(contest, "FOLDER", made)
-        patch.setattr(contest, "PRICES", made / "prices.json")
+        for key in ("prices", "latency"):
+            patch.setattr(contest, key.upper(), made / f"{key}.json")
         made_up_contest(records=4)
         yield made
 
@@ -34,9 +35,10 @@ def places():
 def test_all_searches_are_there_with_their_alpha(found, folder):
     assert {f"{s.arm}-{s.group}-{s.seed}" for s in found} == set(contest.plan())
     assert list(dict.fromkeys(s.arm for s in found)) == list(contest.arms())
+    assert contested.kept("prices")["darts"]["once"] == 1.0
     for one in found:
         assert one.probabilities.shape == (4, 5, len(one.operations)) and len(one.cells) == 4
-        assert len(one.eigenvalues) == 4 * (one.arm == "early_stopping")
+        assert len(one.eigenvalues) == 4 * (one.arm in ("early_stopping", "watched"))
     plain = next(s for s in found if (s.arm, s.group, s.seed) == ("darts", "budget", 3))
     tables = dict.fromkeys(("normal", "reduction"), plain.probabilities[-1])
     assert name(RELAXATIONS["darts"]().derive(tables, SPACE).normal) == plain.cells[-1]
@@ -55,17 +57,6 @@ def test_no_contest_no_searches(monkeypatch, tmp_path):
     monkeypatch.setattr(contest, "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="run contest --make"):
         contested.searches()
-
-
-def test_a_search_keeps_the_eigenvalues_that_it_has(monkeypatch):
-    plan = {**contest.settings()}
-    plan["search"] = plan["search"] | {"channels": 4, "layers": 1, "batch_size": 8, "records": 3}
-    monkeypatch.setattr(contest, "settings", lambda: plan)
-    images = noise_images(192)
-    for arm, count in (("early_stopping", 4), ("darts", 0)):
-        row = contest.follow(contest.begin(arm, images, w_lr=0.1, seed=0, steps=3))
-        assert len(row["eigenvalues"]) == count
-        assert [step for step, _ in row["eigenvalues"]] == row["at"][:count]
 
 
 # Shown

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,9 +55,9 @@ def searches() -> list[Searched]:
     return found
 
 
-def prices() -> dict[str, dict[str, float]]:
-    """Arm -> seconds "once" and "per_step", of a quiet core."""
-    return json.loads(contest.PRICES.read_text(encoding="utf-8"))
+def kept(name: str) -> Any:
+    """What a file beside the records has: "prices", "latency" or "fresh"."""
+    return json.loads((contest.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def by_arm(
