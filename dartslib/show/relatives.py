@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import ipywidgets as widgets
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -12,7 +11,7 @@ from dartslib.rivals.contested import Searched
 from dartslib.show.explorers import WIDE
 from dartslib.show.moments import SearchExplorer
 from dartslib.show.pictures import Picture, picture
-from dartslib.show.style import BLACK, BLUE, KEPT, WIDTH, styled
+from dartslib.show.style import BLUE, WIDTH, styled
 from dartslib.space import CELL_TYPES, SearchSpace
 
 
@@ -73,23 +72,20 @@ class ContestExplorer(SearchExplorer):
         mine = [name for name in self._histories if name.startswith(f"{self.method.value}: ")]
         self.run.options = mine
 
-    def _line(self, axes: Axes, steps: np.ndarray) -> None:
-        """The place of the cell, and a tick where the cell changes."""
-        self._entropy = np.array([self._places[name] for name in self._history["cells"]])
-        axes.plot(steps, self._entropy, color=BLUE)
-        for t in self.flips:
-            axes.axvline(steps[t], ymax=0.12, color=KEPT, lw=1.2)
-        axes.set(xlabel="step (ticks: the derived cell changes)", ylim=(-0.15, 1.1))
+    def ground(self) -> None:
+        """As it is there, with the place of the cell where the entropy stands."""
+        super().ground()
+        cells = self._histories[self.run.value]["cells"]
+        self._entropy = np.array([self._places[name] for name in cells])
+        axes = self._now.axes
+        axes.lines[0].set_ydata(self._entropy)
+        axes.set(ylim=(-0.15, 1.1))
         axes.set_ylabel("cells that\nare worse", fontsize=11)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.tick_params(labelsize=10)
-        (self._now,) = axes.plot([], [], color=BLACK, lw=1.5, animated=True)
-        (self._dot,) = axes.plot([], [], "o", color=BLUE, mec="white", ms=10, animated=True)
-        self.moving += [self._now, self._dot]
 
     def words(self) -> str:
         """The search, its step, the cell, and its place."""
-        t, history = self.moment.index, self._history
+        t, history = self.moment.index, self._histories[self.run.value]
         return (
             f"{self.run.value}, step {history['step'][t]} of {history['step'][-1]}: "
             f"{history['cells'][t]}, better than {self._entropy[t]:.0%} of all cells."
