@@ -1,7 +1,6 @@
 """A table of the small space whose truth is known, a contest on it, and images that are noise."""
 
 import json
-import re
 from zlib import crc32
 
 import numpy as np
@@ -56,7 +55,7 @@ def _searched(job, records, better):
     generator = torch.Generator().manual_seed(crc32(job.encode()))
     toward = torch.tensor([float(name.startswith("sep")) for name in config.operations])
     architecture = Architecture(config.space(), config.relaxation)
-    cells, probabilities, steps = [], [], contest.steps_of(arm, re.sub(r"\d", "", group))
+    cells, probabilities, steps = [], [], contest.steps_of(arm, group)
     at = np.linspace(0, steps, records).astype(int).tolist()
     watched = arm in ("early_stopping", "watched")
     for _ in at:
