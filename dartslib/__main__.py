@@ -15,9 +15,24 @@ from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import click
 import typer
+from typer.core import TyperGroup
+
+PROGRAM = __name__ == "__main__"  # else a test or another program calls the commands
+
+
+class Commands(TyperGroup):
+    """Commands whose errors are one sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command that is asked for."""
+        with _one_sentence(ctx):
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Differentiable architecture search: find cells, train and transfer them.",
     no_args_is_help=True,
     add_completion=False,
@@ -26,8 +41,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"terminal_width": 80},
 )
-
-PROGRAM = __name__ == "__main__"  # else a test or another program calls the commands
 
 # gradients.METHODS, written out: that file loads torch, and `doctor` must run without.
 Gradient = Literal["one_level", "first_order", "finite_difference", "exact"]
@@ -56,6 +69,7 @@ ImportOption = Annotated[
     list[Path],
     typer.Option("--import", metavar="FILE", help="Import your own operations or relaxations."),
 ]
+PriceOption = Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")]
 
 
 @dataclass(frozen=True)
@@ -73,33 +87,19 @@ class Common:
     device: DeviceOption = None
     data_folder: FolderOption = Path("data")
 
-    def changes(self, **options: Any) -> dict[str, Any]:
-        """The settings that differ from the profile's, from --set and from options of their own.
 
-        Files of --import are imported, since a setting may be what they define.
-        """
-        from dartslib.runs.importing import import_files
+def _with_common(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with all options of `Common`, which it is given as its last argument."""
+    *own, _ = signature(command).parameters.values()
+    shared = signature(Common).parameters
 
-        import_files(self.import_)
-        name, _ = _located(self.data, self.data_folder)
-        found = {"dataset": name, **options}
-        return {name: value for name, value in found.items() if value is not None} | _set(self.set_)
+    def run(**options: Any) -> None:
+        common = Common(**{name: options.pop(name) for name in shared})
+        command(**options, common=common)
 
-    def of_run(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """What `run_search` and `run_training` are told besides settings and folder."""
-        return {
-            "profile": self.profile,
-            "overridden": changes,
-            "data": _located(self.data, self.data_folder)[1],
-            "device": self.device,
-            "resume": self.resume,
-        }
-
-
-def _located(data: str | None, folder: Path) -> tuple[str | None, str | Path]:
-    from dartslib.data import locate
-
-    return (None, folder) if data is None else locate(data, folder)
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = Signature([*own, *shared.values()])  # what typer makes options of
+    return run
 
 
 def _set(words: Iterable[str]) -> dict[str, Any]:
@@ -116,23 +116,9 @@ def _set(words: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _with_common(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with all options of `Common`, which it is given as its last argument."""
-    *own, _ = signature(command).parameters.values()
-    shared = signature(Common).parameters
-
-    def run(**options: Any) -> None:
-        common = Common(**{name: options.pop(name) for name in shared})
-        command(**options, common=common)
-
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = Signature([*own, *shared.values()])  # what typer makes options of
-    return run
-
-
 @contextmanager
-def _one_sentence(advice: str = "go on with --resume") -> Iterator[None]:
-    """Turns the errors that bad input can cause into one sentence; the advice is for Ctrl-C.
+def _one_sentence(ctx: click.Context) -> Iterator[None]:
+    """Turns the errors that bad input can cause into one sentence.
 
     A warning is shown as its sentence, without the line of code that it came from.
     """
@@ -160,6 +146,8 @@ def _one_sentence(advice: str = "go on with --resume") -> Iterator[None]:
             "channels, layers or nodes; or --device cpu, if it is the GPU's."
         )
     except KeyboardInterrupt as interrupt:
+        resumed = ctx.invoked_subcommand in ("search", "train", "transfer")
+        advice = "go on with --resume" if resumed else "the same command goes on"
         typer.echo(f"{str(interrupt) or 'Stopped'}: {advice}.", err=True)
         raise typer.Exit(130) from None  # as every command that Ctrl-C ends
     else:
@@ -203,11 +191,46 @@ def _begin() -> None:
             typer.echo(said, err=True)
 
 
-def _finish(record: Any, folder: Path, name: str | None) -> None:
-    if name is not None:
-        from dartslib.runs import records
+def _run(
+    kind: str,
+    common: Common,
+    *,
+    genotype: str | None = None,
+    gradient: str | None = None,
+    relaxation: str | None = None,
+) -> None:
+    """A search or a training, from its options to its record."""
+    from dartslib.data import locate
+    from dartslib.runs import records, running
+    from dartslib.runs.importing import import_files
+    from dartslib.runs.profiles import PROFILES
 
-        records.save(record, records.RECORDED / name)
+    records.check_name(common.record)
+    import_files(common.import_)  # before the settings, which may be what they define
+    name, where = locate(common.data, common.data_folder) if common.data else (None, None)
+    changes = {key: v for key, v in (("dataset", name), ("gradient", gradient)) if v is not None}
+    changes = _of_relaxation(relaxation, changes | _set(common.set_))
+    config = getattr(PROFILES[common.profile], kind).changed(**({"seed": common.seed} | changes))
+    cell = running.cell_name(genotype) if genotype is not None else ""
+    folder = common.out or running.usual_folder(kind, common.profile, config, cell)
+    _begin()
+    record = running.make_run(
+        config,
+        folder,
+        None if genotype is None else running.find_genotype(genotype),
+        genotype_name=cell,
+        profile=common.profile,
+        overridden=changes,
+        data=where or common.data_folder,
+        device=common.device,
+        resume=common.resume,
+    )
+    if common.record is not None:
+        records.save(record, records.RECORDED / common.record)
+    _say_done(record, folder)
+
+
+def _say_done(record: Any, folder: Path) -> None:
     took = f"{record.meta['steps']} steps in {record.meta['seconds']:.0f} s"
     typer.echo(f"{folder}: {took}; {_result(record.meta)}")
 
@@ -238,34 +261,7 @@ def search(
     common: Common,
 ) -> None:
     """Search for a cell; leaves genotype.json, history.npz and meta.json in the run's folder."""
-    with _one_sentence():
-        from dartslib.runs import records
-        from dartslib.runs.profiles import PROFILES
-        from dartslib.runs.running import run_search, usual_folder
-
-        records.check_name(common.record)
-        changes = _of_relaxation(relaxation, common.changes(gradient=gradient))
-        config = PROFILES[common.profile].search.changed(**({"seed": common.seed} | changes))
-        folder = common.out or usual_folder("search", common.profile, config)
-        _begin()
-        _finish(run_search(config, folder, **common.of_run(changes)), folder, common.record)
-
-
-def _train(kind: str, genotype: str, common: Common) -> None:
-    with _one_sentence():
-        from dartslib.runs import records
-        from dartslib.runs.profiles import PROFILES
-        from dartslib.runs.running import cell_name, find_genotype, run_training, usual_folder
-
-        records.check_name(common.record)
-        changes, cell = common.changes(), cell_name(genotype)
-        base = getattr(PROFILES[common.profile], kind)
-        config = base.changed(**({"seed": common.seed} | changes))
-        folder = common.out or usual_folder(kind, common.profile, config, cell)
-        options = {"genotype_name": cell, **common.of_run(changes)}
-        _begin()
-        done = run_training(config, find_genotype(genotype), folder, **options)
-        _finish(done, folder, common.record)
+    _run("search", common, gradient=gradient, relaxation=relaxation)
 
 
 @app.command()
@@ -280,14 +276,14 @@ def train(
     common: Common,
 ) -> None:
     """Train a network of one genotype from scratch."""
-    _train(part, genotype, common)
+    _run(part, common, genotype=genotype)
 
 
 @app.command()
 @_with_common
 def transfer(genotype: GenotypeOption, *, common: Common) -> None:
     """Train the same genotype on the profile's other data set."""
-    _train("transfer", genotype, common)
+    _run("transfer", common, genotype=genotype)
 
 
 @app.command()
@@ -297,15 +293,14 @@ def predict(
     import_: ImportOption = (),
 ) -> None:
     """Say what pictures show: the names of their most probable classes, and how probable."""
-    with _one_sentence("give the same command again"):
-        from dartslib import predict
-        from dartslib.runs.importing import import_files
+    from dartslib import predict
+    from dartslib.runs.importing import import_files
 
-        import_files(import_)
-        names, probabilities = predict(run, pictures)
-        for picture, row in zip(pictures, probabilities, strict=True):
-            best = [f"{names[k]} {row[k]:.3f}" for k in row.argsort()[::-1][:3]]
-            typer.echo(f"{picture}: {', '.join(best)}")
+    import_files(import_)
+    names, probabilities = predict(run, pictures)
+    for picture, row in zip(pictures, probabilities, strict=True):
+        best = [f"{names[k]} {row[k]:.3f}" for k in row.argsort()[::-1][:3]]
+        typer.echo(f"{picture}: {', '.join(best)}")
 
 
 @app.command()
@@ -331,41 +326,60 @@ def study(
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """The report's tables with seeds, random cells and noise; goes on where it stopped."""
-    with _one_sentence("the same command goes on"):
-        from dartslib.data.sets import find_folder
-        from dartslib.runs import records
-        from dartslib.runs.importing import import_files
-        from dartslib.runs.study import RECORDED, Study, execute
+    from dartslib.data.sets import find_folder, locate
+    from dartslib.runs import records
+    from dartslib.runs.importing import import_files
+    from dartslib.runs.study import RECORDED, Study, execute
 
-        records.check_name(record)
-        if only is not None and (list_ or cluster):
-            raise ValueError("--only makes one run, here: leave --list and --cluster out.")
-        name, where = _located(data, data_folder)
-        changes = _set(set_) | ({"dataset": name} if name else {})
-        usual = Path("runs") / "-".join(filter(None, ("study", profile, name)))
-        kept = None if record is None else records.RECORDED / record
-        known = (RECORDED, usual) if only else ()
-        options = {"known": known, "imports": import_files(import_), "changes": changes}
-        plan = Study(profile, seeds, (out or usual).absolute(), kept, **options)
-        where = find_folder(where).absolute()
-        if only is not None:
-            _begin()
-            run = plan.find(only)
-            _finish(plan.make(run, where, device, progress=True), plan.folder / run.name, None)
-            return
-        typer.echo("\n".join(plan.overview(workers)))
-        if list_:
-            return
+    records.check_name(record)
+    if only is not None and (list_ or cluster):
+        raise ValueError("--only makes one run, here: leave --list and --cluster out.")
+    name, where = locate(data, data_folder) if data else (None, data_folder)
+    changes = _set(set_) | ({"dataset": name} if name else {})
+    usual = Path("runs") / "-".join(filter(None, ("study", profile, name)))
+    kept = None if record is None else records.RECORDED / record
+    known = (RECORDED, usual) if only else ()
+    options = {"known": known, "imports": import_files(import_), "changes": changes}
+    plan = Study(profile, seeds, (out or usual).absolute(), kept, **options)
+    where = find_folder(where).absolute()
+    if only is not None:
         _begin()
-        for run in execute(plan, data=where, device=device, workers=workers, cluster=cluster):
-            result = _result(plan.record(run).meta)
-            typer.echo(f"{run.name}: {result}; {plan.overview(workers)[-1]}")
+        run = plan.find(only)
+        _say_done(plan.make(run, where, device, progress=True), plan.folder / run.name)
+        return
+    typer.echo("\n".join(plan.overview(workers)))
+    if list_:
+        return
+    _begin()
+    for run in execute(plan, data=where, device=device, workers=workers, cluster=cluster):
+        result = _result(plan.record(run).meta)
+        typer.echo(f"{run.name}: {result}; {plan.overview(workers)[-1]}")
+
+
+def _made(
+    folder: Path,
+    jobs: Iterable[str],
+    make: Callable[[str], dict[str, Any]],
+    collect: Callable[[Iterable[dict[str, Any]]], None],
+    workers: int,
+) -> int:
+    """Makes what is left of a list, says each job that ends, collects all; how many are done."""
+    from dartslib.runs.many import finished, make_all
+
+    try:
+        for job in make_all(folder, jobs, make, workers=workers):
+            typer.echo(job)
+    finally:
+        done = finished(folder, jobs)
+        if workers and done:
+            collect(done.values())
+    return len(done)
 
 
 @app.command()
 def tabular(
     make: Annotated[bool, typer.Option("--make", help="Train what is left.")] = False,
-    price: Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")] = False,
+    price: PriceOption = False,
     race: Annotated[bool, typer.Option("--race", help="Race all ways to search on it.")] = False,
     remake: Annotated[
         int, typer.Option(min=0, metavar="N", help="Train N drawn rows again, and compare.")
@@ -375,68 +389,53 @@ def tabular(
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """The table of the small space: what is left of it; goes on where it stopped."""
-    with _one_sentence("the same command goes on"):
-        from functools import partial
+    from functools import partial
 
-        from dartslib.data.sets import find_folder
-        from dartslib.rivals import recording
-        from dartslib.runs.many import finished, make_all
-        from dartslib.tabular import making, pricing
+    from dartslib.data.sets import find_folder
+    from dartslib.rivals import recording
+    from dartslib.tabular import making, pricing
 
-        data = find_folder(data_folder).absolute()
-        if price:
-            pricing.price_all(data)
-        if race:
-            recording.record_race()
-        for old, new in making.remake(remake, data):
-            typer.echo(f"{old['cell']}, run {old['run']}: {old['valid']} -> {new['valid']:.5f}")
-        if price or race or remake:
-            return
-        plan = recording.plan()
-        try:
-            for job in make_all(
-                out, plan, partial(recording.make, folder=data), workers=workers * make
-            ):
-                typer.echo(job)
-        finally:
-            done = finished(out, plan)
-            if make and done:
-                recording.collect(done.values())
-        typer.echo(f"{len(done)} of {len(plan)} jobs are finished; --make goes on.")
+    data = find_folder(data_folder).absolute()
+    if price:
+        pricing.price_all(data)
+    if race:
+        recording.record_race()
+    for old, new in making.remake(remake, data):
+        typer.echo(f"{old['cell']}, run {old['run']}: {old['valid']} -> {new['valid']:.5f}")
+    if price or race or remake:
+        return
+    plan, one = recording.plan(), partial(recording.make, folder=data)
+    done = _made(out, plan, one, recording.collect, workers * make)
+    typer.echo(f"{done} of {len(plan)} jobs are finished; --make goes on.")
 
 
 @app.command()
 def contest(
     make: Annotated[bool, typer.Option("--make", help="Make what is left.")] = False,
-    price: Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")] = False,
+    price: PriceOption = False,
     out: Annotated[Path, typer.Option(help="Where finished searches lie.")] = Path("runs/contest"),
     workers: Annotated[int, typer.Option(min=1, help="Searches at once, a thread each.")] = 2,
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """All methods on the table's space, for equal seconds: what is left; goes on."""
-    with _one_sentence("the same command goes on"):
-        from functools import partial
+    from functools import partial
 
-        from dartslib.rivals import contest
-        from dartslib.runs.many import finished, make_all
-        from dartslib.tabular import making
+    from dartslib.rivals import contest
+    from dartslib.runs.many import finished, make_all
+    from dartslib.tabular import making
 
-        data = data_folder.absolute()
-        if price:
-            contest.price_all(making.small_images(data))
-            return
-        one = partial(making.kept, make=contest.make, folder=data)
-        try:
-            for plan in (contest.rates(), contest.plan()):
-                for job in make_all(out, plan, one, workers=workers * make):
-                    typer.echo(job)
-                if make and plan == contest.rates():
-                    contest.choose_rate(finished(out, plan).values())
-        finally:
-            done = finished(out, contest.plan())
-            if make and done:
-                contest.collect(done.values())
-        typer.echo(f"{len(done)} of {len(contest.plan())} searches are finished; --make goes on.")
+    data = data_folder.absolute()
+    if price:
+        contest.price_all(making.small_images(data))
+        return
+    one = partial(making.kept, make=contest.make, folder=data)
+    for job in make_all(out, contest.rates(), one, workers=workers * make):
+        typer.echo(job)
+    if make:
+        contest.choose_rate(finished(out, contest.rates()).values())
+    plan = contest.plan()
+    done = _made(out, plan, one, contest.collect, workers * make)
+    typer.echo(f"{done} of {len(plan)} searches are finished; --make goes on.")
 
 
 @app.command()

@@ -15,25 +15,18 @@ Its stages, one after the other::
 their papers do: there the comparison is judged on alpha's own half, which favors the cells that
 were found over the random ones.
 
-A stage is a list of runs that do not need each other; the next one reads its records. Nothing is
-scheduled here: joblib takes the list, on this machine or, with its Dask back end, on a cluster. A
-run keeps its own state in a folder of its own, so that is all that is wanted of an engine.
+A stage is a list of runs that do not need each other; the next one reads its records.
 """
 
 import json
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
-
-import torch
-from joblib import Parallel, cpu_count, delayed, parallel_config
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dartslib.data.sets import is_own
 from dartslib.genotypes import Genotype
@@ -42,9 +35,10 @@ from dartslib.runs import records
 from dartslib.runs.drawing import draw
 from dartslib.runs.driving import progress
 from dartslib.runs.importing import Files
+from dartslib.runs.many import make_each
 from dartslib.runs.profiles import Profile, profile
 from dartslib.runs.results import used_gpu
-from dartslib.runs.running import run_search, run_training
+from dartslib.runs.running import make_run
 from dartslib.searching import SearchConfig
 from dartslib.settings import Config
 from dartslib.training import TrainConfig
@@ -270,10 +264,11 @@ class Study:
         device: str | None = None,
         progress: bool = False,
     ) -> records.Record:
-        """Makes a run, or what is left of it; arguments and errors as for `run_search`."""
+        """Makes a run, or what is left of it; arguments and errors as for `make_run`."""
         options = {
             "profile": self.name,
             "overridden": run.changed,
+            "genotype_name": run.cell,
             "data": data,
             "device": device,
             "resume": True,
@@ -287,11 +282,9 @@ class Study:
         }
         folder = self.folder / run.name
         record = self.record(run, self.folder)
-        if record is None and isinstance(run.config, SearchConfig):
-            record = run_search(run.config, folder, **options)
-        elif record is None:
-            cell = self.genotype(run)
-            record = run_training(run.config, cell, folder, genotype_name=run.cell, **options)
+        if record is None:
+            cell = None if run.kind == "search" else self.genotype(run)
+            record = make_run(run.config, folder, genotype=cell, **options)
         if self.recorded is not None:
             records.save(record, self.recorded / run.name)
         return record
@@ -368,7 +361,7 @@ def execute(
 
     Args:
         study: what to do.
-        data, device: as in `run_search`.
+        data, device: as in `make_run`.
         workers: runs at once, on this machine; they share its cores.
         cluster: address of a Dask scheduler, whose workers make the runs instead; they must see the
             same folders and have dartslib. If one is lost, another one goes on with its run.
@@ -377,59 +370,27 @@ def execute(
         ValueError: some runs could not be made, and why.
         ChildProcessError: a worker of this machine was killed.
     """
-    with _engine(workers, cluster):
-        for stage in study.stages():
-            left = [run for run in stage if not study.finished(run)]
-            parallel = Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
-            failed = []
-            try:
-                for run, trouble in parallel(delayed(_make)(study, r, data, device) for r in left):
-                    if trouble:
-                        failed.append(trouble)
-                    else:
-                        yield run
-            except TerminatedWorkerError:
-                raise ChildProcessError(
-                    "A worker process was killed, perhaps for want of memory: give the same "
-                    "command again, or fewer --workers; finished steps are kept."
-                ) from None
-            if failed:
-                raise ValueError(
-                    f"{len(failed)} of {len(left)} runs could not be made; the first is {failed[0]}"
-                )
+    make = partial(_make, study, data, device)
+    for stage in study.stages():
+        left, failed = [run for run in stage if not study.finished(run)], []
+        for run, trouble in make_each(make, left, workers=workers, cluster=cluster):
+            if trouble:
+                failed.append(trouble)
+            else:
+                yield run
+        if failed:
+            raise ValueError(
+                f"{len(failed)} of {len(left)} runs could not be made; the first is {failed[0]}"
+            )
 
 
-def _make(study: Study, run: Run, data: str | Path, device: str | None) -> tuple[Run, str]:
+def _make(study: Study, data: str | Path, device: str | None, run: Run) -> tuple[Run, str]:
     """A run in a worker; what went wrong, if anything, as a sentence."""
     try:
         study.make(run, data, device)
-    except (ValueError, OSError, FloatingPointError, ImportError) as error:
-        return run, f"{run.name}: {error}"
-    except Exception as error:  # any other must not end the runs beside it, hours old perhaps
-        first = (str(error).splitlines() or [""])[0]
-        return run, f"{run.name}: it stops with {type(error).__name__} ({first})."
+    except Exception as error:  # must not end the runs beside it, hours old perhaps
+        said = str(error)
+        if not isinstance(error, ValueError | OSError | FloatingPointError | ImportError):
+            said = f"it stops with {type(error).__name__} ({(said.splitlines() or [''])[0]})."
+        return run, f"{run.name}: {said}"
     return run, ""
-
-
-@contextmanager
-def _engine(workers: int, cluster: str | None) -> Iterator[None]:
-    """Where joblib sends a list of runs."""
-    if cluster is None:
-        # joblib's limit takes the place of OMP_NUM_THREADS: the smaller of both is to hold.
-        threads = min(max(1, cpu_count() // workers), torch.get_num_threads())
-        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
-            yield
-        return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ModuleNotFoundError(
-            "A cluster needs Dask: run `pip install distributed`, or leave --cluster out."
-        ) from None
-    with Client(cluster) as client, parallel_config("dask", client=client):
-        if any(threads > 1 for threads in client.nthreads().values()):
-            raise ValueError(
-                "A worker of this cluster has several threads, and two runs in one process would "
-                "disturb each other: start the workers with --nthreads 1."
-            )
-        yield
