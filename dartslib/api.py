@@ -201,7 +201,8 @@ def export(run: str | Path | Training, path: str | Path) -> None:
 
 def _trained(run: str | Path | Training) -> trained.Trained:
     if isinstance(run, Training):
-        return trained.of_training(run, trained.about_images(run.dataset))
+        images, state = trained.about_images(run.dataset), run.network.state_dict()
+        return trained.build(run.config, run.genotype, state, images)
     if not isinstance(run, str | Path):
         raise ValueError(
             "Give the folder of a finished training, or a training: no other predicts."

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from pickle import UnpicklingError
+from threading import current_thread, main_thread
 from time import monotonic, process_time
 from types import FrameType
 from typing import Any
@@ -138,23 +139,19 @@ def _patient() -> Iterator[list[int]]:
     SIGTERM, by which a cluster ends a job, is treated alike.
     """
     pressed: list[int] = []
-    before = {}
 
     def wait(number: int, frame: FrameType | None) -> None:
         if pressed:
             signal.default_int_handler(number, frame)
         pressed.append(number)
 
+    # Only the main thread may set handlers, and only it gets Ctrl-C.
+    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    before = {n: h for n, h in handlers.items() if h is not signal.SIG_IGN}  # as under nohup
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(number)
-            if handler is not signal.SIG_IGN:  # ignored under nohup
-                signal.signal(number, wait)
-                before[number] = handler
-    except ValueError:  # only the main thread may set handlers, and only it gets Ctrl-C
-        yield pressed
-        return
-    try:
+        for number in before:
+            signal.signal(number, wait)
         yield pressed
     finally:
         for number, handler in before.items():
@@ -202,10 +199,7 @@ def progress(folder: Path) -> tuple[int, int, float] | None:
     if not path.exists():
         return None
     state = _load(path)
-    try:
-        return int(state["loop"]["step"]), int(state["steps"]), float(state["loop"]["seconds"])
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} is not whole: choose another folder.") from None
+    return state["loop"]["step"], state["steps"], state["loop"]["seconds"]
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -236,20 +230,17 @@ def _same_settings(kept: Any, loop: Loop) -> bool:
 
 def _read(path: Path, loop: Loop, data: str | None = None) -> list[dict[str, Any]]:
     state = _load(path)
+    other = ""
     if not _same_settings(state.get("config"), loop):
+        other = "settings: resume with the settings"
+    elif state.get("data") != data:
+        other = "data of that name: restore the images, labels and class names"
+    elif json.loads(state.get("imports", "{}")) != IMPORTED:
+        other = f"files of --import than {[*IMPORTED]}: import those, unchanged,"
+    if other:
         raise ValueError(
-            f"{path} belongs to a run with other settings: resume with the settings it was started "
-            "with, or choose another folder."
-        )
-    if state.get("data") != data:
-        raise ValueError(
-            f"{path} belongs to a run with other data of that name: restore the images, labels "
-            "and class names it was started with, or choose another folder."
-        )
-    if json.loads(state.get("imports", "{}")) != IMPORTED:
-        raise ValueError(
-            f"{path} belongs to a run with other files of --import than {[*IMPORTED]}: import "
-            "those, unchanged, that it was started with, or choose another folder."
+            f"{path} belongs to a run with other {other} that it was started with, or choose "
+            "another folder."
         )
     unfit = ValueError(
         f"{path} does not fit this run, as its data set has changed or the file is not whole: "

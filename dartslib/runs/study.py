@@ -20,6 +20,7 @@ A stage is a list of runs that do not need each other; the next one reads its re
 
 import json
 import shlex
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -120,15 +121,14 @@ class Study:
             raise ValueError(f"A study has one seed or more, not {self.seeds}.")
         self.settings = self.settings or profile(self.name)
         known = {*SearchConfig.model_fields, *TrainConfig.model_fields} - {*ITS_OWN}
-        for setting in self.changes:
-            if setting not in known:
-                (nearest,) = get_close_matches(setting, known, n=1, cutoff=0)
-                raise ValueError(
-                    f"A study has no setting {setting!r:.40} to change: choose another, such as "
-                    f"{nearest}."
-                )
-        kinds = {kind: getattr(self.settings, kind) for kind in ("search", "compare", *KINDS)}
-        self.settings = Profile(**{k: c.changed(**self._changes(c)) for k, c in kinds.items()})
+        for setting in self.changes.keys() - known:
+            (nearest,) = get_close_matches(setting, known, n=1, cutoff=0)
+            raise ValueError(
+                f"A study has no setting {setting!r:.40} to change: choose another, such as "
+                f"{nearest}."
+            )
+        kinds = vars(self.settings).items()
+        self.settings = Profile(**{k: c.changed(**self._changes(c)) for k, c in kinds})
         self.kinds = KINDS[:1] if "dataset" in self.changes else KINDS
         self.kept = self.recorded or self.folder
 
@@ -137,11 +137,7 @@ class Study:
         return (run for stage in self.stages() for run in stage)
 
     def find(self, name: str) -> Run:
-        """The run of a name.
-
-        Raises:
-            ValueError: there is none.
-        """
+        """The run of a name; ValueError if there is none."""
         runs = {run.name: run for run in self}
         if name not in runs:
             (nearest,) = get_close_matches(name, runs, n=1, cutoff=0)
@@ -170,10 +166,9 @@ class Study:
     @cached_property
     def compared(self) -> dict[str, list[Run]]:
         """Group of cells -> the trainings that compare them, all with seed 0."""
-        cells = {
-            gradient: [run.name for run in self.searches if run.config.gradient == gradient]
-            for gradient in SEARCHED
-        }
+        cells: dict[str, list[str]] = {gradient: [] for gradient in SEARCHED}
+        for run in self.searches:
+            cells[run.config.gradient].append(run.name)
         cells["random"] = [f"random-{number}" for number in range(len(self.searches))]
         return {
             group: [self._run("compare", f"{group}-{k}", cell) for k, cell in enumerate(found)]
@@ -242,16 +237,11 @@ class Study:
         return self.record(run, self.kept) is not None
 
     def genotype(self, run: Run) -> Genotype:
-        """The cell that a run trains.
-
-        Raises:
-            ValueError: the record that it comes from is missing.
-        """
+        """The cell that a run trains; ValueError if the record that it comes from is missing."""
         if run.cell.startswith("random-"):
             return draw(self.settings.search.space(), int(run.cell.removeprefix("random-")))
         for search in self.searches:
-            record = self.record(search) if search.name == run.cell else None
-            if record is not None:
+            if search.name == run.cell and (record := self.record(search)) is not None:
                 return record.genotype
         raise ValueError(
             f"{run.name} trains a cell that is not found yet: make the runs before it first."
@@ -265,26 +255,26 @@ class Study:
         progress: bool = False,
     ) -> records.Record:
         """Makes a run, or what is left of it; arguments and errors as for `make_run`."""
-        options = {
-            "profile": self.name,
-            "overridden": run.changed,
-            "genotype_name": run.cell,
-            "data": data,
-            "device": device,
-            "resume": True,
-            "progress": progress,
-            "command": shlex.join(
-                ["python", "-m", "dartslib", "study", "--profile", self.name]
-                + ["--seeds", str(self.seeds), "--only", run.name]
-                + [word for path in self.imports for word in ("--import", Path(path).name)]
-                + [w for k, v in self.changes.items() for w in ("--set", f"{k}={json.dumps(v)}")]
-            ),
-        }
-        folder = self.folder / run.name
         record = self.record(run, self.folder)
         if record is None:
-            cell = None if run.kind == "search" else self.genotype(run)
-            record = make_run(run.config, folder, genotype=cell, **options)
+            command = f"python -m dartslib study --profile {self.name} --seeds {self.seeds}".split()
+            command += ["--only", run.name]
+            command += [word for path in self.imports for word in ("--import", Path(path).name)]
+            for name, value in self.changes.items():
+                command += ["--set", f"{name}={json.dumps(value)}"]
+            record = make_run(
+                run.config,
+                self.folder / run.name,
+                genotype=None if run.kind == "search" else self.genotype(run),
+                genotype_name=run.cell,
+                profile=self.name,
+                overridden=run.changed,
+                data=data,
+                device=device,
+                resume=True,
+                progress=progress,
+                command=shlex.join(command),
+            )
         if self.recorded is not None:
             records.save(record, self.recorded / run.name)
         return record
@@ -307,13 +297,13 @@ class Study:
         on its machine.
         """
         runs, prices = list(self), {}
-        for folder in (self.kept, RECORDED)[: 1 if "dataset" in self.changes else 2]:
-            found: dict[str, list[float]] = {}
+        for folder in (RECORDED, self.kept)["dataset" in self.changes :]:
+            found = defaultdict(list)
             for run in runs:
                 epochs, seconds = self._done(run, folder)
                 if epochs and seconds:
-                    found.setdefault(run.price_class, []).append(seconds / epochs)
-            prices = {name: mean(values) for name, values in found.items()} | prices
+                    found[run.price_class].append(seconds / epochs)
+            prices |= {name: mean(values) for name, values in found.items()}
         left: dict[str, float | None] = {}
         for run in runs:
             if not self.finished(run):
@@ -332,9 +322,8 @@ class Study:
             return [*lines, "all finished"]
         known = [seconds for seconds in left.values() if seconds is not None]
         hours = f"about {sum(known) / workers / 3600:.1f} hours, {workers} at once"
-        times = [hours] if known else []
-        if len(known) < len(left):
-            times.append(f"{len(left) - len(known)} whose time is not known yet")
+        others = f"{len(left) - len(known)} whose time is not known yet"
+        times = [hours] * bool(known) + [others] * (len(known) < len(left))
         return [*lines, f"{len(left)} of {len(lines)} runs left: {', and '.join(times)}"]
 
     def _of_which(self, run: Run) -> str:
