@@ -140,7 +140,7 @@ WRONG = {
     "no images": ({"x_test": np.zeros((0, 8, 8, 3), np.uint8)}, "x_test is empty"),
     "other size": (
         {"x_test": np.zeros((12, 9, 9, 1), np.uint8)},
-        "x_train has images of 8 x 8 pixels and 3 channels, x_test of 9 x 9 pixels and 1 channel:",
+        "x_train has images of (3, 8, 8), x_test of (1, 9, 9) (channels, height, width):",
     ),
     "float labels": ({"y_train": np.zeros(40)}, "y_train is float64: give whole numbers"),
     "too few labels": ({"y_train": np.zeros(39, int)}, "y_train has the shape (39,): give (40,)"),

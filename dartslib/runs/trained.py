@@ -81,7 +81,7 @@ def about_images(dataset: DataSet | Loader) -> dict[str, Any]:
 
 
 def keep_weights(folder: Path, network: nn.Module) -> None:
-    """Writes the weights of a network, whole or not at all."""
+    """Writes the weights of a network into the folder of its training."""
     state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     write_whole(folder / WEIGHTS, save(state))
 
