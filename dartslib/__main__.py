@@ -126,6 +126,7 @@ def _one_sentence(ctx: click.Context) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: typer.echo(message, err=True)
             yield
+            return
     except OSError as error:
         message = str(error)
         if error.strerror:  # the system's own, such as "[Errno 13] Permission denied: 'x'"
@@ -150,8 +151,6 @@ def _one_sentence(ctx: click.Context) -> Iterator[None]:
         advice = "go on with --resume" if resumed else "the same command goes on"
         typer.echo(f"{str(interrupt) or 'Stopped'}: {advice}.", err=True)
         raise typer.Exit(130) from None  # as every command that Ctrl-C ends
-    else:
-        return
     typer.echo(message, err=True)
     raise typer.Exit(2)
 
@@ -171,13 +170,12 @@ def _of_relaxation(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("The relaxation is named twice: leave out --relaxation, or the --set.")
     own = {key: value for key, value in changes.items() if key not in SearchConfig.model_fields}
     known = [*type(read_relaxation(name)).model_fields, *SearchConfig.model_fields]
-    for key in own:
-        if key not in known:
-            (nearest,) = get_close_matches(key, known, n=1, cutoff=0)
-            raise ValueError(
-                f"Neither a search nor {name} has a setting {key!r:.40}: choose another, such as "
-                f"{nearest}."
-            )
+    for key in [key for key in own if key not in known]:
+        (nearest,) = get_close_matches(key, known, n=1, cutoff=0)
+        raise ValueError(
+            f"Neither a search nor {name} has a setting {key!r:.40}: choose another, such as "
+            f"{nearest}."
+        )
     rest = {key: value for key, value in changes.items() if key not in own}
     return rest | {"relaxation": {"name": name, **own}}
 

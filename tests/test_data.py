@@ -48,6 +48,10 @@ def _rows(images):
     return [row.numpy().tobytes() for row in images]
 
 
+def _epoch(batches, number=0):
+    return [batches.at(number * len(batches) + k) for k in range(len(batches))]
+
+
 # --- where a data set comes from ---------------------------------------------------------------
 
 
@@ -57,7 +61,7 @@ def test_alternating_mirrors_each_image_in_every_second_epoch():
     batches = Batches(Subset(images, torch.arange(64)), 16, **options)
     mirrored = torch.zeros(4, 64, dtype=torch.bool)
     for epoch in range(4):
-        for found, labels in batches.epoch(epoch):
+        for found, labels in _epoch(batches, epoch):
             plain = images[labels].float() / 255
             for image, mine, label in zip(found, plain, labels, strict=True):
                 mirrored[epoch, label] = not torch.allclose(image, mine)
@@ -445,7 +449,7 @@ def test_an_epoch_shows_every_image_once(count, batch_size, seed, drop_last):
     batch_size = min(batch_size, count)
     batches = _batches(_subset(count), batch_size, seed=seed, drop_last=drop_last)
     for epoch in (0, 3):
-        seen = torch.cat([labels for _, labels in batches.epoch(epoch)]).tolist()
+        seen = torch.cat([labels for _, labels in _epoch(batches, epoch)]).tolist()
         assert len(seen) == len(set(seen))
         assert len(seen) == (count - count % batch_size if drop_last else count)
     assert len(batches) == len(list(batches))
@@ -489,16 +493,20 @@ def test_streams_are_not_identical():
 
 @pytest.mark.parametrize("options", [{"crop": 0}, {"crop": 0, "flip": False}])
 def test_labels_stay_with_their_images(options):
-    for images, labels in _batches(_subset(), 8, **options).epoch(1):  # image i is filled with i
+    for images, labels in _epoch(_batches(_subset(), 8, **options), 1):  # image i is filled with i
         assert images[:, 0, 0, 0].round().long().tolist() == labels.tolist()
         assert labels.tolist() != sorted(labels.tolist())
 
 
 def test_unshuffled_batches_are_in_order():
     batches = _batches(_subset(10), 4, **PLAIN)
-    assert [labels.tolist() for _, labels in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [labels.tolist() for _, labels in _epoch(batches)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9],
+    ]
     assert batches.at(4)[1].tolist() == [4, 5, 6, 7]
-    images = torch.cat([images for images, _ in batches])
+    images = torch.cat([images for images, _ in _epoch(batches)])
     torch.testing.assert_close(images, batches.subset.images.float())
 
 

@@ -119,10 +119,8 @@ def save(record: Record, path: Path) -> None:
     contents = {}
     if record.history:
         # float32 has more digits than runs reproduce, at half the size.
-        arrays = {
-            key: values.astype(np.float32) if values.dtype == np.float64 else values
-            for key, values in record.history.items()
-        }
+        kept = {np.dtype(np.float64): np.float32}
+        arrays = {k: v.astype(kept.get(v.dtype, v.dtype)) for k, v in record.history.items()}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         contents["history.npz"] = buffer.getvalue()

@@ -5,6 +5,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from math import nan
 from pathlib import Path
 from reprlib import repr  # shortens long values for messages
@@ -41,10 +42,9 @@ Found = tuple[Genotype, dict[str, float], dict[str, Any]]  # cell, result, the r
 def find_device(name: str | None = None) -> str:
     """Checks a device (ValueError); if None, "cuda" if available, else "cpu"."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    kind = None
+    with suppress(RuntimeError, AssertionError):  # an unknown name; a torch without that device
         kind = torch.empty(0, device=name).device.type
-    except (RuntimeError, AssertionError):  # an unknown name; a torch built without that device
-        kind = None
     if kind not in ("cpu", "cuda"):  # others lack float64 or, like meta, compute nothing
         raise ValueError(f"There is no device {repr(name)} here: choose cpu, or cuda with a GPU.")
     try:
@@ -348,17 +348,18 @@ def _command() -> str | None:
 
 def _of_no_place(words: list[str]) -> Iterator[str]:
     """The words of a command without those that name folders of this machine."""
+    told = {
+        "--genotype": cell_name,
+        "--data": lambda data: locate(data)[0],
+        "--import": lambda file: Path(file).name,
+    }
     words = iter(words)
     for word in words:
         option, equals, value = word.partition("=")
-        if option in ("--out", "--data-folder", "--genotype", "--data", "--import"):
+        if option in (*told, "--out", "--data-folder"):
             value = value if equals else next(words, "")
-            if option == "--genotype":
-                yield from (option, cell_name(value))
-            elif option == "--data":
-                yield from (option, locate(value)[0])
-            elif option == "--import":
-                yield from (option, Path(value).name)
+            if option in told:
+                yield from (option, told[option](value))
         elif word != "--resume":
             yield word
 
