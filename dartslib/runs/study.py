@@ -240,12 +240,12 @@ class Study:
         """The cell that a run trains; ValueError if the record that it comes from is missing."""
         if run.cell.startswith("random-"):
             return draw(self.settings.search.space(), int(run.cell.removeprefix("random-")))
-        for search in self.searches:
-            if search.name == run.cell and (record := self.record(search)) is not None:
-                return record.genotype
-        raise ValueError(
-            f"{run.name} trains a cell that is not found yet: make the runs before it first."
-        )
+        found = [self.record(search) for search in self.searches if search.name == run.cell]
+        if not any(found):
+            raise ValueError(
+                f"{run.name} trains a cell that is not found yet: make the runs before it first."
+            )
+        return found[0].genotype
 
     def make(
         self,
