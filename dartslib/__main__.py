@@ -15,7 +15,6 @@ from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -25,7 +24,7 @@ PROGRAM = __name__ == "__main__"  # else a test or another program calls the com
 class Commands(TyperGroup):
     """Commands whose errors are one sentence."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: typer.Context) -> Any:
         """Runs the command that is asked for."""
         with _one_sentence(ctx):
             return super().invoke(ctx)
@@ -117,7 +116,7 @@ def _set(words: Iterable[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _one_sentence(ctx: click.Context) -> Iterator[None]:
+def _one_sentence(ctx: typer.Context) -> Iterator[None]:
     """Turns the errors that bad input can cause into one sentence.
 
     A warning is shown as its sentence, without the line of code that it came from.
