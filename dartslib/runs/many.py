@@ -5,6 +5,7 @@ cluster. A job of minutes that is stopped begins anew; one of hours keeps a chec
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -92,6 +93,9 @@ def make_all(
         jobs: names that can be files.
         make, workers: as of `make_each`; 0 workers make nothing.
     """
+    # glibc reads this when a process starts: its memory lies in pages of 2 MiB (Linux). Where the
+    # system's memory has been cut into small pieces, a step took up to 1.9 times as long without.
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     left = [job for job in jobs if not (folder / f"{job}.json").exists()]
     if workers:
         yield from make_each(partial(_keep, folder, make), left, workers=workers, threads=1)
