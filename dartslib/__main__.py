@@ -5,10 +5,11 @@ traceback.
 """
 
 import json
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import Signature, signature
@@ -22,12 +23,43 @@ PROGRAM = __name__ == "__main__"  # else a test or another program calls the com
 
 
 class Commands(TyperGroup):
-    """Commands whose errors are one sentence."""
+    """Commands that turn the errors that bad input can cause into one sentence."""
 
     def invoke(self, ctx: typer.Context) -> Any:
-        """Runs the command that is asked for."""
-        with _one_sentence(ctx):
-            return super().invoke(ctx)
+        """Runs a command. A warning is shown as its sentence, without its line of code."""
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, *_: typer.echo(message, err=True)
+                return super().invoke(ctx)
+        except OSError as error:
+            message = str(error)
+            if error.strerror:  # the system's own, such as "[Errno 13] Permission denied: 'x'"
+                name = str(error.filename or "A file")[:100]
+                message = (
+                    f"{name} cannot be used ({error.strerror}): look at its name, its rights and "
+                    "the room on the disk, or give another."
+                )
+        except (ValueError, FloatingPointError, ImportError) as error:
+            message = str(error)
+        except (MemoryError, RuntimeError) as error:
+            # torch says so in a RuntimeError, of the processor's memory and of a GPU's.
+            said = re.search(
+                "out of memory|not enough memory|can't allocate memory", str(error), re.I
+            )
+            if not isinstance(error, MemoryError) and not said:
+                raise
+            message = (
+                "There is not enough memory for this run: choose a smaller batch_size, or fewer "
+                "channels, layers or nodes; or --device cpu, if it is the GPU's."
+            )
+        except KeyboardInterrupt as interrupt:
+            advice = dict.fromkeys(("search", "train", "transfer"), "go on with --resume")
+            advice |= {"predict": "give the same command again"}
+            advice = advice.get(ctx.invoked_subcommand, "the same command goes on")
+            typer.echo(f"{str(interrupt) or 'Stopped'}: {advice}.", err=True)
+            raise typer.Exit(130) from None  # as every command that Ctrl-C ends
+        typer.echo(message, err=True)
+        raise typer.Exit(2)
 
 
 app = typer.Typer(
@@ -113,45 +145,6 @@ def _set(words: Iterable[str]) -> dict[str, Any]:
         except (ValueError, RecursionError):
             found[name] = value  # a plain word
     return found
-
-
-@contextmanager
-def _one_sentence(ctx: typer.Context) -> Iterator[None]:
-    """Turns the errors that bad input can cause into one sentence.
-
-    A warning is shown as its sentence, without the line of code that it came from.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: typer.echo(message, err=True)
-            yield
-            return
-    except OSError as error:
-        message = str(error)
-        if error.strerror:  # the system's own, such as "[Errno 13] Permission denied: 'x'"
-            name = str(error.filename or "A file")[:100]
-            message = (
-                f"{name} cannot be used ({error.strerror}): look at its name, its rights and the "
-                "room on the disk, or give another."
-            )
-    except (ValueError, FloatingPointError, ImportError) as error:
-        message = str(error)
-    except (MemoryError, RuntimeError) as error:
-        # torch says so in a RuntimeError, of the processor's memory and of a GPU's.
-        said = ("out of memory", "not enough memory", "can't allocate memory")
-        if not isinstance(error, MemoryError) and not any(x in str(error).lower() for x in said):
-            raise
-        message = (
-            "There is not enough memory for this run: choose a smaller batch_size, or fewer "
-            "channels, layers or nodes; or --device cpu, if it is the GPU's."
-        )
-    except KeyboardInterrupt as interrupt:
-        resumed = ctx.invoked_subcommand in ("search", "train", "transfer")
-        advice = "go on with --resume" if resumed else "the same command goes on"
-        typer.echo(f"{str(interrupt) or 'Stopped'}: {advice}.", err=True)
-        raise typer.Exit(130) from None  # as every command that Ctrl-C ends
-    typer.echo(message, err=True)
-    raise typer.Exit(2)
 
 
 def _of_relaxation(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
@@ -388,20 +381,18 @@ def tabular(
     """The table of the small space: what is left of it; goes on where it stopped."""
     from functools import partial
 
-    from dartslib.data.sets import find_folder
     from dartslib.rivals import recording
     from dartslib.tabular import making, pricing
 
-    data = find_folder(data_folder).absolute()
     if price:
-        pricing.price_all(data)
+        pricing.price_all(data_folder)
     if race:
         recording.record_race()
-    for old, new in making.remake(remake, data):
+    for old, new in making.remake(remake, data_folder):
         typer.echo(f"{old['cell']}, run {old['run']}: {old['valid']} -> {new['valid']:.5f}")
     if price or race or remake:
         return
-    plan, one = recording.plan(), partial(recording.make, folder=data)
+    plan, one = recording.plan(), partial(recording.make, folder=data_folder)
     done = _made(out, plan, one, recording.collect, workers * make)
     typer.echo(f"{done} of {len(plan)} jobs are finished; --make goes on.")
 
@@ -421,11 +412,10 @@ def contest(
     from dartslib.runs.many import finished, make_all
     from dartslib.tabular import making
 
-    data = data_folder.absolute()
     if price:
-        contest.price_all(making.small_images(data))
+        contest.price_all(making.small_images(data_folder))
         return
-    one = partial(making.kept, make=contest.make, folder=data)
+    one = partial(making.kept, make=contest.make, folder=data_folder)
     for job in make_all(out, contest.rates(), one, workers=workers * make):
         typer.echo(job)
     if make:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from pickle import UnpicklingError
@@ -88,25 +88,21 @@ def drive(
     _write(path, loop, stretches, data)  # a folder that cannot be written to is found now
     here = {"commit": commit(), "machine": machine(device), "versions": versions()}
     stretches.append({"from_step": loop.step} | here)
-    began = process_time()
-    kept = loop.step
+    began, kept = process_time(), loop.step
     saved = last = monotonic()
     longest, told = 0.0, -inf
-    with (
-        _patient() as pressed,
-        tqdm(
-            total=loop.steps, initial=loop.step, unit="step", disable=None if progress else True
-        ) as bar,
-    ):
+    off = None if progress else True  # None: where no bar can be drawn
+    bar = tqdm(total=loop.steps, initial=loop.step, unit="step", disable=off)
+    with _patient() as pressed, bar:
         silent = progress and bar.disable and "TQDM_DISABLE" not in os.environ
         try:
             for record in loop.each_step():
                 bar.update(loop.step - bar.n)
                 if record is not None:
-                    bar.set_postfix(
-                        loss=f"{record['train_loss']:.3f}",
-                        accuracy=f"{record['train_accuracy']:.3f}",
-                    )
+                    shown = {
+                        name: f"{record[f'train_{name}']:.3f}" for name in ("loss", "accuracy")
+                    }
+                    bar.set_postfix(shown)
                 # Save before the next step, if it is as slow as the slowest, could lose too much.
                 now = monotonic()
                 last, longest = now, max(longest, now - last)
@@ -205,14 +201,12 @@ def progress(folder: Path) -> tuple[int, int, float] | None:
 def _load(path: Path) -> dict[str, Any]:
     """The content of a checkpoint."""
     state = None
-    try:
+    # Not written by torch, or with more than data in it, or damaged in some other way.
+    with suppress(UnpicklingError, BadZipFile, EOFError, RuntimeError, ValueError, LookupError):
         with ZipFile(path) as file:
             whole = file.testzip() is None  # torch.load compares no checksums
         if whole:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    # Not written by torch, or with more than data in it, or damaged in some other way.
-    except (UnpicklingError, BadZipFile, EOFError, RuntimeError, ValueError, LookupError):
-        pass
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(
             f"{path} is damaged, or is not a checkpoint of this dartslib: choose another folder."
