@@ -197,7 +197,9 @@ def _run(
 
     records.check_name(common.record)
     import_files(common.import_)  # before the settings, which may be what they define
-    name, where = locate(common.data, common.data_folder) if common.data else (None, None)
+    name, where = None, common.data_folder
+    if common.data is not None:
+        name, where = locate(common.data, where)
     changes = {key: v for key, v in (("dataset", name), ("gradient", gradient)) if v is not None}
     changes = _of_relaxation(relaxation, changes | _set(common.set_))
     config = getattr(PROFILES[common.profile], kind).changed(**({"seed": common.seed} | changes))
@@ -211,7 +213,7 @@ def _run(
         genotype_name=cell,
         profile=common.profile,
         overridden=changes,
-        data=where or common.data_folder,
+        data=where,
         device=common.device,
         resume=common.resume,
     )

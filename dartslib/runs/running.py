@@ -199,12 +199,8 @@ def make_run(
 ) -> records.Record:
     """A search, or the training of a genotype, from its settings to its record in the folder.
 
-    Args:
-        around: as in `begin_search`.
-        overridden: for the record: the settings that are not the profile's.
-        data: the folder of data sets.
-        device: as in `find_device`.
-        options: those of `finish`.
+    `data` is the folder of data sets; `around` is as in `begin_search`, `device` as in
+    `find_device`, the others as in `finish`.
     """
     device = find_device(device)
     dataset = load(config.dataset, data, config.image_size)
