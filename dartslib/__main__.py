@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import Signature, signature
 from pathlib import Path
@@ -103,36 +102,6 @@ ImportOption = Annotated[
 PriceOption = Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")]
 
 
-@dataclass(frozen=True)
-class Common:
-    """The options of a run, the same for search, train and transfer."""
-
-    profile: ProfileOption = "smoke"
-    data: DataOption = None
-    seed: Annotated[int, typer.Option(min=0, help="First weights, batches, drop paths.")] = 0
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/… if not given.")] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False
-    record: RecordOption = None
-    set_: SetOption = ()
-    import_: ImportOption = ()
-    device: DeviceOption = None
-    data_folder: FolderOption = Path("data")
-
-
-def _with_common(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with all options of `Common`, which it is given as its last argument."""
-    *own, _ = signature(command).parameters.values()
-    shared = signature(Common).parameters
-
-    def run(**options: Any) -> None:
-        common = Common(**{name: options.pop(name) for name in shared})
-        command(**options, common=common)
-
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = Signature([*own, *shared.values()])  # what typer makes options of
-    return run
-
-
 def _set(words: Iterable[str]) -> dict[str, Any]:
     """Setting -> value of words such as epochs=3."""
     found = {}
@@ -183,11 +152,22 @@ def _begin() -> None:
 
 def _run(
     kind: str,
-    common: Common,
-    *,
     genotype: str | None = None,
     gradient: str | None = None,
     relaxation: str | None = None,
+    *,
+    profile: ProfileOption = "smoke",
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="First weights, batches, drop paths.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/… if not given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    record: RecordOption = None,
+    set_: SetOption = (),
+    import_: ImportOption = (),
+    device: DeviceOption = None,
+    data_folder: FolderOption = Path("data"),
 ) -> None:
     """A search or a training, from its options to its record."""
     from dartslib.data import locate
@@ -195,31 +175,29 @@ def _run(
     from dartslib.runs.importing import import_files
     from dartslib.runs.profiles import PROFILES
 
-    records.check_name(common.record)
-    import_files(common.import_)  # before the settings, which may be what they define
-    name, where = None, common.data_folder
-    if common.data is not None:
-        name, where = locate(common.data, where)
+    records.check_name(record)
+    import_files(import_)  # before the settings, which may be what they define
+    name, where = (None, data_folder) if data is None else locate(data, data_folder)
     changes = {key: v for key, v in (("dataset", name), ("gradient", gradient)) if v is not None}
-    changes = _of_relaxation(relaxation, changes | _set(common.set_))
-    config = getattr(PROFILES[common.profile], kind).changed(**({"seed": common.seed} | changes))
+    changes = _of_relaxation(relaxation, changes | _set(set_))
+    config = getattr(PROFILES[profile], kind).changed(**({"seed": seed} | changes))
     cell = running.cell_name(genotype) if genotype is not None else ""
-    folder = common.out or running.usual_folder(kind, common.profile, config, cell)
+    folder = out or running.usual_folder(kind, profile, config, cell)
+    trained = None if genotype is None else running.find_genotype(genotype)
+    options = {"profile": profile, "genotype_name": cell, "overridden": changes, "data": where}
     _begin()
-    record = running.make_run(
-        config,
-        folder,
-        None if genotype is None else running.find_genotype(genotype),
-        genotype_name=cell,
-        profile=common.profile,
-        overridden=changes,
-        data=where,
-        device=common.device,
-        resume=common.resume,
-    )
-    if common.record is not None:
-        records.save(record, records.RECORDED / common.record)
-    _say_done(record, folder)
+    done = running.make_run(config, folder, trained, device=device, resume=resume, **options)
+    if record is not None:
+        records.save(done, records.RECORDED / record)
+    _say_done(done, folder)
+
+
+def _with_common(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `_run`, which it is given as its last argument."""
+    *own, _ = signature(command).parameters.values()
+    shared = [p for p in signature(_run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    command.__signature__ = Signature([*own, *shared])  # what typer makes options of
+    return command
 
 
 def _say_done(record: Any, folder: Path) -> None:
@@ -249,11 +227,10 @@ def search(
         str | None,
         typer.Option(help="darts, or one that came after it: gdas, pc_darts; --set sets it, too."),
     ] = None,
-    *,
-    common: Common,
+    **common: Any,
 ) -> None:
     """Search for a cell; leaves genotype.json, history.npz and meta.json in the run's folder."""
-    _run("search", common, gradient=gradient, relaxation=relaxation)
+    _run("search", None, gradient, relaxation, **common)
 
 
 @app.command()
@@ -264,18 +241,17 @@ def train(
         Literal["compare", "final"],
         typer.Option(help="compare: small network, held-out images. final: all data, tested once."),
     ] = "final",
-    *,
-    common: Common,
+    **common: Any,
 ) -> None:
     """Train a network of one genotype from scratch."""
-    _run(part, common, genotype=genotype)
+    _run(part, genotype, **common)
 
 
 @app.command()
 @_with_common
-def transfer(genotype: GenotypeOption, *, common: Common) -> None:
+def transfer(genotype: GenotypeOption, **common: Any) -> None:
     """Train the same genotype on the profile's other data set."""
-    _run("transfer", common, genotype=genotype)
+    _run("transfer", genotype, **common)
 
 
 @app.command()
