@@ -214,18 +214,12 @@ def _load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _same_settings(kept: Any, loop: Loop) -> bool:
-    """Whether a checkpoint's settings are the loop's; one that it lacks counts with its default."""
-    try:
-        return type(loop.config)(**json.loads(kept)) == loop.config
-    except (TypeError, ValueError):
-        return False
-
-
 def _read(path: Path, loop: Loop, data: str | None = None) -> list[dict[str, Any]]:
     state = _load(path)
-    other = ""
-    if not _same_settings(state.get("config"), loop):
+    other, same = "", False
+    with suppress(TypeError, ValueError):  # a setting that it lacks counts with its default
+        same = type(loop.config)(**json.loads(state.get("config"))) == loop.config
+    if not same:
         other = "settings: resume with the settings"
     elif state.get("data") != data:
         other = "data of that name: restore the images, labels and class names"
