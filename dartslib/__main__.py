@@ -325,23 +325,14 @@ def study(
 
 
 def _made(
-    folder: Path,
-    jobs: Iterable[str],
-    make: Callable[[str], dict[str, Any]],
-    collect: Callable[[Iterable[dict[str, Any]]], None],
-    workers: int,
-) -> int:
-    """Makes what is left of a list, says each job that ends, collects all; how many are done."""
+    folder: Path, jobs: Iterable[str], make: Callable[[str], dict[str, Any]], workers: int
+) -> dict[str, dict[str, Any]]:
+    """Makes what is left of a list and says each job that ends; the results of all."""
     from dartslib.runs.many import finished, make_all
 
-    try:
-        for job in make_all(folder, jobs, make, workers=workers):
-            typer.echo(job)
-    finally:
-        done = finished(folder, jobs)
-        if workers and done:
-            collect(done.values())
-    return len(done)
+    for job in make_all(folder, jobs, make, workers=workers):
+        typer.echo(job)
+    return finished(folder, jobs)
 
 
 @app.command()
@@ -360,6 +351,7 @@ def tabular(
     from functools import partial
 
     from dartslib.rivals import recording
+    from dartslib.runs.many import finished
     from dartslib.tabular import making, pricing
 
     if price:
@@ -371,8 +363,13 @@ def tabular(
     if price or race or remake:
         return
     plan, one = recording.plan(), partial(recording.make, folder=data_folder)
-    done = _made(out, plan, one, recording.collect, workers * make)
-    typer.echo(f"{done} of {len(plan)} jobs are finished; --make goes on.")
+    try:
+        _made(out, plan, one, workers * make)
+    finally:
+        done = finished(out, plan)
+        if make and done:
+            recording.collect(done.values())
+    typer.echo(f"{len(done)} of {len(plan)} jobs are finished; --make goes on.")
 
 
 @app.command()
@@ -387,20 +384,25 @@ def contest(
     from functools import partial
 
     from dartslib.rivals import contest
-    from dartslib.runs.many import finished, make_all
+    from dartslib.runs.many import finished
     from dartslib.tabular import making
 
     if price:
         contest.price_all(making.small_images(data_folder))
         return
-    one = partial(making.kept, make=contest.make, folder=data_folder)
-    for job in make_all(out, contest.rates(), one, workers=workers * make):
-        typer.echo(job)
-    if make:
-        contest.choose_rate(finished(out, contest.rates()).values())
-    plan = contest.plan()
-    done = _made(out, plan, one, contest.collect, workers * make)
-    typer.echo(f"{done} of {len(plan)} searches are finished; --make goes on.")
+    one, count = partial(making.kept, folder=data_folder), workers * make
+    try:
+        rates = _made(out, contest.rates(), partial(one, make=contest.make), count)
+        if make:
+            contest.choose_rate(rates.values())
+        done = _made(out, contest.plan(), partial(one, make=contest.make), count)
+        _made(out, contest.fresh(done.values()), partial(one, make=making.make), count)
+    finally:
+        done = finished(out, contest.plan())
+        if make and done:
+            trained = finished(out, contest.fresh(done.values()))
+            contest.collect(done.values(), trained.values())
+    typer.echo(f"{len(done)} of {len(contest.plan())} searches are finished; --make goes on.")
 
 
 @app.command()
