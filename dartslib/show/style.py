@@ -4,15 +4,15 @@ All readers can tell the colors apart, and a marker or a dash says the same besi
 changes: `styled` puts the settings around one drawing function, no more.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TypeVar
 
 import matplotlib
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
 
 from dartslib.space import SearchSpace
 
@@ -52,13 +52,8 @@ RC = {
     "svg.hashsalt": "dartslib",
 }  # fmt: skip
 
-Draw = TypeVar("Draw", bound=Callable)
-
-
-def styled(draw: Draw) -> Draw:
-    """Decorator: `draw` runs with the settings above, the caller's own are back afterwards."""
-    return matplotlib.rc_context(RC)(draw)
-
+# Decorator: a function draws with these settings; the caller's own are back afterwards.
+styled = matplotlib.rc_context(RC)
 
 SOLID, DASHED, DOTTED = "-", (0, (5, 1.6)), (0, (1.2, 1.6))
 
@@ -99,6 +94,15 @@ def look(operation: str, operations: Sequence[str] = ()) -> Look:
     added = [name for name in operations if name not in OPERATIONS]
     place = added.index(operation) if operation in added else sum(operation.encode())
     return OTHERS[place % len(OTHERS)]
+
+
+def color_key(operations: Sequence[str]) -> list[Rectangle]:
+    """Handles of a legend: the color of each operation but none."""
+    return [
+        Rectangle((0, 0), 1, 1, fc=look(name, operations).color, label=name)
+        for name in operations
+        if name != "none"
+    ]
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,12 @@ def state_math(state: int) -> str:
 def state_words(state: int) -> str:
     """The same in a sentence: c_{k-2}, c_{k-1}, node 1, node 2, …."""
     return state_name(state) if state < 2 else f"node {state - 1}"
+
+
+def edges_words(edges: Sequence[tuple[str, int]]) -> str:
+    """What a node reads, (operation, state) each: sep_conv_3x3 of c_{k-2} and none of node 1."""
+    terms = [f"{operation} of {state_words(state)}" for operation, state in edges]
+    return " and ".join(filter(None, [", ".join(terms[:-1]), terms[-1]]))
 
 
 def edge_names(space: SearchSpace, gap: str = " ") -> list[str]:
