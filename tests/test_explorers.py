@@ -398,6 +398,9 @@ def test_another_search_and_another_cell():
     explorer.run.value = "two"
     assert explorer.status.value.startswith('<span role="status">two, reduction cell, step 24')
     assert explorer.moment.index == 8 and explorer.play.last == 8
+    alone = show.SearchExplorer({"two": _history(1, 9)}, SPACE)
+    alone.cell_type.value = "reduction"
+    assert explorer.status.value == alone.status.value and _source(explorer) == _source(alone)
     seen.add(_source(explorer))
     assert len(seen) == 3
     explorer.run.value = "one"  # which is longer

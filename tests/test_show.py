@@ -17,8 +17,8 @@ from PIL import Image
 from dartslib import show
 from dartslib.genotypes import DARTS_V1, DARTS_V2, PUBLISHED, Genotype, choices, entropy
 from dartslib.show import cells, decisions, drawings, style
+from dartslib.show.parts import RADIUS, Wire
 from dartslib.show.pictures import Picture, picture
-from dartslib.show.wires import RADIUS, Wire, plain_cell
 from dartslib.space import CELL_TYPES, SearchSpace
 
 SPACES = {"report": SearchSpace.report(), "paper": SearchSpace.darts()}
@@ -123,7 +123,7 @@ def test_the_graph_has_the_edges_of_the_genotype(genotype, cell_type):
 def test_the_plain_drawing_has_a_wire_for_every_edge(genotype, cell_type):
     nodes = genotype.cell(cell_type)
     wires = cells._wires(nodes)
-    figure = plain_cell("a cell", len(nodes), wires)
+    figure = cells.plain_cell("a cell", len(nodes), wires)
     (axes,), (legend,) = figure.axes, figure.legends
     drawn, dashed = axes.lines[: len(wires)], axes.lines[len(wires) :]
     assert len(dashed) == len(nodes)  # the concatenation

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dartslib.course.checks import called, exercise
+from dartslib.course.checks import exercise
 
 
 @exercise
@@ -44,7 +44,7 @@ def flips(count: Callable) -> str | None:
         return sum(a != b for one, other in zip(best, best[1:], strict=False)
                    for a, b in zip(one, other, strict=True))  # fmt: skip
 
-    found = [called(count, history) for history in histories]
+    found = [count(history) for history in histories]
     if found == [by_hand(history, 7) for history in histories]:
         return None
     if found == [by_hand(history, 8) for history in histories]:

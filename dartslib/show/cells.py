@@ -1,7 +1,7 @@
 """Cells as pictures: learned ones (Figures 7 and 8 of the report) and the search's own (Figure 3).
 
-Graphviz draws where its program dot is installed, matplotlib elsewhere (`wires`). The description
-in words is the same for both, and so is the width on the page.
+Graphviz draws where its program dot is installed, matplotlib elsewhere. The description in words
+is the same for both, and so is the width on the page.
 """
 
 import io
@@ -13,12 +13,14 @@ from typing import Any
 
 import graphviz
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from dartslib.genotypes import Genotype
+from dartslib.show.parts import Wire, draw_cell
 from dartslib.show.pictures import DPI, Picture, picture, small_png
-from dartslib.show.style import GREY, WIDTH, edges_words, look, state_look, state_name
-from dartslib.show.wires import Wire, plain_cell
+from dartslib.show.style import GREY, WIDTH, edges_words, look, state_look, state_name, styled
 from dartslib.space import CELL_TYPES, SearchSpace
 
 THIN, THICK = 1.8, 4.5  # points of a wire that is one cell's own, and of one that two share
@@ -121,6 +123,36 @@ def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digrap
         if state > 2:
             graph.edge(str(state - 1), str(state), style="invis", weight="10")
     return graph
+
+
+@styled
+def plain_cell(title: str, nodes: int, wires: Sequence[Wire]) -> Figure:
+    """The drawing of a whole cell, as wide as a notebook's column: a legend names the operations.
+
+    Args:
+        title: stands above the cell.
+        nodes: how many intermediate nodes it has.
+        wires: its edges; states are numbered as in `SearchSpace`.
+    """
+    figure = Figure(figsize=(WIDTH, nodes + 1.9))
+    axes = figure.add_subplot(title=title)
+    lines, states = draw_cell(axes, nodes, [(wire.source, wire.target) for wire in wires])
+    named = {}
+    for line, wire in zip(lines, wires, strict=True):
+        line.set(color=wire.pen.color, ls=wire.pen.dashes, lw=wire.width + 1)
+        named[wire.operation] = Line2D([], [], color=wire.pen.color, ls=wire.pen.dashes, lw=3)
+    output = nodes + 1.5, (1 - nodes) / 2
+    axes.set_xlim(right=output[0] + 0.4)
+    for state in range(1, nodes + 1):  # the concatenation
+        ends = (state, output[0]), (1 - state, output[1])
+        axes.plot(*ends, "--", color=GREY, lw=1.6, zorder=1)
+    look, name = state_look(nodes + 2, nodes), {"ha": "center", "va": "center", "size": 13}
+    axes.text(*output, "$c_k$", bbox={"fc": look.fill, "ec": look.color, "lw": 2}, **name)
+    for artist in (*lines, *states):
+        artist.set_animated(False)
+    if any(named):
+        figure.legend(named.values(), named, loc="outside lower center", ncols=4)
+    return figure
 
 
 def _state(state: int, nodes: int) -> dict[str, str]:

@@ -7,21 +7,13 @@ from matplotlib.ticker import PercentFormatter
 from dartslib.genotypes import Genotype
 from dartslib.rivals.coding import Coding
 from dartslib.show.explorers import WIDE, Explorer
-from dartslib.show.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    VERMILION,
-    color_key,
-    edges_words,
-    look,
-    state_name,
-    state_words,
-)
-from dartslib.show.wires import draw_cell
+from dartslib.show.parts import draw_cell
+from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, color_key, edges_words, look
 from dartslib.tabular import Table
 
-PAIRS = ((0, 1), (0, 2), (1, 2))  # what node 2 may read, in the coding's order
+EDGES = ("c_{k-2} → 1", "c_{k-1} → 1", "first → 2", "second → 2")
+# What node 2 may read, in the coding's order.
+INPUTS = ("c_{k-2} and c_{k-1}", "c_{k-2} and node 1", "c_{k-1} and node 1")
 DOT = {"ls": "none", "mec": "white"}
 
 
@@ -43,11 +35,9 @@ class CellExplorer(Explorer):
 
     def __init__(self, table: Table) -> None:
         self.table, self.locked, self._coding = table, False, Coding(table.space)
-        ends = (*(f"{state_name(k)} → 1" for k in (0, 1)), "first → 2", "second → 2")
         names = self._coding.operations
-        self.operations = [widgets.Dropdown(options=names, description=e, **WIDE) for e in ends]
-        pairs = [(" and ".join(map(state_words, pair)), k) for k, pair in enumerate(PAIRS)]
-        self.inputs = widgets.Dropdown(options=pairs, description="node 2 reads", **WIDE)
+        self.operations = [widgets.Dropdown(options=names, description=e, **WIDE) for e in EDGES]
+        self.inputs = widgets.Dropdown(options=INPUTS, description="node 2 reads", **WIDE)
         last = len(table.classes)
         limits = {"min": 1, "max": last, "description": "its rank is"}
         self.guess = widgets.IntSlider(last // 2, **limits, **WIDE)

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dartslib.genotypes import Choice, as_array, choices
 from dartslib.show.drawings import heatmap, say
+from dartslib.show.parts import TOP
 from dartslib.show.pictures import Picture, picture
 from dartslib.show.style import (
     BLACK,
@@ -28,7 +29,6 @@ from dartslib.show.style import (
 )
 from dartslib.space import CELL_TYPES, SearchSpace
 
-TOP = 0.5  # probability of the darkest color: the same in every heatmap, so that two compare
 HISTORY = Mapping[str, Sequence | np.ndarray]  # of a record: arrays; of a live run: lists
 UP, DOWN = 0.17, 0.22  # in the row of an edge: its best operation above, the others below
 NAMED = 0.24  # a strip that is at least this part of the run bears the operation's name

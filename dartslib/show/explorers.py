@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
-from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -20,10 +19,7 @@ from dartslib.show.pictures import CSS_PIXELS, Picture, image_tag, small_png
 from dartslib.show.style import WIDTH, styled
 
 WIDE = {"style": {"description_width": "7em"}, "layout": {"width": "26em"}}
-HINT = (
-    "Tab goes to the next control; arrow keys move a slider, the space bar opens a menu and "
-    "presses a button."
-)
+HINT = "Tab goes to the next control, arrow keys move a slider, the space bar opens a menu."
 
 
 class Explorer(widgets.VBox):
@@ -52,8 +48,7 @@ class Explorer(widgets.VBox):
         moves: Iterable[widgets.Widget] = (),
         changes: Iterable[widgets.Widget] = (),
     ) -> None:
-        self.figure = Figure(figsize=(WIDTH, height), dpi=110, layout="none")
-        self.moving: list[Artist] = []
+        self.figure, self.moving = Figure(figsize=(WIDTH, height), dpi=110, layout="none"), []
         self._canvas = FigureCanvasAgg(self.figure)
         self.picture, self.status = widgets.HTML(), widgets.HTML()
         hint = widgets.HTML(f"<small>{HINT}</small>")

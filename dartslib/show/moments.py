@@ -1,75 +1,19 @@
 """Notebook 03's explorer: a search moment by moment, its map, its entropy and its cell together."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import ipywidgets as widgets
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
-from dartslib.genotypes import Choice, choices, entropy
-from dartslib.show.decisions import HISTORY, TOP, decided
+from dartslib.genotypes import choices, entropy
+from dartslib.show.decisions import HISTORY, decided
 from dartslib.show.explorers import WIDE, Explorer, Player, buttons
-from dartslib.show.style import (
-    BLACK,
-    BLUE,
-    KEPT,
-    SHADES,
-    color_key,
-    edge_names,
-    edges_words,
-    ink,
-    look,
-    state_words,
-)
-from dartslib.show.wires import draw_cell
+from dartslib.show.parts import AlphaMap, draw_cell
+from dartslib.show.style import BLACK, BLUE, KEPT, color_key, edges_words, look, state_words
 from dartslib.space import CELL_TYPES, SearchSpace
 
 CUT = "#B3B3B3"
 BROADEST = 16.0  # points of an edge whose operation has probability 1
-
-
-class AlphaMap:
-    """The softmax of alpha as colors that move: what would be kept is outlined, the best numbered.
-
-    Args:
-        axes: empty.
-        space: whose edges and operations are its columns and rows.
-
-    Attributes:
-        artists: all that moves, `animated`.
-    """
-
-    def __init__(self, axes: Axes, space: SearchSpace) -> None:
-        self.space, (edges, operations) = space, (space.edges, space.operations)
-        pen = {"cmap": SHADES, "vmin": 0, "vmax": TOP, "edgecolors": "white", "linewidth": 0.5}
-        empty = np.zeros((len(operations), len(edges)))
-        self._mesh = axes.pcolormesh(empty, animated=True, **pen)
-        axes.set(xlim=(0, len(edges)), ylim=(len(operations), 0))
-        axes.set_xticks(np.arange(len(edges)) + 0.5, edge_names(space, "\n"), fontsize=10)
-        axes.set_yticks(np.arange(len(operations)) + 0.5, operations, fontsize=10)
-        axes.tick_params(length=0)
-        axes.grid(False)
-        pen = {"fill": False, "ec": KEPT, "lw": 2.5, "animated": True}
-        self._frames = [axes.add_patch(Rectangle((0, 0), 1, 1, **pen)) for _ in edges]
-        pen = {"ha": "center", "va": "center", "size": 9, "animated": True}
-        self._numbers = [axes.text(0, 0, "", **pen) for _ in edges]
-        self.artists = [self._mesh, *self._frames, *self._numbers]
-
-    def show(self, table: np.ndarray, found: Iterable[Choice]) -> None:
-        """Colors from (edges, operations); frames and numbers of what was found, if anything."""
-        self._mesh.set_array(table.T)
-        for artist in self.artists[1:]:
-            artist.set_visible(False)
-        for c in found:
-            row, frame, number = (
-                self.space.operations.index(c.operation),
-                self._frames[c.edge],
-                self._numbers[c.edge],
-            )
-            frame.set(xy=(c.edge, row), visible=c.kept)
-            number.set(x=c.edge + 0.5, y=row + 0.5, text=f"{c.probability:.2f}".lstrip("0"))
-            number.set(color=ink(SHADES(min(1.0, c.probability / TOP))), visible=True)
 
 
 class SearchExplorer(Explorer):

@@ -49,7 +49,6 @@ RC = {
     "ytick.labelsize": 12,
     "figure.facecolor": "white",
     "figure.constrained_layout.use": True,
-    "svg.hashsalt": "dartslib",
 }  # fmt: skip
 
 # Decorator: a function draws with these settings; the caller's own are back afterwards.

@@ -1,22 +1,21 @@
-"""A cell drawn with matplotlib alone: states on a diagonal, an edge as a bow above it.
+"""What several explorers move: a cell drawn with matplotlib alone, and the map of alpha."""
 
-The explorers move its parts; machines without the program dot draw whole cells with it.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Rectangle
 
-from dartslib.show.style import BLACK, GREY, WIDTH, Look, state_look, state_math, styled
+from dartslib.genotypes import Choice
+from dartslib.show.style import BLACK, KEPT, SHADES, Look, edge_names, ink, state_look, state_math
+from dartslib.space import SearchSpace
 
 APART = 0.13  # neighboring edges at a state
 RADIUS = 0.27  # of a state
+TOP = 0.5  # probability of the darkest color: the same in every map, so that two compare
 
 
 @dataclass(frozen=True)
@@ -72,31 +71,44 @@ def _bow(start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
     return np.array([(1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c for a, b, c in points])
 
 
-@styled
-def plain_cell(title: str, nodes: int, wires: Sequence[Wire]) -> Figure:
-    """The drawing of a whole cell, as wide as a notebook's column: a legend names the operations.
+class AlphaMap:
+    """The softmax of alpha as colors that move: what would be kept is outlined, the best numbered.
 
     Args:
-        title: stands above the cell.
-        nodes: how many intermediate nodes it has.
-        wires: its edges; states are numbered as in `SearchSpace`.
+        axes: empty.
+        space: whose edges and operations are its columns and rows.
+
+    Attributes:
+        artists: all that moves, `animated`.
     """
-    figure = Figure(figsize=(WIDTH, nodes + 1.9))
-    axes = figure.add_subplot(title=title)
-    lines, states = draw_cell(axes, nodes, [(wire.source, wire.target) for wire in wires])
-    named = {}
-    for line, wire in zip(lines, wires, strict=True):
-        line.set(color=wire.pen.color, ls=wire.pen.dashes, lw=wire.width + 1)
-        named[wire.operation] = Line2D([], [], color=wire.pen.color, ls=wire.pen.dashes, lw=3)
-    output = nodes + 1.5, (1 - nodes) / 2
-    axes.set_xlim(right=output[0] + 0.4)
-    for state in range(1, nodes + 1):  # the concatenation
-        ends = (state, output[0]), (1 - state, output[1])
-        axes.plot(*ends, "--", color=GREY, lw=1.6, zorder=1)
-    look, name = state_look(nodes + 2, nodes), {"ha": "center", "va": "center", "size": 13}
-    axes.text(*output, "$c_k$", bbox={"fc": look.fill, "ec": look.color, "lw": 2}, **name)
-    for artist in (*lines, *states):
-        artist.set_animated(False)
-    if any(named):
-        figure.legend(named.values(), named, loc="outside lower center", ncols=4)
-    return figure
+
+    def __init__(self, axes: Axes, space: SearchSpace) -> None:
+        self.space, (edges, operations) = space, (space.edges, space.operations)
+        pen = {"cmap": SHADES, "vmin": 0, "vmax": TOP, "edgecolors": "white", "linewidth": 0.5}
+        empty = np.zeros((len(operations), len(edges)))
+        self._mesh = axes.pcolormesh(empty, animated=True, **pen)
+        axes.set(xlim=(0, len(edges)), ylim=(len(operations), 0))
+        axes.set_xticks(np.arange(len(edges)) + 0.5, edge_names(space, "\n"), fontsize=10)
+        axes.set_yticks(np.arange(len(operations)) + 0.5, operations, fontsize=10)
+        axes.tick_params(length=0)
+        axes.grid(False)
+        pen = {"fill": False, "ec": KEPT, "lw": 2.5, "animated": True}
+        self._frames = [axes.add_patch(Rectangle((0, 0), 1, 1, **pen)) for _ in edges]
+        pen = {"ha": "center", "va": "center", "size": 9, "animated": True}
+        self._numbers = [axes.text(0, 0, "", **pen) for _ in edges]
+        self.artists = [self._mesh, *self._frames, *self._numbers]
+
+    def show(self, table: np.ndarray, found: Iterable[Choice]) -> None:
+        """Colors from (edges, operations); frames and numbers of what was found, if anything."""
+        self._mesh.set_array(table.T)
+        for artist in self.artists[1:]:
+            artist.set_visible(False)
+        for c in found:
+            row, frame, number = (
+                self.space.operations.index(c.operation),
+                self._frames[c.edge],
+                self._numbers[c.edge],
+            )
+            frame.set(xy=(c.edge, row), visible=c.kept)
+            number.set(x=c.edge + 0.5, y=row + 0.5, text=f"{c.probability:.2f}".lstrip("0"))
+            number.set(color=ink(SHADES(min(1.0, c.probability / TOP))), visible=True)
