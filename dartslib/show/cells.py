@@ -98,12 +98,10 @@ def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digrap
         node_attr=letters | {"style": "filled", "penwidth": "2", "margin": "0.06,0.03"},
         edge_attr={"arrowsize": "0.8"},
     )
-    with graph.subgraph(graph_attr={"rank": "same"}) as inputs:
-        for state in (0, 1):
-            inputs.node(str(state), **_state(state, nodes))
-        inputs.edge("0", "1", style="invis")  # c_{k-2} stands above c_{k-1}
-    for state in range(2, nodes + 3):
+    for state in range(nodes + 3):
         graph.node(str(state), **_state(state, nodes))
+    with graph.subgraph(graph_attr={"rank": "same"}) as inputs:
+        inputs.edge("0", "1", style="invis")  # c_{k-2} stands above c_{k-1}
     for number, wire in enumerate(wires):
         pen = {"color": wire.pen.color, "penwidth": f"{wire.width:.1f}"}
         source, target = str(wire.source), str(wire.target)

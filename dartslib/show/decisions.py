@@ -1,7 +1,7 @@
 """What a search decided: alpha's heatmap, how narrowly derivation decides, and when it changed."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
@@ -48,16 +48,14 @@ def alpha_heatmap(runs: Mapping[str, Mapping[str, Any]], space: SearchSpace) -> 
     Raises:
         ValueError: the probabilities are not of this space.
     """
-    found = {label: choices(tables, space) for label, tables in runs.items()}
     panels, frames = {}, {}
-    for kind in CELL_TYPES:
-        for label, tables in runs.items():
-            title = f"{label}: {kind} cell"
-            panels[title] = as_array(tables[kind]).T  # (operations, edges)
-            frames[title] = np.zeros(panels[title].shape, bool)
-            for choice in found[label]:
-                if choice.kept and choice.cell_type == kind:
-                    frames[title][space.operations.index(choice.operation), choice.edge] = True
+    for kind, (label, tables) in product(CELL_TYPES, runs.items()):
+        title, found = f"{label}: {kind} cell", choices(tables, space)
+        panels[title] = as_array(tables[kind]).T  # (operations, edges)
+        frames[title] = np.zeros(panels[title].shape, bool)
+        for choice in found:
+            if choice.kept and choice.cell_type == kind:
+                frames[title][space.operations.index(choice.operation), choice.edge] = True
     return heatmap(
         panels, rows=space.operations, columns=edge_names(space, "\n"), across=len(runs), top=TOP,
         x="edge (from → to node)", color="probability (softmax of α)", outlined=frames,
@@ -137,6 +135,7 @@ def choices_over_time(history: HISTORY, space: SearchSpace, title: str = "") -> 
     """
     figure, panels = _panels(space, title, 0.31)
     steps = np.asarray(history["step"], dtype=float)
+    letters = {"ha": "center", "va": "center", "size": 12, "clip_on": True}
     # What is derived in the end is seen, too: the last record gets as long a strip as the others.
     ends = [*steps[1:], steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1.0)]
     found = [(t, c) for t, tables in decided(history).items() for c in choices(tables, space)]
@@ -150,7 +149,9 @@ def choices_over_time(history: HISTORY, space: SearchSpace, title: str = "") -> 
                 place = [(start, long)], (edge - height / 2, height)
                 axes.broken_barh(*place, fc=color, ec="none")
                 if kept and long >= NAMED * (steps[-1] - steps[0]):
-                    _name_strip(axes, start + long / 2, edge, operation, ink(color))
+                    name = operation.replace("_conv_", " ").replace("_pool_", " ")
+                    axes.text(start + long / 2, edge, name.replace("_connect", ""),
+                              color=ink(color), **letters)  # fmt: skip
         axes.set(xlabel="step", xlim=(0, max((ends[t] for t, _ in found), default=1.0)))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid(visible=False)
@@ -222,9 +223,3 @@ def _draw_band(axes: Axes, node: list[Choice]) -> None:
     axes.add_patch(Rectangle((max(cut), min(edges) - 0.5), margin, len(node), **band))
     corner = {"ha": "right", "va": "bottom", "xycoords": axes.get_yaxis_transform()}
     say(axes, f"{margin:.3f}", (1, max(edges) + 0.45), (-3, 0), color=VERMILION, **corner)
-
-
-def _name_strip(axes: Axes, x: float, edge: int, operation: str, color: str) -> None:
-    short = operation.replace("_conv_", " ").replace("_pool_", " ").replace("_connect", "")
-    place = {"ha": "center", "va": "center", "size": 12, "clip_on": True}
-    axes.text(x, edge, short, color=color, **place)

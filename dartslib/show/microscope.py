@@ -89,20 +89,20 @@ class HypergradientExplorer(Explorer):
         right = self.figure.add_axes((0.675, 0.23, 0.305, 0.69))
         xi = self.record["xi"]
         self._found = found = sizes_and_angles(self.record, self.moment.value)
-        self._planes = [_plane(self.record, self.moment.value, k) for k in range(len(xi))]
-        reach = 1.12 * np.abs([list(arrows.values()) for arrows in self._planes]).max()
+        self._tips = _plane(self.record, self.moment.value)
+        reach = 1.12 * max(1.0, np.abs(self._tips).max())
         others = found["angle_other"].min(), found["angle_other"].max()
         left.add_patch(Wedge((0, 0), 3 * reach, *others, color=BAND, lw=0))
         left.set(xlim=(-0.15 * reach, reach), ylim=(-0.1 * reach, 0.66 * reach), aspect="equal")
         left.set(xlabel="along the first-order gradient", ylabel="perpendicular to it")
         left.set_title("in multiples of first order; grey: other batches", fontsize=12)
         left.plot(0, 0, "o", color=BLACK)
-        self._arrows, self._marks = {}, {}
+        self._arrows, self._marks = [], {}
         dot = {"mec": "white", "animated": True}
         for name, (pen, label) in ARROWS.items():
             look = {"markevery": [-1], "ms": 9, "lw": 3.4, "solid_capstyle": "round"}
             look |= dot | {"color": pen.color, "label": label}
-            (self._arrows[name],) = left.plot([], [], "o-", **look)
+            self._arrows += left.plot([], [], "o-", **look)
             if name != "first":  # how far each turns, over xi
                 right.plot(xi, found[f"angle_{name}"], color=pen.color, ls=pen.dashes)
                 look = dot | {"color": pen.color, "ms": 10}
@@ -110,15 +110,16 @@ class HypergradientExplorer(Explorer):
         right.axvline(SEARCH_XI, color=BLACK, ls=":", lw=1.4)
         right.set(xlabel="ξ", ylabel="degrees", xlim=(0, 1.05 * xi[-1]), ylim=(0, None))
         right.set_title("angles over ξ", fontsize=12)
-        arrows = list(self._arrows.values())
-        self.figure.legend(handles=arrows, loc="lower center", ncols=4, columnspacing=1.4)
-        self.moving = [*arrows, *self._marks.values()]
+        self.figure.legend(handles=self._arrows, loc="lower center", ncols=4, columnspacing=1.4)
+        self.moving = [*self._arrows, *self._marks.values()]
 
     def move(self) -> None:
         """The arrows and marks of the present xi."""
         k = self.slider.index
-        for name, line in self._arrows.items():
-            line.set_data(*self._planes[k][name].T)
+        start, ahead, end = (0, 0), *(tips[k] for tips in self._tips)
+        ends = (start, (1, 0)), (start, ahead), (ahead, end), (start, end)
+        for line, both in zip(self._arrows, ends, strict=True):
+            line.set_data(*np.transpose(both))
         for name, mark in self._marks.items():
             mark.set_data([self.record["xi"][k]], [self._found[f"angle_{name}"][k]])
 
@@ -136,22 +137,19 @@ class HypergradientExplorer(Explorer):
         )
 
 
-def _plane(record: Record, probe: int, k: int) -> dict[str, np.ndarray]:
-    """Both ends of each arrow, (2, 2), in the plane of the first-order and the whole gradient."""
+def _plane(record: Record, probe: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tips of the direct term and of the whole, (X, 2), in the plane of first order and whole."""
     names = "first_order", "direct", "implicit"
     first, direct, implicit = (as_array(record[name][probe]) for name in names)
-    whole = direct[k] - float(record["xi"][k]) * implicit[k]
+    whole = direct - as_array(record["xi"])[:, None] * implicit  # (X, entries)
     length = np.linalg.norm(first)
     across = first / length
-    up = whole - (whole @ across) * across
-    height = np.linalg.norm(up)
+    up = whole - np.outer(whole @ across, across)
+    height = np.linalg.norm(up, axis=1, keepdims=True)
     # A record has single precision: at xi = 0 what is left is rounding, and has no direction.
-    up = up / height if height > 1e-5 * length else np.zeros_like(up)
-    start, plane = np.zeros(2), np.stack([across, up]) / length
-    ahead, end = plane @ direct[k], plane @ whole
-    return {
-        "first": np.stack([start, plane @ first]),
-        "direct": np.stack([start, ahead]),
-        "implicit": np.stack([ahead, end]),
-        "whole": np.stack([start, end]),
-    }
+    up = np.where(height > 1e-5 * length, up / np.maximum(height, 1e-300), 0.0)
+    direct, whole = (
+        np.stack([term @ across, (term * up).sum(axis=1)], axis=1) / length
+        for term in (direct, whole)
+    )
+    return direct, whole

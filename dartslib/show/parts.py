@@ -46,29 +46,24 @@ def draw_cell(
     axes.set(xlim=(-0.75, nodes + 1.05), ylim=(0.45 - nodes, 1.3), aspect="equal")
     place = {0: (-0.35, 0.8), 1: (-0.35, -0.35)}
     place |= {state: (state - 1.0, 2.0 - state) for state in range(2, nodes + 2)}
-    wires, states = [], []
+    wires, states, t = [], [], np.linspace(0, 1, 24)[:, None]
     for edge, (source, target) in enumerate(edges):
         # Side by side where they arrive and where they leave, so that none hides another.
         arriving = sorted((s, k) for k, (s, t) in enumerate(edges) if t == target)
         leaving = sorted((t, k) for k, (s, t) in enumerate(edges) if s == source)
         right = APART * ((len(arriving) - 1) / 2 - arriving.index((source, edge)))
         up = APART * (nodes / 2 - 1 - leaving.index((target, edge)))
-        (x, y), (x_end, y_end) = place[source], place[target]
-        bow = _bow((x, y + up), (x_end + right, y_end))
-        wires += axes.plot(*bow, animated=True, solid_capstyle="butt")
+        start, end = np.array([place[source], place[target]]) + [(0, up), (right, 0)]
+        # A quadratic curve that leaves to the right and arrives from above.
+        corner = np.array([end[0], start[1]])
+        bow = (1 - t) ** 2 * start + 2 * t * (1 - t) * corner + t**2 * end  # (24, 2)
+        wires += axes.plot(*bow.T, animated=True, solid_capstyle="butt")
     for state, (x, y) in place.items():
         style = state_look(state, nodes)
         disc = Circle((x, y), RADIUS, fc=style.fill, ec=style.color, lw=2, animated=True, zorder=3)
         name = {"ha": "center", "va": "center", "size": 12, "animated": True, "zorder": 4}
         states += [axes.add_patch(disc), axes.text(x, y, state_math(state), **name)]
     return wires, states
-
-
-def _bow(start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
-    """A quadratic curve that leaves `start` to the right and reaches `end` from above, (2, 24)."""
-    t = np.linspace(0, 1, 24)
-    points = zip(start, (end[0], start[1]), end, strict=True)
-    return np.array([(1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c for a, b, c in points])
 
 
 class AlphaMap:

@@ -24,9 +24,6 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 )  # fmt: skip
 BAND = "#e8e8e8"  # behind what is drawn
 GREY = "#767676"  # the lightest grey that text may have on white (contrast 4.5 : 1)
-# In this order; yellow is too light for lines.
-COLORS = (VERMILION, ORANGE, GREEN, BLUE, PURPLE, SKY, BLACK)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # a marker besides each color
 KEPT = VERMILION  # outlines what derivation keeps
 SHADES = colormaps["Blues"].resampled(50)  # few, so that a PNG with a palette has them all
 
@@ -66,6 +63,8 @@ class Look:
     dashes: object = SOLID
 
 
+# In this order, a marker besides each color; yellow is too light for lines.
+LINES = tuple(map(Look, (VERMILION, ORANGE, GREEN, BLUE, PURPLE, SKY, BLACK), "os^DvPX"))
 PINK = "#E39FC9"  # Okabe and Ito's purple is to some eyes the grey of their green
 OPERATIONS = {
     "sep_conv_3x3": Look(BLUE, "o"),
@@ -90,9 +89,8 @@ def look(operation: str, operations: Sequence[str] = ()) -> Look:
     """
     if operation in OPERATIONS:
         return OPERATIONS[operation]
-    added = [name for name in operations if name not in OPERATIONS]
-    place = added.index(operation) if operation in added else sum(operation.encode())
-    return OTHERS[place % len(OTHERS)]
+    added = [name for name in (*operations, operation) if name not in OPERATIONS]
+    return OTHERS[added.index(operation) % len(OTHERS)]
 
 
 def color_key(operations: Sequence[str]) -> list[Rectangle]:
@@ -168,9 +166,9 @@ WAYS = {
     "exact": "exact",
     "random": "at random",
 }
-_WAYS = dict(zip(WAYS, (Look(c, m) for c, m in zip(COLORS, MARKERS, strict=True)), strict=False))
+KNOWN = {name: pen for both, pen in zip(WAYS.items(), LINES, strict=False) for name in both}
 # The other xi that notebook 01 compares.
-_XIS = {"ξ = 0.3": Look(VERMILION, "o"), "ξ = 0.5": Look(GREEN, "^"), "ξ = 0.7": Look(BLUE, "D")}
+KNOWN |= {"ξ = 0.3": LINES[0], "ξ = 0.5": LINES[2], "ξ = 0.7": LINES[3]} | OPERATIONS
 
 
 def looks(labels: Collection[str]) -> dict[str, Look]:
@@ -178,11 +176,7 @@ def looks(labels: Collection[str]) -> dict[str, Look]:
 
     Before a comma a label may name its way: "ξ = 0, seed 1" looks as "ξ = 0" does.
     """
-    found, named = {}, {**_XIS, **_WAYS, **{WAYS[name]: pen for name, pen in _WAYS.items()}}
-    for label in labels:
-        way = named.get(label.split(",")[0].split("\n")[0].strip())
-        found[label] = OPERATIONS.get(label, way)
+    found = {label: KNOWN.get(label.split(",")[0].split("\n")[0].strip()) for label in labels}
     taken = {pen.color for pen in found.values() if pen}
-    spare = [Look(c, m) for c, m in zip(COLORS, MARKERS, strict=True) if c not in taken]
-    free = cycle(spare or [Look(BLACK, "X")])
+    free = cycle([pen for pen in LINES if pen.color not in taken] or LINES[-1:])
     return {label: pen or next(free) for label, pen in found.items()}

@@ -1,6 +1,7 @@
 """Notebook 04's explorer: the curves of all recorded runs, switched on and off."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import ipywidgets as widgets
@@ -68,12 +69,15 @@ class CurveExplorer(Explorer):
         self._lines = {label: [] for label in self._runs[kind]}
         for label, histories in self._runs[kind].items():
             look = self._pen(label) | {"ms": 7, "lw": 1.8, "animated": True}
-            for history in histories:
-                for part, (dashes, _) in PARTS.items():
-                    values = _values(history, f"{part}_{quantity}")
-                    if len(values):
-                        look |= {"ls": dashes, "markevery": every(len(values))}
-                        self._lines[label] += axes.plot(_percent(history, part), values, **look)
+            for history, part in product(histories, PARTS):
+                values = _values(history, f"{part}_{quantity}")
+                if not len(values):
+                    continue
+                watched = part == "valid" and "evaluation_step" in history
+                steps = np.asarray(history["evaluation_step" if watched else "step"], float)
+                look |= {"ls": PARTS[part][0], "markevery": every(len(values))}
+                percent = 100 * steps / max(1, history["step"][-1])
+                self._lines[label] += axes.plot(percent, values, **look)
         self.moving = [line for lines in self._lines.values() for line in lines]
         top = max((float(np.nanmax(line.get_ydata())) for line in self.moving), default=1)
         axes.set(xlim=(0, 100), xlabel="part of the run, %", ylim=(0, 1.05 * top or 1))
@@ -115,10 +119,3 @@ def _values(history: History, name: str) -> np.ndarray:
     """A run's values of one kind; none where it has only nan (one level has no half for alpha)."""
     values = np.asarray(history.get(name, ()), float)
     return values if np.isfinite(values).any() else np.empty(0)
-
-
-def _percent(history: History, part: str) -> np.ndarray:
-    """The places of a run's values, in percent of its steps."""
-    watched = part == "valid" and "evaluation_step" in history
-    steps = np.asarray(history["evaluation_step" if watched else "step"], float)
-    return 100 * steps / max(1, history["step"][-1])

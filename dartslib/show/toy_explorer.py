@@ -44,8 +44,8 @@ class XiExplorer(Explorer):
         run: the `Trajectory` shown.
     """
 
-    def __init__(self, xi: float = 0.5) -> None:
-        self.slider = slider("ξ", xi, 0, XI_TO, 0.05)
+    def __init__(self) -> None:
+        self.slider = slider("ξ", 0.5, 0, XI_TO, 0.05)
         self.report = []
         for value in REPORT_XIS:
             button = widgets.Button(description=f"ξ = {value:g}", layout={"width": "5.2em"})
