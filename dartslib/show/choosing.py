@@ -70,8 +70,7 @@ class CellExplorer(Explorer):
         mine = self.table.name(self.genotype)
         return {name: cell for cell in near if (name := self.table.name(cell)) != mine}
 
-    def ground(self) -> None:
-        """The axes, and all classes by rank."""
+    def _ground(self) -> None:
         self.figure.clear()
         axes = self.figure.add_axes((0.0, 0.17, 0.36, 0.75))
         self._wires, states = draw_cell(axes, self.table.space.nodes, self.table.space.edges)
@@ -98,8 +97,7 @@ class CellExplorer(Explorer):
         axes.legend(loc="upper right", fontsize=10)
         self.moving = [*self._wires, *states, *lines]
 
-    def move(self) -> None:
-        """The cell, the guess, and what is known of the cell once the guess is locked."""
+    def _move(self) -> None:
         kept = {
             (source, node): name
             for node, edges in enumerate(self.genotype.normal, start=2)
@@ -124,8 +122,7 @@ class CellExplorer(Explorer):
         runs = [self.table.query(cell, run).valid for run in self.table.query(cell).runs]
         return self.table.rank(cell), self.table.truth(cell), runs
 
-    def words(self) -> str:
-        """The cell and the guess; locked, its rank, its trainings and its neighbors as well."""
+    def _words(self) -> str:
         edges = enumerate(self.genotype.normal, start=1)
         nodes = "; ".join(f"node {k}: {edges_words(mine)}" for k, mine in edges)
         said = f"{nodes}. Guess: rank {self.guess.value} of {self.guess.max}"

@@ -25,8 +25,8 @@ HINT = "Tab goes to the next control, arrow keys move a slider, the space bar op
 class Explorer(widgets.VBox):
     """Controls above one picture and the sentence that says what it shows.
 
-    A subclass has three methods: `ground` draws what does not move and makes the `moving` artists,
-    `move` sets these to what the controls say, `words` says it in a sentence.
+    A subclass has three methods: `_ground` draws what does not move and makes the `moving` artists,
+    `_move` sets these to what the controls say, `_words` says it in a sentence.
 
     Args:
         height: of the figure, in inches. It has no automatic layout, which would take as long as
@@ -63,7 +63,7 @@ class Explorer(widgets.VBox):
     @styled
     def redraw(self, *_: Any) -> None:
         """The whole picture, after something of the ground has changed. Takes a change, too."""
-        self.ground()
+        self._ground()
         self._canvas.draw()
         self._pixels = self._canvas.copy_from_bbox(self.figure.bbox)
         self.update()
@@ -71,11 +71,11 @@ class Explorer(widgets.VBox):
     @styled
     def update(self, *_: Any) -> None:
         """Only what moves, on the ground as it is. Takes a widget's change, too."""
-        self.move()
+        self._move()
         self._canvas.restore_region(self._pixels)
         for artist in self.moving:
             artist.axes.draw_artist(artist)
-        words = self.words()
+        words = self._words()
         self.picture.value = image_tag(self._png(), words)
         self.status.value = f'<span role="status">{html.escape(words)}</span>'
 
@@ -88,7 +88,7 @@ class Explorer(widgets.VBox):
         Args:
             what: a sentence that says what is drawn; the explorer's own comes after it.
         """
-        return Picture(self._png(), f"{what} {self.words()}", round(WIDTH * CSS_PIXELS))
+        return Picture(self._png(), f"{what} {self._words()}", round(WIDTH * CSS_PIXELS))
 
 
 def slider(name: str, value: float, low: float, high: float, step: float) -> widgets.FloatSlider:

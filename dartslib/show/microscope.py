@@ -82,8 +82,7 @@ class HypergradientExplorer(Explorer):
         rows = (self.slider, self.play), (self.moment,)
         super().__init__(4.6, rows, moves=[self.slider], changes=[self.moment])
 
-    def ground(self) -> None:
-        """Axes, the sector of other batches, and the angles over all xi."""
+    def _ground(self) -> None:
         self.figure.clear()
         left = self.figure.add_axes((0.085, 0.23, 0.5, 0.69))
         right = self.figure.add_axes((0.675, 0.23, 0.305, 0.69))
@@ -113,8 +112,7 @@ class HypergradientExplorer(Explorer):
         self.figure.legend(handles=self._arrows, loc="lower center", ncols=4, columnspacing=1.4)
         self.moving = [*self._arrows, *self._marks.values()]
 
-    def move(self) -> None:
-        """The arrows and marks of the present xi."""
+    def _move(self) -> None:
         k = self.slider.index
         start, ahead, end = (0, 0), *(tips[k] for tips in self._tips)
         ends = (start, (1, 0)), (start, ahead), (ahead, end), (start, end)
@@ -123,8 +121,7 @@ class HypergradientExplorer(Explorer):
         for name, mark in self._marks.items():
             mark.set_data([self.record["xi"][k]], [self._found[f"angle_{name}"][k]])
 
-    def words(self) -> str:
-        """The sizes and angles at the present xi."""
+    def _words(self) -> str:
         k, found = self.slider.index, self._found
         others = found["angle_other"]
         return (

@@ -43,8 +43,7 @@ class MixtureExplorer(Explorer):
         rows = [sliders[at : at + 2] for at in range(0, len(sliders), 2)]
         super().__init__(4.6, [*rows, [self.zero]], moves=sliders)
 
-    def ground(self) -> None:
-        """What no slider changes: the map that the edge reads, and the operations' outputs."""
+    def _ground(self) -> None:
         self.figure.clear()
         count = len(self._names)
         # sep_conv_3x3 as sep, conv 3x3: what stands above a small map.
@@ -69,8 +68,7 @@ class MixtureExplorer(Explorer):
             axes.set(xticks=[], yticks=[])
         self.moving = [*self._bars, self._sum]
 
-    def move(self) -> None:
-        """The softmax, and the sum of the outputs that it weighs."""
+    def _move(self) -> None:
         alpha = np.array([control.value for control in self.alpha.values()])
         grown = np.exp(alpha - alpha.max())
         self.probabilities = grown / grown.sum()
@@ -79,8 +77,7 @@ class MixtureExplorer(Explorer):
             bar.set_height(p)
         self._sum.set_data(self.mixture)
 
-    def words(self) -> str:
-        """The probabilities, the largest first."""
+    def _words(self) -> str:
         named = sorted(zip(self.probabilities, self._names, strict=True), reverse=True)
         if np.ptp(self.probabilities) < 1e-9:
             return f"All {len(named)} operations have the probability {named[0][0]:.3f}."

@@ -56,8 +56,7 @@ class SearchExplorer(Explorer):
         self.redraw()  # before any other: the maps were those of the run before
         self.moment.index = self.play.last = len(self.moment.options) - 1
 
-    def ground(self) -> None:
-        """Axes, the entropy over the whole run, the ticks where the cell changes, the states."""
+    def _ground(self) -> None:
         history, kind = self._histories[self.run.value], self.cell_type.value
         self._tables = np.asarray(history[f"probabilities_{kind}"])
         self._choices = {
@@ -93,8 +92,7 @@ class SearchExplorer(Explorer):
             handlelength=1.2, columnspacing=1.0, bbox_to_anchor=(0.995, 0.0),
         )  # fmt: skip
 
-    def move(self) -> None:
-        """Map, frames, cursor and edges of the present moment."""
+    def _move(self) -> None:
         t = self.moment.index
         table, found = self._tables[t], self._choices.get(t, ())
         self._map.show(table, found)
@@ -108,8 +106,7 @@ class SearchExplorer(Explorer):
             width, above = BROADEST * c.probability, 3 if c.kept else 2
             self._wires[c.edge].set(color=color, linewidth=width, zorder=above)
 
-    def words(self) -> str:
-        """Step and entropy, what is kept, and what has just changed."""
+    def _words(self) -> str:
         t = self.moment.index
         begin = (
             f"{self.run.value}, {self.cell_type.value} cell, step "

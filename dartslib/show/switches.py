@@ -61,8 +61,7 @@ class CurveExplorer(Explorer):
         pen = self._looks[label]
         return {"color": pen.color, "marker": pen.marker, "mec": "white"}
 
-    def ground(self) -> None:
-        """The axes, wide enough for every run of this kind, and the lines of each label."""
+    def _ground(self) -> None:
         self.figure.clear()
         axes = self.figure.add_axes((0.085, 0.23, 0.895, 0.69))
         kind, quantity = self.kind.value, self.quantity.value
@@ -93,14 +92,12 @@ class CurveExplorer(Explorer):
         key = [Line2D([], [], label=label, **self._pen(label)) for label in known]
         self.figure.legend(handles=key, loc="lower center", ncols=4)
 
-    def move(self) -> None:
-        """Shows the lines whose switch is on."""
+    def _move(self) -> None:
         for label, lines in self._lines.items():
             for line in lines:
                 line.set_visible(self.switches[label].value)
 
-    def words(self) -> str:
-        """How the runs that are shown ended: on held-out batches, where a run has any."""
+    def _words(self) -> str:
         quantity = self.quantity.value
         form = "{:.1%}" if quantity == "accuracy" else "{:.3f}"
         parts = []

@@ -91,8 +91,7 @@ class XiExplorer(Explorer):
         start = self.start_alpha.value, self.start_w.value
         return toy.descend(xi, curvature=self.curvature.value, lr=self.lr.value, start=start)
 
-    def ground(self) -> None:
-        """Map, axes and the ends of the runs of every xi, so that the slider of xi changes none."""
+    def _ground(self) -> None:
         if not self.figure.axes:
             self._make_axes()
         c = self.curvature.value
@@ -122,8 +121,7 @@ class XiExplorer(Explorer):
         self._at_ends = [self._ends.plot([], [], animated=True, **look)[0] for look in ON_MAP[2:]]
         self.moving = [self._arrows, *self._on_map, *self._lines, *self._dots, *self._at_ends]
 
-    def move(self) -> None:
-        """The run of the present xi, as far as it is shown."""
+    def _move(self) -> None:
         run = self.run = self._descend(self.slider.value)
         c, rest = run.curvature, toy.fixed_point(run.xi, run.curvature)
         self._now = now = round(run.steps * self.shown.value / PERCENT)
@@ -143,8 +141,7 @@ class XiExplorer(Explorer):
         for artist, place in zip(self.moving[1:], places, strict=True):  # the arrows are set
             artist.set_data(*place)
 
-    def words(self) -> str:
-        """Where the run is, or how it ended."""
+    def _words(self) -> str:
         return describe_run(self.run, self.lr.value, self._now)
 
 
