@@ -84,14 +84,12 @@ def lines(
             pen = style[label]
             if ends := bands.get(title, {}).get(label):
                 axes.fill_between(xs, *ends, color=pen.color, alpha=0.16, lw=0)
-            look = {"color": pen.color, "marker": pen.marker, "mec": "white", "label": label}
+            look = {"ls": "none", "ms": 7 if many else 11}
             if joined:
-                look |= {"ls": pen.dashes, "ms": 8, "markevery": every(len(xs))}
-            else:
-                look |= {"ls": "none", "ms": 7 if many else 11}
-            axes.plot(xs, ys, **look)
+                look = {"ls": pen.dashes, "ms": 8, "markevery": every(len(xs))}
+            axes.plot(xs, ys, label=label, **pen.pen | look)
             values = ", ".join(map(form.format, ys[-1:] if joined else ys))
-            told.append(f"{label} {'ends ' * joined}at {values}" if numbers else label)
+            told.append(f"{label} {'ends at' if joined else 'at'} {values}" if numbers else label)
         kind = "a line" if joined else "points"
         said.append(f"{title}: {name} over {x}, {kind} for each of: {', '.join(told)}.")
         axes.set(title=title, xlabel=x, **{f"{letter}scale": "log" for letter in log})

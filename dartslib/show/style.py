@@ -62,6 +62,11 @@ class Look:
     marker: str
     dashes: object = SOLID
 
+    @property
+    def pen(self) -> dict[str, str]:
+        """Color and marker, with a white rim."""
+        return {"color": self.color, "marker": self.marker, "mec": "white"}
+
 
 # In this order, a marker besides each color; yellow is too light for lines.
 LINES = tuple(map(Look, (VERMILION, ORANGE, GREEN, BLUE, PURPLE, SKY, BLACK), "os^DvPX"))

@@ -57,17 +57,13 @@ class CurveExplorer(Explorer):
             switch.observe(self.update, "value")
         self._box.children = tuple(self.switches.values())
 
-    def _pen(self, label: str) -> dict[str, Any]:
-        pen = self._looks[label]
-        return {"color": pen.color, "marker": pen.marker, "mec": "white"}
-
     def _ground(self) -> None:
         self.figure.clear()
         axes = self.figure.add_axes((0.085, 0.23, 0.895, 0.69))
         kind, quantity = self.kind.value, self.quantity.value
         self._lines = {label: [] for label in self._runs[kind]}
         for label, histories in self._runs[kind].items():
-            look = self._pen(label) | {"ms": 7, "lw": 1.8, "animated": True}
+            look = self._looks[label].pen | {"ms": 7, "lw": 1.8, "animated": True}
             for history, part in product(histories, PARTS):
                 values = _values(history, f"{part}_{quantity}")
                 if not len(values):
@@ -88,8 +84,8 @@ class CurveExplorer(Explorer):
             place = "lower right"
         parts = [Line2D([], [], color=GREY, ls=ls, label=words) for ls, words in PARTS.values()]
         axes.legend(handles=parts, loc=place, frameon=True, framealpha=0.9, edgecolor="none")
-        known = [label for label in self._looks if label in self._lines]
-        key = [Line2D([], [], label=label, **self._pen(label)) for label in known]
+        known = {label: look for label, look in self._looks.items() if label in self._lines}
+        key = [Line2D([], [], label=label, **look.pen) for label, look in known.items()]
         self.figure.legend(handles=key, loc="lower center", ncols=4)
 
     def _move(self) -> None:

@@ -86,8 +86,8 @@ def toy_map(runs: Sequence[Trajectory] = (), first: int | None = None) -> Pictur
         title = "Contours of $L_{val}$, with its values"
         for run in shown:
             name = f"ξ = {run.xi:g}"
-            look = {"color": style[name].color, "marker": style[name].marker, "mec": "white"}
-            look |= {"ms": 7, "markevery": every, "label": steps if first is None else name}
+            look = style[name].pen | {"ms": 7, "markevery": every}
+            look |= {"label": steps if first is None else name}
             axes.plot(run.alpha, run.w, **look)
             title = f"The first {first} steps, {steps}"
             if first is None:
