@@ -72,9 +72,9 @@ class ContestExplorer(SearchExplorer):
         mine = [name for name in self._histories if name.startswith(f"{self.method.value}: ")]
         self.run.options = mine
 
-    def ground(self) -> None:
+    def _ground(self) -> None:
         """As it is there, with the place of the cell where the entropy stands."""
-        super().ground()
+        super()._ground()
         cells = self._histories[self.run.value]["cells"]
         self._entropy = np.array([self._places[name] for name in cells])
         axes = self._now.axes
@@ -83,7 +83,7 @@ class ContestExplorer(SearchExplorer):
         axes.set_ylabel("cells that\nare worse", fontsize=11)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
 
-    def words(self) -> str:
+    def _words(self) -> str:
         """The search, its step, the cell, and its place."""
         t, history = self.moment.index, self._histories[self.run.value]
         return (
