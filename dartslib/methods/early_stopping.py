@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from dartslib.gradients import BatchLoss, hypergradient
 from dartslib.methods.stages import Around, Stages
@@ -48,20 +49,17 @@ class EarlyStopping(Around, name="early_stopping"):
         (search,) = loop.searches
         if record is None:
             return
-        values = search.history["eigenvalue"]
+        values, steps = search.history["eigenvalue"], search.history["step"]
         due = search.step >= np.isfinite(values).sum() * self.every * search.steps
         record["eigenvalue"] = float(torch.linalg.eigvalsh(hessian(search))[-1]) if due else nan
         values.append(record["eigenvalue"])
         known = np.flatnonzero(np.isfinite(values))  # the records that have one
-        now, before = len(known) - 1, len(known) - 1 - self.back
-        earliest = self.earliest * search.steps
-        if not due or before < 0 or search.history["step"][known[before]] < earliest:
+        before = len(known) - 1 - self.back
+        if not due or before < 0 or steps[known[before]] < self.earliest * search.steps:
             return
-        then, today = (
-            np.mean([values[k] for k in known[max(0, end + 1 - self.window) : end + 1]])
-            for end in (before, now)
-        )
-        if 0 < then < self.ratio * today:
+        lambdas = np.array(values)[known]
+        then = lambdas[max(0, before + 1 - self.window) : before + 1].mean()
+        if 0 < then < self.ratio * lambdas[-self.window :].mean():
             for name, logits in search.architecture.logits.items():
                 earlier = search.history[f"logits_{name}"][known[before]]
                 logits.data.copy_(torch.as_tensor(earlier))
@@ -78,14 +76,14 @@ def hessian(search: Search, radius: float = 0.1) -> Tensor:
     """
     batch, alpha = search._batch(search.valid), search.architecture.alpha
     loss = BatchLoss(search.supernet, search.architecture, *batch, moment=search.moment)
+    flat = parameters_to_vector(alpha).detach()  # (logits,)
 
     def slope(flat: Tensor) -> Tensor:
-        parts = flat.split([a.numel() for a in alpha])
-        given = [part.view_as(a) for part, a in zip(parts, alpha, strict=True)]
+        given = [torch.empty_like(a) for a in alpha]
+        vector_to_parameters(flat, given)
         found = hypergradient(loss, loss, search.w, given, method="first_order")
-        return torch.cat([g.flatten() for g in found.direct])
+        return parameters_to_vector(found.direct)
 
-    flat = torch.cat([a.detach().flatten() for a in alpha])  # (logits,)
     result = flat.new_zeros(len(flat), len(flat))
     for k in slope(flat).nonzero().flatten().tolist():
         step = torch.zeros_like(flat)

@@ -27,7 +27,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dartslib.genotypes import Choice, Genotype, as_array, choices
+from dartslib.genotypes import Genotype, as_array
 from dartslib.methods.stages import Around, Stages
 from dartslib.relaxation import START, MixedOperation, Moment, Relaxation, Tables
 from dartslib.searching import SearchConfig
@@ -86,23 +86,21 @@ class PDARTS(Relaxation, name="p_darts"):
     ) -> Genotype:
         """By DARTS's rule; then without the least probable skip, until few enough are left."""
         tables = {kind: as_array(table).copy() for kind, table in probabilities.items()}
-        table, real = tables["normal"], [name != "none" for name in space.operations]
+        normal, weakened = tables["normal"], set()
         while True:
-            left = (table[:, real] > 0).sum(axis=1)  # operations that each edge has
-            skips = [c for c in choices(tables, space, edges_per_node) if _is_skip(c)]
-            spare = [
-                c for c in skips
-                if (left[space.edges_into(2 + c.node)] > 0).sum() - (left[c.edge] == 1)
-                >= edges_per_node
-            ]  # fmt: skip
-            if self.most_skips is None or len(skips) <= self.most_skips or not spare:
-                return super().derive(tables, space, edges_per_node)
-            weakest = min(spare, key=lambda choice: choice.probability)
-            table[weakest.edge, space.operations.index(SKIP)] = 0.0
-
-
-def _is_skip(choice: Choice) -> bool:
-    return choice.kept and (choice.cell_type, choice.operation) == ("normal", SKIP)
+            found = super().derive(tables, space, edges_per_node)
+            skips = {
+                space.edges.index((source, target))
+                for target, node in enumerate(found.normal, start=2)
+                for name, source in node
+                if name == SKIP
+            }
+            if self.most_skips is None or len(skips) <= self.most_skips or skips <= weakened:
+                return found
+            skip = space.operations.index(SKIP)
+            weakest = min(skips - weakened, key=lambda edge: normal[edge, skip])
+            weakened.add(weakest)
+            normal[weakest, skip] *= 1e-100  # kept only where its node has nothing else
 
 
 class Progressive(Around, name="p_darts"):
@@ -121,11 +119,14 @@ class Progressive(Around, name="p_darts"):
             for layers, _, dropout in self.stages
         ]
 
+    def share(self, steps: int) -> int:
+        """All stages are as long as each other."""
+        return steps // len(self.stages)
+
     def begin(self, loop: Stages) -> None:
         """Opens what was most probable in the stage before."""
         before, search = loop.searches[loop.stage - 1 : loop.stage + 1]
         for kind, p in before.architecture.probabilities().items():
             best = p.topk(min(self.stages[loop.stage][1], p.shape[1]), dim=1).indices
-            is_open = search.architecture.open[kind]
-            is_open.copy_(torch.zeros_like(is_open).scatter(1, best, True))
+            search.architecture.open[kind].zero_().scatter_(1, best, True)
         search.prune()

@@ -29,6 +29,13 @@ class Around(Config):
         """The settings of its searches, from those of the run."""
         return [config]
 
+    def share(self, steps: int) -> int:
+        """How many steps its first search has in a run of so many.
+
+        Others are as long, or have a length of their own, as a search that tunes.
+        """
+        return steps
+
     def prepare(self, searches: list[Search]) -> None:
         """Called once these are made, also in a run that is resumed."""
 

@@ -1,11 +1,21 @@
 """Answers from the table, each at its price: what a search meets that trains the cells itself."""
 
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 
 from dartslib.genotypes import Genotype
-from dartslib.tabular.table import Answer, Table
+from dartslib.tabular.table import Table
+
+
+@dataclass
+class _Asked:
+    """What was asked about one cell."""
+
+    runs: list[int]  # in the order in which they are given; the last one judges
+    begun: int = 0  # how many trainings
+    epochs: int = 0  # how far the last of them is
 
 
 class FromTable:
@@ -23,31 +33,26 @@ class FromTable:
 
     def __init__(self, table: Table, seed: int) -> None:
         self.table, self._generator = table, np.random.default_rng([seed, 1])
-        self._order: dict[str, list[int]] = {}  # name of a class -> its runs, in order of answers
-        self._asked: dict[str, int] = {}  # how many trainings of it were begun
-        self._epochs: dict[str, int] = {}  # how far the last of them is
+        self._asked: dict[str, _Asked] = {}  # by the name of a class
 
     def __call__(self, genotype: Genotype, epochs: int | None = None) -> tuple[float, float]:
         """Accuracy on judging images (a fraction), and what this answer costs in seconds."""
-        name, runs = self.table.name(genotype), self.table.query(genotype).runs
-        order = self._order.setdefault(name, [int(k) for k in self._generator.permutation(runs)])
-        done, count = self._epochs.get(name, 0), self._asked.get(name, 0)
-        total = len(self._answer(genotype, order, 0).epochs)
-        wanted = total if epochs is None else epochs
+        name, mean = self.table.name(genotype), self.table.query(genotype)
+        if name not in self._asked:
+            self._asked[name] = _Asked(self._generator.permutation(mean.runs).tolist())
+        asked, total = self._asked[name], len(mean.epochs)
+        done, wanted = asked.epochs, total if epochs is None else epochs
         if not 0 < done < wanted:  # nothing to go on with: another training begins
-            done, count = 0, count + 1
-        self._epochs[name], self._asked[name] = wanted, count
-        answer = self._answer(genotype, order, count - 1)
+            done, asked.begun = 0, asked.begun + 1
+        asked.epochs = wanted
+        run = asked.runs[(asked.begun - 1) % (len(asked.runs) - 1)]
+        answer = self.table.query(genotype, run)
         value = answer.valid if epochs is None else answer.epochs[epochs - 1]
         return value, answer.seconds * (wanted - done) / total
 
     def truth(self, genotype: Genotype) -> float:
         """Accuracy of the cell, mean of the trainings that were not asked."""
-        name, runs = self.table.name(genotype), self.table.query(genotype).runs
-        order = self._order.get(name, list(runs))
-        left = order[min(self._asked.get(name, 0), len(order) - 1) :]
+        runs = self.table.query(genotype).runs
+        asked = self._asked.get(self.table.name(genotype), _Asked(list(runs)))
+        left = asked.runs[min(asked.begun, len(runs) - 1) :]
         return fmean(self.table.query(genotype, run).valid for run in left)
-
-    def _answer(self, genotype: Genotype, order: list[int], number: int) -> Answer:
-        given = order[:-1]  # the last one judges
-        return self.table.query(genotype, given[number % len(given)])

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from dartslib.data import DataSet
-from dartslib.methods.stages import AROUND, Stages
+from dartslib.methods.stages import AROUND, Around, Stages
 from dartslib.relaxation import Moment
 from dartslib.rivals.measuring import new_search
 from dartslib.runs import records
@@ -63,17 +63,14 @@ def rates() -> list[str]:
 def plan() -> list[str]:
     """The names of all searches, seed by seed, so that whatever is finished can be compared."""
     all_of = settings()
-    budget, travel = all_of["budget"]["seeds"], all_of["travel"]
-    found = [f"{arm}-budget-{seed}" for seed in range(budget) for arm in all_of["arms"]]
+    every, seeds, travel = list(all_of["arms"]), all_of["budget"]["seeds"], all_of["travel"]
+    found = [f"{arm}-budget-{seed}" for seed in range(seeds) for arm in every]
     for group in ("equal_steps", "collapse", "long"):
-        seeds = range(all_of[group]["seeds"])
-        found += [f"{arm}-{group}-{seed}" for seed in seeds for arm in all_of[group]["arms"]]
-    found += [
-        f"{arm}-travel{number}-{seed}"
-        for seed in range(budget, budget + travel["seeds"])
-        for number in range(len(travel["times"]))
-        for arm in all_of["arms"]
-    ]
+        own = all_of[group]
+        found += [f"{arm}-{group}-{seed}" for seed in range(own["seeds"]) for arm in own["arms"]]
+    for seed in range(seeds, seeds + travel["seeds"]):
+        groups = [f"travel{number}" for number in range(len(travel["times"]))]
+        found += [f"{arm}-{group}-{seed}" for group in groups for arm in every]
     return found
 
 
@@ -85,7 +82,7 @@ def config_of(arm: str, w_lr: float, seed: int) -> SearchConfig:
 
 def begin(
     arm: str, images: DataSet, *, w_lr: float, seed: int, steps: int, times: float = 1.0
-) -> Search | Stages:
+) -> Stages:
     """An arm's search before its first step.
 
     Args:
@@ -93,14 +90,12 @@ def begin(
         images: those of the table.
         w_lr: w's first rate.
         seed: of everything.
-        steps: how many in all; of methods in stages, of all stages that are as long as the first.
+        steps: how many in all; where the method tunes after the search, that comes on top.
         times: alpha's travel, in multiples of the arm's.
     """
-    config, own = config_of(arm, w_lr, seed), dict(arms()[arm].get("around", {"name": ""}))
-    method = AROUND[around](**own) if (around := own.pop("name")) else None
-    count = len(method.configs(config)) if method else 1
-    # A stage that tunes after the search sets its own length from that of the search.
-    each = max(1, steps // count if around == "p_darts" else steps)
+    config, own = config_of(arm, w_lr, seed), dict(arms()[arm].get("around", {}))
+    around = AROUND.get(own.pop("name", None), Around)(**own)
+    each = max(1, around.share(steps))
     moves = sum(config.relaxation.moves_alpha(Moment(k, each, None)) for k in range(each))
     config = config.changed(alpha_lr=times * arms()[arm]["travel"] / max(1, moves))
 
@@ -109,10 +104,10 @@ def begin(
         search.steps = each
         return search
 
-    return Stages(method, config, one) if method else one(config)
+    return Stages(around, config, one)
 
 
-def follow(loop: Search | Stages) -> dict[str, Any]:
+def follow(loop: Stages) -> dict[str, Any]:
     """Runs a search to its end: seconds of the processor, and what its records say."""
     began, found = process_time(), {"at": [], "cells": [], "probabilities": []}
     for record in loop:
@@ -131,29 +126,26 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
     """
     arm, group, seed = job.split("-")
     if arm == "rate":  # alpha hardly moves: the uniform supernet
-        steps = settings()["budget"]["steps"]
-        rate, times = float(group), 1e-9
-        loop = begin("darts", images, w_lr=rate, seed=int(seed), steps=steps, times=times)
-        return {"train_loss": follow(loop)["train_loss"], "w_lr": rate}
+        options = {"w_lr": float(group), "steps": settings()["budget"]["steps"], "times": 1e-9}
+        found = follow(begin("darts", images, seed=int(seed), **options))
+        return {"train_loss": found["train_loss"], "w_lr": float(group)}
     times, steps = 1.0, steps_of(arm, group)
     if group.startswith("travel"):
         times = settings()["travel"]["times"][int(group.removeprefix("travel"))]
     loop = begin(arm, images, w_lr=w_lr(), seed=int(seed), steps=steps, times=times)
-    what = {"arm": arm, "group": group, "seed": int(seed), "digest": digest()}
-    return what | {"steps": steps} | follow(loop)
+    what = {"arm": arm, "group": group, "seed": int(seed), "digest": digest(), "steps": steps}
+    return what | follow(loop)
 
 
 def steps_of(arm: str, group: str) -> int:
     """How many steps an arm may make: equal seconds, or equal steps."""
-    all_of, prices = settings(), _read(PRICES, "--price, on a quiet machine")
-    steps = all_of["budget"]["steps"]
-    if group == "equal_steps":
-        return steps
-    if group == "collapse":
-        return steps * all_of["collapse"]["times"]
+    all_of = settings()
+    steps, times = all_of["budget"]["steps"], all_of.get(group, {}).get("times", 1)
+    if group in ("equal_steps", "collapse"):
+        return times * steps
+    prices = _read(PRICES, "--price, on a quiet machine")
     darts, mine = prices["darts"], prices[arm]
-    seconds = darts["once"] + steps * darts["per_step"]
-    seconds *= all_of["long"]["times"] if group == "long" else 1
+    seconds = times * (darts["once"] + steps * darts["per_step"])
     return max(1, round((seconds - mine["once"]) / mine["per_step"]))
 
 
@@ -181,12 +173,11 @@ def price_all(images: DataSet) -> None:
     """
     found = {}
     for arm in arms():
-        seconds = []
-        for steps in SHORT:
-            loop = begin(arm, images, w_lr=0.05, seed=0, steps=steps)
-            seconds.append(follow(loop)["seconds"])
-        per_step = (seconds[1] - seconds[0]) / (SHORT[1] - SHORT[0])
-        found[arm] = {"per_step": per_step, "once": max(0.0, seconds[0] - SHORT[0] * per_step)}
+        few, many = (
+            follow(begin(arm, images, w_lr=0.05, seed=0, steps=steps))["seconds"] for steps in SHORT
+        )
+        per_step = (many - few) / (SHORT[1] - SHORT[0])
+        found[arm] = {"per_step": per_step, "once": max(0.0, few - SHORT[0] * per_step)}
     write_text(PRICES, json.dumps(found, indent=1) + "\n")
 
 
@@ -195,13 +186,12 @@ def collect(rows: Iterable[Mapping[str, Any]]) -> None:
     of_arm: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         of_arm.setdefault(row["arm"], []).append(row)
+    keys = ("group", "seed", "steps", "seconds", "cells", "at", "commit", "digest")
     for arm, mine in of_arm.items():
-        keys = ("group", "seed", "steps", "seconds", "cells", "at", "commit", "digest")
-        same = ("data", "machine", "versions")
         meta: dict[str, Any] = {"kind": "contest", "arm": arm}
-        for key in same:
-            parts = [row[key] for row in mine]
-            meta[key] = [part for k, part in enumerate(parts) if part not in parts[:k]]  # once each
+        for key in ("data", "machine", "versions"):
+            meta[key] = []
+            meta[key] += (row[key] for row in mine if row[key] not in meta[key])  # once each
         meta["searches"] = [{key: row[key] for key in keys} for row in mine]
         history = {
             f"{row['group']}-{row['seed']}": np.array(row["probabilities"], np.float16)

@@ -31,12 +31,13 @@ def make(job: str, folder: Path) -> dict[str, Any]:
 
 def collect(rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes the table's files, and a file per kind of other jobs into data/recorded/rivals."""
-    rows = list(rows)
-    collecting.collect(row for row in rows if "epochs" in row)
-    kinds = {job.split("-")[0] for job in measuring.plan()}
-    for kind in sorted(kinds & {row["recipe"] for row in rows}):
-        of_kind = [row for row in rows if row["recipe"] == kind]
-        write_text(race.FOLDER / f"{kind}.json", json.dumps(of_kind, indent=1) + "\n")
+    trainings, kinds = [], {}
+    for row in rows:
+        kind = trainings if "epochs" in row else kinds.setdefault(row["recipe"], [])
+        kind.append(row)
+    collecting.collect(trainings)
+    for kind, found in kinds.items():
+        write_text(race.FOLDER / f"{kind}.json", json.dumps(found, indent=1) + "\n")
 
 
 def record_race() -> None:

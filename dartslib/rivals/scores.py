@@ -5,8 +5,6 @@ forward pass or a few. What they have to beat is `counting`: the number of weigh
 convolutions.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
@@ -111,22 +109,14 @@ def linear_regions(network: nn.Module, inputs: Tensor) -> float:
 def _switched(network: nn.Module, images: Tensor) -> list[Tensor]:
     """Of every ReLU, which units are on: (N, units) booleans."""
     found: list[Tensor] = []
-    network = deepcopy(network).train()
-    with torch.no_grad(), _watched(network, found):
-        network(images)
-    return found
 
-
-@contextmanager
-def _watched(network: nn.Module, found: list[Tensor]) -> Iterator[None]:
     def keep(module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
         found.append((result > 0).flatten(1))
 
-    handles = [
-        part.register_forward_hook(keep) for part in network.modules() if isinstance(part, nn.ReLU)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    network = deepcopy(network).train()
+    for part in network.modules():
+        if isinstance(part, nn.ReLU):
+            part.register_forward_hook(keep)
+    with torch.no_grad():
+        network(images)
+    return found

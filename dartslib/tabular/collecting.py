@@ -5,15 +5,13 @@ and how to cite it. A row's column `made` points to an entry of table.json, `rec
 trained: "short" or "long", or one of the controls.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dartslib.runs.files import write_together
 from dartslib.tabular import making
-from dartslib.tabular.table import ABOUT, HERE, ROWS
+from dartslib.tabular.table import ABOUT, HERE, ROWS, as_csv
 
 COLUMNS = ("recipe", "cell", "run", "seed", "valid", "test", "train", "epochs", "seconds", "made")
 ABOUT_IT = {
@@ -28,26 +26,16 @@ ABOUT_IT = {
 
 
 def collect(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes table.csv and table.json, both whole or none.
-
-    Args:
-        rows: as `making.make` gives them.
-    """
-    made: list[dict[str, Any]] = []
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    """Writes table.csv and table.json, both whole or none, of rows as `making.make` gives them."""
+    made, found = [], []
     for row in rows:
         where = {key: row[key] for key in ("commit", "data", "machine", "versions")}
         if where not in made:
             made.append(where)
         epochs = " ".join(f"{value:.4f}" for value in row["epochs"])
         rounded = {"seconds": f"{row['seconds']:.1f}", "epochs": epochs, "made": made.index(where)}
-        writer.writerow({**row, **rounded})
+        found.append({**row, **rounded})
     recipes = {name: recipe.model_dump(mode="json") for name, recipe in making.RECIPES.items()}
-    about = ABOUT_IT | {"recipes": recipes, "made": made}
-    contents = {
-        ROWS.name: text.getvalue().encode(),
-        ABOUT.name: (json.dumps(about, indent=1) + "\n").encode(),
-    }
-    write_together(HERE, contents)
+    about = json.dumps(ABOUT_IT | {"recipes": recipes, "made": made}, indent=1) + "\n"
+    table = as_csv(COLUMNS, found)
+    write_together(HERE, {ROWS.name: table.encode(), ABOUT.name: about.encode()})

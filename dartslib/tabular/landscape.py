@@ -73,25 +73,24 @@ def agreement(runs: np.ndarray) -> float:
     return float(np.mean([stats.spearmanr(runs[:, a], runs[:, b])[0] for a, b in pairs]))
 
 
+def _others(runs: np.ndarray) -> np.ndarray:
+    """(classes, runs): of each training, the mean of the others of its class."""
+    columns = [np.delete(runs, run, axis=1).mean(axis=1) for run in range(runs.shape[1])]
+    return np.stack(columns, axis=1)
+
+
 def held_back(runs: np.ndarray, share: float) -> list[np.ndarray]:
     """Of each run, by the other runs: which classes are the best share of all, (classes,) bools.
 
     Chosen by the others, so that the run itself is no luckier there than elsewhere.
     """
-    found = []
-    for run in range(runs.shape[1]):
-        others = np.delete(runs, run, axis=1).mean(axis=1)
-        found.append(others >= np.quantile(others, 1 - share))
-    return found
+    return [others >= np.quantile(others, 1 - share) for others in _others(runs).T]
 
 
 def agreement_of_the_best(runs: np.ndarray, share: float = 0.1) -> float:
     """Spearman's correlation of each run with the mean of the others, among their best share."""
-    found = []
-    for run, best in enumerate(held_back(runs, share)):
-        others = np.delete(runs, run, axis=1).mean(axis=1)
-        found.append(stats.spearmanr(runs[best, run], others[best])[0])
-    return float(np.mean(found))
+    rows = zip(runs.T, _others(runs).T, held_back(runs, share), strict=True)
+    return float(np.mean([stats.spearmanr(run[k], others[k])[0] for run, others, k in rows]))
 
 
 class Correlation(NamedTuple):
@@ -138,30 +137,24 @@ def best(runs: np.ndarray, level: float = 0.05) -> Best:
     count, repeats = runs.shape
     means, noise = runs.mean(axis=1), spread(runs).noise
     bound = stats.t.isf(level / (count - 1), count * (repeats - 1)) * noise * (2 / repeats) ** 0.5
-    unseen = []
-    for run in range(repeats):
-        others = np.delete(runs, run, axis=1).mean(axis=1)
-        unseen.append(runs[others.argmax(), run])
+    unseen = runs[_others(runs).argmax(axis=0), range(repeats)]
     ties = np.flatnonzero(means >= means.max() - bound)
-    return Best(int(means.argmax()), float(np.mean(unseen)), ties)
+    return Best(int(means.argmax()), float(unseen.mean()), ties)
 
 
 def choices(cells: Sequence[Genotype]) -> np.ndarray:
     """(cells, features): what a cell is made of, in columns of 0 and 1.
 
-    Node 2's inputs (pairs), then the operation on each of the four edges, each against its first
-    value. Of a class that can be written in two ways it is the written one's.
+    Node 2's inputs (pairs), then the operation on each of the four edges. Of a class that can be
+    written in two ways it is the written one's.
     """
-    pairs = list(combinations(range(3), 2))
-    rows = []
+    pairs, rows = list(combinations(range(3), 2)), []
     for cell in cells:
-        inputs = pairs.index(tuple(source for _, source in cell.normal[1]))
-        row = [float(inputs == k) for k in (1, 2)]
-        for node in cell.normal:
-            for name, _ in node:
-                row += [float(name == operation) for operation in OPERATIONS[1:]]
-        rows.append(row)
-    return np.array(rows)
+        inputs = tuple(source for _, source in cell.normal[1])
+        names = [name for node in cell.normal for name, _ in node]
+        row = [inputs == pair for pair in pairs]
+        rows.append(row + [name == one for name in names for one in OPERATIONS])
+    return np.array(rows, float)
 
 
 class Fit(NamedTuple):
@@ -188,13 +181,7 @@ def fit(cells: Sequence[Genotype], runs: np.ndarray) -> Fit:
         runs: their accuracies, (cells, runs).
     """
     main = choices(cells)
-    # Two columns of one choice are never both 1: their product says nothing.
-    groups = [0, 0, *(1 + k // 2 for k in range(main.shape[1] - 2))]
-    products = [
-        main[:, a] * main[:, b]
-        for a, b in combinations(range(main.shape[1]), 2)
-        if groups[a] != groups[b]
-    ]
+    products = [a * b for a, b in combinations(main.T, 2)]
     terms = {
         "count": np.eye(5)[convolutions(cells)],
         "main": main,
@@ -214,9 +201,5 @@ def fit(cells: Sequence[Genotype], runs: np.ndarray) -> Fit:
 def front(costs: np.ndarray, worth: np.ndarray) -> np.ndarray:
     """Places of cells that no other beats in both: cheaper and better; by rising cost."""
     order = np.lexsort((-worth, costs))
-    found, top = [], -np.inf
-    for place in order:
-        if worth[place] > top:
-            found.append(place)
-            top = worth[place]
-    return np.array(found)
+    before = np.maximum.accumulate([-np.inf, *worth[order][:-1]])  # the best of all cheaper ones
+    return order[worth[order] > before]

@@ -12,7 +12,9 @@ of 24 drawn classes). How it was made: `dartslib.tabular.making`.
 """
 
 import csv
+import io
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +25,7 @@ import numpy as np
 
 from dartslib.genotypes import Genotype
 from dartslib.space import SearchSpace
-from dartslib.tabular.cells import SPACE, cells, classes, name
+from dartslib.tabular.cells import OPERATIONS, SPACE, cells, classes, name
 
 HERE = Path(__file__).parent
 ROWS, PRICES, ABOUT = HERE / "table.csv", HERE / "prices.csv", HERE / "table.json"
@@ -146,9 +148,18 @@ class Table:
         if known is None:
             raise ValueError(
                 "This is no cell of the table: it has two nodes, each with two different inputs, "
-                f"and on each edge one of {', '.join(n for n in SPACE.operations if n != 'none')}."
+                f"and on each edge one of {', '.join(OPERATIONS)}."
             )
         return known
+
+
+def as_csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> str:
+    """The text of a CSV file with some keys of these rows."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _mean(runs: list[Answer]) -> Answer:
