@@ -34,8 +34,7 @@ Way = Callable[[FromTable, float, int], Iterator[Found]]  # evaluate, budget, se
 def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
     """Every way to search, by name.
 
-    Args:
-        measured: the records of `measuring`, kind -> rows; what is missing does not enter.
+    `measured` are the records of `measuring`, kind -> rows; what is missing does not enter.
     """
     found: dict[str, Way] = {name: on_the_space(search) for name, search in ALL.items()}
     # Without the ten cells that all begin with.
@@ -64,21 +63,15 @@ def on_the_space(search: Callable[..., Iterator[Found]]) -> Way:
 
 
 def recorded() -> dict[str, Any]:
-    """What was measured, kind -> rows, and the race under "race"; needs no torch.
-
-    What is not made yet is not there.
-    """
+    """What was measured so far, kind -> rows, and the race under "race"; needs no torch."""
     files = sorted(FOLDER.glob("*.json"))
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
 def per_supernet(values: np.ndarray) -> np.ndarray:
-    """(SEEDS, ...): means over the repeats that share a supernet.
+    """(SEEDS, ...): means of values (repeats, ...), in their order, over those of one supernet.
 
     So a bar between two ways takes no supernet twice, and does the same to all ways.
-
-    Args:
-        values: (repeats, ...), in the order of repeats.
     """
     return np.stack([np.asarray(values)[seed::SEEDS].mean(axis=0) for seed in range(SEEDS)])
 

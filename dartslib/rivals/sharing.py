@@ -50,14 +50,11 @@ class SinglePath(Relaxation, name="single_path"):
 
 
 class Drawn(NamedTuple):
-    """A drawn cell: its mixture, the log of its probability, the entropy of what it was drawn by.
+    """A drawn cell; both scalars can be differentiated in alpha."""
 
-    The last two are scalars, differentiable in alpha.
-    """
-
-    path: Tables
+    path: Tables  #: its mixture
     log_probability: Tensor
-    entropy: Tensor
+    entropy: Tensor  #: of what it was drawn by
 
 
 def draw_cell(alpha: Tables, space: SearchSpace, generator: torch.Generator | None) -> Drawn:

@@ -26,19 +26,13 @@ def worth_random(percentile: float) -> float:
 
 
 class Difference(NamedTuple):
-    """Of a method to DARTS, in percentiles, seed by seed.
-
-    Attributes:
-        mean, low, high: with scipy's BCa interval.
-        p: of scipy's permutation test of pairs, corrected by Holm.
-        told_apart: whether p is below the level.
-    """
+    """Of a method to DARTS, in percentiles, seed by seed."""
 
     mean: float
-    low: float
+    low: float  #: of scipy's BCa interval
     high: float
-    p: float
-    told_apart: bool
+    p: float  #: of scipy's permutation test of pairs, corrected by Holm
+    told_apart: bool  #: whether p is below the level
 
 
 def differences(

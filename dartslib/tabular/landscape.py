@@ -19,10 +19,9 @@ CONVOLUTION = "sep_conv_3x3"
 
 def values(table: Table, key: str = "valid") -> np.ndarray:
     """(classes, runs): an accuracy of every training, in the order of `table.classes`."""
-    runs = table.query(table.classes[0]).runs
-    return np.array(
-        [[getattr(table.query(cell, run), key) for run in runs] for cell in table.classes]
-    )
+    trainings = table.trainings("short")
+    of_class = (trainings[table.name(cell)] for cell in table.classes)
+    return np.array([[getattr(answer, key) for answer in answers] for answers in of_class])
 
 
 def costs(table: Table, key: str) -> np.ndarray:
@@ -33,9 +32,7 @@ def costs(table: Table, key: str) -> np.ndarray:
 def trained_otherwise(table: Table, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """(cells, runs) accuracies of some classes, and (cells,) of the same ones trained otherwise.
 
-    Args:
-        table: the table.
-        kind: "long", or "twin" or "pools" of `tabular.controls`.
+    `kind` is "long", or "twin" or "pools" of `tabular.controls`.
     """
     other = table.trainings(kind)
     places = [k for k, cell in enumerate(table.classes) if table.name(cell) in other]
@@ -49,15 +46,10 @@ def convolutions(cells: Sequence[Genotype]) -> np.ndarray:
 
 
 class Spread(NamedTuple):
-    """How far trainings of one cell and means of cells differ, as standard deviations.
+    """How far trainings of one cell and means of cells differ, as standard deviations."""
 
-    Attributes:
-        noise: of one training, from the trainings of each class.
-        cells: of the classes' true values: what is left of the means' variance without noise.
-    """
-
-    noise: float
-    cells: float
+    noise: float  #: of one training, from the trainings of each class
+    cells: float  #: of true values: what is left of the means' variance without noise
 
 
 def spread(runs: np.ndarray) -> Spread:
@@ -102,11 +94,9 @@ class Correlation(NamedTuple):
 
 
 def correlation(scores: np.ndarray, worth: np.ndarray, resamples: int = 400) -> Correlation:
-    """Kendall's tau-b of two values of some cells, its interval by a bootstrap over cells.
+    """Kendall's tau-b of two values of cells, (cells,) each; its interval by a bootstrap of cells.
 
-    Args:
-        scores, worth: (cells,).
-        resamples: of the bootstrap, with a seed of its own.
+    The bootstrap has a seed of its own.
     """
     found = stats.bootstrap(
         (scores, worth), lambda a, b: stats.kendalltau(a, b)[0], paired=True, vectorized=False,
@@ -116,17 +106,11 @@ def correlation(scores: np.ndarray, worth: np.ndarray, resamples: int = 400) -> 
 
 
 class Best(NamedTuple):
-    """The class with the best mean, and those that cannot be told from it.
+    """The class with the best mean, and those that cannot be told from it."""
 
-    Attributes:
-        place: of the best, in `table.classes`.
-        value: its accuracy by runs that did not choose it, mean over runs.
-        ties: places of all classes that tie with it; the best itself is one.
-    """
-
-    place: int
-    value: float
-    ties: np.ndarray
+    place: int  #: of the best, in `table.classes`
+    value: float  #: its accuracy by runs that did not choose it, mean over runs
+    ties: np.ndarray  #: places of all classes that tie with it; the best itself is one
 
 
 def best(runs: np.ndarray, level: float = 0.05) -> Best:
@@ -158,44 +142,31 @@ def choices(cells: Sequence[Genotype]) -> np.ndarray:
 
 
 class Fit(NamedTuple):
-    """Shares of the variance of the cells' true values that a fit explains.
+    """Shares of the variance of the cells' true values that a fit explains."""
 
-    Attributes:
-        count: the number of convolutions alone, each number with a value of its own.
-        main: all choices, each by itself.
-        pairs: with all pairs of choices.
-    """
-
-    count: float
-    main: float
-    pairs: float
+    count: float  #: by the number of convolutions alone, each number with a value of its own
+    main: float  #: by all choices, each by itself
+    pairs: float  #: with all pairs of choices
 
 
 def fit(cells: Sequence[Genotype], runs: np.ndarray) -> Fit:
     """How much of a cell's value is a sum of its choices, or of pairs of them (least squares).
 
-    Each share is adjusted for the number of terms, and of the variance that is not noise.
-
-    Args:
-        cells: classes of the table.
-        runs: their accuracies, (cells, runs).
+    Each share is adjusted for the number of terms, and of the variance that is not noise. `runs`
+    are the accuracies of these classes of the table, (cells, runs).
     """
-    main = choices(cells)
-    products = [a * b for a, b in combinations(main.T, 2)]
-    terms = {
-        "count": np.eye(5)[convolutions(cells)],
-        "main": main,
-        "pairs": np.column_stack([main, *products]),
-    }
+    count, main = np.eye(5)[convolutions(cells)], choices(cells)
+    pairs = np.column_stack([main, *(a * b for a, b in combinations(main.T, 2))])
     means, (noise, spread_of_cells) = runs.mean(axis=1), spread(runs)
-    found = {}
-    for name, columns in terms.items():
+
+    def share(columns: np.ndarray) -> float:
         full = np.column_stack([np.ones(len(means)), columns])
         weights, _, rank, _ = np.linalg.lstsq(full, means, rcond=None)
         left = ((means - full @ weights) ** 2).sum() / (len(means) - rank)
         true_left = left - noise**2 / runs.shape[1]  # noise of a mean is no misfit
-        found[name] = float(1 - max(0.0, true_left) / spread_of_cells**2)
-    return Fit(**found)
+        return float(1 - max(0.0, true_left) / spread_of_cells**2)
+
+    return Fit(share(count), share(main), share(pairs))
 
 
 def front(costs: np.ndarray, worth: np.ndarray) -> np.ndarray:

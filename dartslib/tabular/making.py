@@ -38,8 +38,8 @@ LONG = 24  # classes that are drawn for one training by the long one
 def plan() -> list[str]:
     """The trainings of the table by name, "short-17-0": recipe, number of the class, run.
 
-    In an order that makes a valid table at any moment: every class once before any twice, and the
-    classes in an order that has nothing to do with what they are.
+    The table is valid at any moment: every class comes once before any twice, and the order of
+    classes has nothing to do with what they are.
     """
     order = sorted(range(len(classes())), key=lambda number: seed_of(classes()[number], 0))
     short = [f"short-{number}-{run}" for run in range(RUNS) for number in order]
@@ -72,13 +72,9 @@ def kept(job: str, make: Callable[[str, DataSet], dict[str, Any]], folder: Path)
 def remake(
     count: int, folder: str | Path = "data"
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Trains some rows of the table again: (as it stands there, as it comes out here) of each.
+    """Trains `count` drawn rows of the table again: (as it is there, as it comes out here) of each.
 
     Equal on the same kind of processor; elsewhere within the noise of a training.
-
-    Args:
-        count: how many, drawn without the same twice.
-        folder: of the data.
     """
     if not count:
         return

@@ -40,17 +40,11 @@ COLUMNS = (
 
 
 def price(cell: Genotype, images: DataSet, recipe: TrainConfig) -> dict[str, Any]:
-    """What one cell costs.
+    """What one cell costs, as a row of prices.csv; `recipe` makes a network of it.
 
-    Args:
-        cell: of the space.
-        images: those of `small_images`.
-        recipe: makes a network of the cell.
-
-    Returns:
-        Weights and multiply-adds of its network; median seconds of a training step and of all
-        steps of the short recipe, process time of one thread; milliseconds of a forward pass of 1
-        and of 64 images, wall time; the largest memory that 20 steps added, in MiB (Linux).
+    Weights and multiply-adds of its network; median seconds of a training step and of all steps of
+    the recipe, process time of one thread; milliseconds of a forward pass of 1 and of 64 images,
+    wall time; the largest memory that 20 steps added, in MiB (Linux).
     """
     _give_back()
     before = _peak(anew=True)
