@@ -59,7 +59,8 @@ class EarlyStopping(Around, name="early_stopping"):
             return
         lambdas = np.array(values)[known]
         then = lambdas[max(0, before + 1 - self.window) : before + 1].mean()
-        if 0 < then < self.ratio * lambdas[-self.window :].mean():
+        today = lambdas[-self.window :].mean()
+        if 0 < then < self.ratio * today:
             for name, logits in search.architecture.logits.items():
                 earlier = search.history[f"logits_{name}"][known[before]]
                 logits.data.copy_(torch.as_tensor(earlier))

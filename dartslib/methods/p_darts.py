@@ -28,8 +28,9 @@ from pydantic import Field
 from torch import Tensor
 
 from dartslib.genotypes import Genotype, as_array
+from dartslib.methods.pc_darts import WarmUp
 from dartslib.methods.stages import Around, Stages
-from dartslib.relaxation import START, MixedOperation, Moment, Relaxation, Tables
+from dartslib.relaxation import START, MixedOperation, Moment, Tables
 from dartslib.searching import SearchConfig
 from dartslib.settings import Fraction
 from dartslib.space import SearchSpace
@@ -56,7 +57,7 @@ class DroppedSkip(MixedOperation):
         return found + mixture[self.skip] * x * (kept.to(x) / (1 - rate) - 1)
 
 
-class PDARTS(Relaxation, name="p_darts"):
+class PDARTS(WarmUp, name="p_darts"):
     """One stage: dropout on identities, and at most so many skips (Chen et al. 2019, 3.3)."""
 
     dropout: Fraction = 0.0
@@ -76,10 +77,6 @@ class PDARTS(Relaxation, name="p_darts"):
         if self.dropout and SKIP in names:
             return DroppedSkip(names, channels, stride, self.rate)
         return super().edge(names, channels, stride)
-
-    def moves_alpha(self, moment: Moment) -> bool:
-        """Not during the warm-up."""
-        return moment.progress >= self.warm_up
 
     def derive(
         self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2

@@ -31,9 +31,7 @@ class SinglePath(Relaxation, name="single_path"):
     cell type beside the operations' table; a controller may move both (see `controller.enas`).
     """
 
-    def edge(self, names: tuple[str, ...], channels: int, stride: int) -> OneOperation:
-        """What is not drawn does not run."""
-        return OneOperation(names, channels, stride)
+    edge = staticmethod(OneOperation)  # what is not drawn does not run
 
     def parameters(self, space: SearchSpace) -> dict[str, tuple[int, ...]]:
         """DARTS's tables, and per cell type (nodes, pairs of inputs of the last node)."""
