@@ -82,8 +82,10 @@ class PDARTS(WarmUp, name="p_darts"):
         self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2
     ) -> Genotype:
         """By DARTS's rule; then without the least probable skip, until few enough are left."""
+        if self.most_skips is None or SKIP not in space.operations:
+            return super().derive(probabilities, space, edges_per_node)
         tables = {kind: as_array(table).copy() for kind, table in probabilities.items()}
-        normal, weakened = tables["normal"], set()
+        normal, skip, weakened = tables["normal"], space.operations.index(SKIP), set()
         while True:
             found = super().derive(tables, space, edges_per_node)
             skips = {
@@ -92,9 +94,9 @@ class PDARTS(WarmUp, name="p_darts"):
                 for name, source in node
                 if name == SKIP
             }
-            if self.most_skips is None or len(skips) <= self.most_skips or skips <= weakened:
-                return found
-            skip = space.operations.index(SKIP)
+            if len(skips) <= self.most_skips or skips <= weakened:
+                normal[list(skips & weakened), skip] *= 1e100  # they stay, as strong as they were
+                return super().derive(tables, space, edges_per_node)
             weakest = min(skips - weakened, key=lambda edge: normal[edge, skip])
             weakened.add(weakest)
             normal[weakest, skip] *= 1e-100  # kept only where its node has nothing else

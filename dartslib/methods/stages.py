@@ -30,10 +30,7 @@ class Around(Config):
         return [config]
 
     def share(self, steps: int) -> int:
-        """How many steps its first search has in a run of so many.
-
-        Others are as long, or have a length of their own, as a search that tunes.
-        """
+        """Steps of its first search in a run of so many; what tunes afterwards has its own."""
         return steps
 
     def prepare(self, searches: list[Search]) -> None:

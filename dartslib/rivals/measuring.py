@@ -142,8 +142,8 @@ def _trained(
     cell: Genotype, config: TrainConfig, images: DataSet, parent: Training | None = None
 ) -> tuple[Training, float, float]:
     """A training at its end, the share of weights it began with, accuracy on judging images."""
-    training, judging = begin_training(config, cell, images)
-    training.watched = None
+    training, _ = begin_training(config, cell, images)
+    training.watched, judging = None, split(images, held_out=config.held_out).compare_valid
     share = inherit(training.network, parent.network) if parent else 0.0
     for _ in training:
         pass

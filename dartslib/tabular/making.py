@@ -121,8 +121,8 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
     """
     began = process_time()
     config = recipe.changed(seed=seed_of(cell, run))
-    training, judging = begin_training(config, cell, images)
-    training.watched = images.evaluation_batches(judging.first(WATCHED))
+    training, cut = begin_training(config, cell, images)[0], split(images, held_out=config.held_out)
+    training.watched = images.evaluation_batches(cut.compare_valid.first(WATCHED))
     stepping = process_time()
     for _ in training:
         pass
@@ -131,13 +131,12 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
     def accuracy(of: Subset) -> float:
         return training.evaluate(images.evaluation_batches(of))[1]
 
-    cut = split(images, held_out=config.held_out)
     return {
         "cell": name_of(cell),
         "run": run,
         "seed": config.seed,
         "epochs": [float(value) for value in training.history["valid_accuracy"]],
-        "valid": accuracy(judging),
+        "valid": accuracy(cut.compare_valid),
         "test": accuracy(cut.test),
         "train": accuracy(cut.compare_train.first(WATCHED)),
         "train_seconds": seconds,
