@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from dartslib.gradients import BatchLoss, hypergradient
 from dartslib.methods.stages import Around, Stages
@@ -77,13 +76,13 @@ def hessian(search: Search, radius: float = 0.1) -> Tensor:
     """
     batch, alpha = search._batch(search.valid), search.architecture.alpha
     loss = BatchLoss(search.supernet, search.architecture, *batch, moment=search.moment)
-    flat = parameters_to_vector(alpha).detach()  # (logits,)
+    flat = torch.cat([a.detach().flatten() for a in alpha])  # (logits,)
 
     def slope(flat: Tensor) -> Tensor:
-        given = [torch.empty_like(a) for a in alpha]
-        vector_to_parameters(flat, given)
+        parts = flat.split([a.numel() for a in alpha])
+        given = [part.view_as(a) for part, a in zip(parts, alpha, strict=True)]
         found = hypergradient(loss, loss, search.w, given, method="first_order")
-        return parameters_to_vector(found.direct)
+        return torch.cat([g.flatten() for g in found.direct])
 
     result = flat.new_zeros(len(flat), len(flat))
     for k in slope(flat).nonzero().flatten().tolist():
