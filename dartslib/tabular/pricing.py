@@ -33,10 +33,6 @@ from dartslib.training import TrainConfig
 
 STEPS = 20
 FORWARDS = {1: 30, 64: 5}  # images -> passes
-COLUMNS = (
-    "cell", "weights", "multiply_adds", "step_seconds", "train_seconds",
-    "forward_1_ms", "forward_64_ms", "peak_mib",
-)  # fmt: skip
 
 
 def price(cell: Genotype, images: DataSet, recipe: TrainConfig) -> dict[str, Any]:
@@ -46,9 +42,9 @@ def price(cell: Genotype, images: DataSet, recipe: TrainConfig) -> dict[str, Any
     the recipe, process time of one thread; milliseconds of a forward pass of 1 and of 64 images,
     wall time; the largest memory that 20 steps added, in MiB (Linux).
     """
+    training, _ = begin_training(recipe, cell, images)
     _give_back()
     before = _peak(anew=True)
-    training, _ = begin_training(recipe, cell, images)
     step = typical(training.advance, STEPS, process_time)
     peak = _peak() - before
     shape = images.in_channels, images.image_size, images.image_size
@@ -80,7 +76,7 @@ def price_all(folder: str | Path = "data") -> None:
         price(cell, images, recipe)
     for cell, recipe in tqdm(left, desc="prices", unit="cell"):
         rows.append(price(cell, images, recipe))
-    write_text(PRICES, as_csv(COLUMNS, rows))
+    write_text(PRICES, as_csv(rows[0], rows))
 
 
 def _peak(anew: bool = False) -> float:

@@ -144,10 +144,10 @@ class Table:
         return known
 
 
-def as_csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> str:
+def as_csv(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """The text of a CSV file with some keys of these rows."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, [*columns], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
