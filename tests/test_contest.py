@@ -67,8 +67,12 @@ def test_the_plan_is_whole(small):
     for arm in contest.arms():
         config = contest.config_of(arm, 0.1, 3)
         assert set(config.operations) >= set(SPACE.operations) - {"none"} and config.seed == 3
-        for key in ("layers", "channels", "reductions", "head", "held_out", "crop"):
-            assert getattr(config, key) == getattr(RECIPE, key)  # as the table's trainings
+
+
+def test_a_search_has_the_sizes_of_the_tables_trainings():
+    config = contest.config_of("darts", 0.1, 3)
+    for key in ("layers", "channels", "reductions", "head", "held_out", "crop"):
+        assert getattr(config, key) == getattr(RECIPE, key)
 
 
 @pytest.mark.parametrize("arm", ["darts", "gdas", "fair_darts", "p_darts"])
