@@ -86,9 +86,7 @@ def plan() -> list[str]:
 def config_of(arm: str, w_lr: float, seed: int, **changed: Any) -> SearchConfig:
     """The settings of an arm; the number of steps and alpha's rate come with the budget.
 
-    Args:
-        arm, w_lr, seed: its name, w's first rate, the seed.
-        changed: settings of its relaxation that differ.
+    `changed` are settings of FBNet's relaxation that differ.
     """
     own = {k: v for k, v in arms()[arm].items() if k not in ("travel", "around")}
     if arm in settings()["latency"]["arms"]:
@@ -117,7 +115,7 @@ def begin(
         seed: of everything.
         steps: how many in all; where the method tunes after the search, that comes on top.
         times: alpha's travel, in multiples of the arm's.
-        changed: settings of its relaxation that differ.
+        changed: as in `config_of`.
     """
     config = config_of(arm, w_lr, seed, **changed)
     own = dict(arms()[arm].get("around", {}))
@@ -216,11 +214,7 @@ def price_all(images: DataSet) -> None:
 
 
 def price_operations(config: SearchConfig, image_size: int) -> dict[str, Any]:
-    """What operations cost, and whether their sum explains what the table's cells cost.
-
-    Args:
-        config: of a search in the small space.
-        image_size: pixels per side.
+    """What operations cost in the small space, and whether their sum explains what cells cost.
 
     Returns:
         "milliseconds" per edge and operation, for one image; "rest", by which the table's cells
