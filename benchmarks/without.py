@@ -7,6 +7,7 @@ come out stay the same.
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.forms import Forms, search
-from dartslib.fast import branches, normalizing
+from dartslib.fast import branches, normalizing, states
 from dartslib.gradients import Hypergradient, Loss, leaves
+from dartslib.operations import FactorizedReduce
 from dartslib.searching import SearchConfig
 
 aten = torch.ops.aten
@@ -70,9 +72,9 @@ def pointwise_weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     return torch.mm(gradient.flatten(0, 2).t(), x.flatten(0, 2))[:, :, None, None]
 
 
-def share(state: branches.State, key: object, make: Callable[[], Any]) -> Any:
+def share(state: states.State, key: object, make: Callable[[states.State], Any]) -> Any:
     """As `State.share`, but made for each that asks."""
-    state.shared[object()] = made = make()
+    state.shared[object()] = made = make(state)
     return made
 
 
@@ -122,10 +124,11 @@ def one_by_one(together: Callable[[list], list]) -> Callable[[list], list]:
     return lambda asked: [found for one in asked for found in together([one])]
 
 
-def opaque_reductions(module: nn.Module) -> branches.Branch | None:
+def opaque_reductions(module: nn.Module) -> Callable[..., branches.Run] | None:
     """As `branches.branch`, but autograd goes through factorized reductions."""
-    found = branches.branch(module)
-    return branches.Opaque(module) if isinstance(found, branches.Reduce) else found
+    if isinstance(module, FactorizedReduce):
+        return partial(branches.Opaque, module)
+    return branches.branch(module)
 
 
 # Technique: {what it stands for in dartslib: what is put there}. In the order of the table in
@@ -144,18 +147,18 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     },
     # Without it autograd goes through the cells as they stand, and only BatchNorm is another.
     "a cell as one function": {"fast.cells.FastCell.can_run": False},
-    "ReLU and pools once a state": {"fast.branches.State.share": share},
+    "ReLU and pools once a state": {"fast.states.State.share": share},
     "the BatchNorms of a node together": {
         "fast.cells.normalize": one_by_one(normalizing.normalize),
         "fast.cells.gradients": one_by_one(normalizing.gradients),
     },
     "factorized reductions on shared grids": {"fast.cells.branch": opaque_reductions},
     "BatchNorm's statistics by rows": {
-        "fast.branches.statistics": statistics,
+        "fast.states.statistics": statistics,
         "fast.normalizing.statistics": statistics,
     },
     "BatchNorm's gradient by rows": {
-        "fast.branches.gradients": gradients,
+        "fast.states.gradients": gradients,
         "fast.cells.gradients": gradients,
         "fast.normalizing.gradients": gradients,
     },

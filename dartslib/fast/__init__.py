@@ -7,6 +7,7 @@ call it where it pays; benchmarks/README.md says what each part of it brings.
 """
 
 import warnings
+from itertools import chain
 
 import torch
 from torch import nn
@@ -44,9 +45,9 @@ def accelerate(network: nn.Module) -> nn.Module:
     for form in forms:
         if form.can_run:
             form.cell.forward = form
-            for term in form.terms:
-                if not isinstance(term.branch, Opaque):
-                    done |= set(term.branch.module.modules())
+            for term in chain(*form.nodes):
+                if not term.is_a(Opaque):
+                    done |= set(term.module.modules())
     for norm in network.modules():
         if type(norm) is nn.BatchNorm2d and norm not in done:
             norm.forward = FastNorm(norm)
