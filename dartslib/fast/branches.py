@@ -3,8 +3,7 @@
 A branch makes a run of an operation in one pass: `branch(state, parameters) -> Run`. It knows its
 module but holds no tensor. It is given its parameters, so that it also runs with unrolled weights.
 
-A run of convolutions stops at each BatchNorm, so that the cell can normalize the maps of a node
-together. The last BatchNorm is left to the node, which normalizes, weights and adds in one call.
+The value of a last BatchNorm is left to the node, which normalizes, weights and adds in one call.
 
 Maps are (N, H, W, C) and contiguous, as everywhere in this package.
 """
@@ -21,45 +20,50 @@ from torch.nn.grad import conv2d_weight
 
 from dartslib import operations
 from dartslib.fast import depthwise
-from dartslib.fast.normalizing import Asked, Gradients, Normalized, add_scaled, dot, update
+from dartslib.fast.normalizing import Normalized, dot, gradients, normalize, update
 from dartslib.fast.states import Grids, Map, Pooled, State, relu_, relu_gradient
 from dartslib.operations import FactorizedReduce
 from dartslib.supernet import adjust
 
+# Gradients: for the weight, a number, and for the parameters; None for what is not wanted.
+Found = tuple[Tensor | None, Sequence[Tensor | None]]
 AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 class Run:
-    """An operation in one pass; as it stands, a skip connection, or a map that edges share.
+    """An operation in one pass; as it stands, one that hands on a map.
 
     Attributes:
+        source: the map that it reads.
         x: (N, H, W, C), its value; the input of its last BatchNorm if it has one.
-        halves: convolutions that end in a BatchNorm, each with its parameters.
-        normalized: of the halves that have run.
-        by_weight: the gradient for its weight, a number; None if it is not wanted.
-        by_parameters: those for the parameters, in their order; None for one that is not wanted.
+        normalized: that BatchNorm.
+        rank: the number of its BatchNorms.
     """
 
-    halves: Sequence[tuple["Half", Sequence[Tensor]]] = ()
-    by_weight: Tensor | None = None
+    normalized: Normalized | None = None
+    rank = 0
 
-    def __init__(self, source: Map, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, source: Map) -> None:
         self.source, self.x = source, source.x
-        self.normalized: list[Normalized] = []
-        self.by_parameters: Sequence[Tensor | None] = [None] * len(parameters)
 
-    def back(self, gradient: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> None:
-        """Backward of weight * x, where there are no halves: adds to the gradient of the source.
+    def back(self, gradient: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> Found:
+        """Backward of weight * value; adds to the gradient of the source.
 
         Args:
             gradient: the node's, (N, H, W, C); it stays as it is.
-            weight: from `fit`.
+            weight: a number.
             wanted: whether the gradients for the weight and for the parameters are.
         """
         if self.source.wanted:
             self.source.receive_scaled(gradient, weight)
-        if wanted[0]:
-            self.by_weight = dot(gradient, self.x)
+        return dot(gradient, self.x) if wanted[0] else None, ()
+
+
+class Skip(Run):
+    """A skip connection."""
+
+    def __init__(self, state: State, parameters: Sequence[Tensor]) -> None:
+        super().__init__(state)
 
 
 class Pool(Run):
@@ -69,9 +73,9 @@ class Pool(Run):
         pool, norm = module if isinstance(module, nn.Sequential) else (module, None)
         make = partial(Pooled, pool, norm.eps if norm else None)
         pooled = state.share(repr(module), make)  # by kind, stride and epsilon
-        super().__init__(pooled, parameters)
+        super().__init__(pooled)
         if norm:  # each edge has its own
-            update([norm], pooled.mean, pooled.variance, pooled.x)
+            update(norm, pooled.mean, pooled.variance, pooled.x)
 
 
 class Convolutions(Run):
@@ -80,48 +84,37 @@ class Convolutions(Run):
     def __init__(
         self, halves: Sequence["Half"], state: State, parameters: Sequence[Tensor]
     ) -> None:
-        source = state.share("grids", Grids) if halves[0].reduces else state.relu
-        super().__init__(source, parameters)
-        each = len(parameters) // len(halves)
-        self.halves = [(half, parameters[k * each :][:each]) for k, half in enumerate(halves)]
-        self.keeps = any(p.requires_grad for p in parameters)
-        self.kept: list[tuple[Tensor, Tensor | None]] = []
+        super().__init__(state.share("grids", Grids) if halves[0].reduces else state.relu)
+        self.rank, self.done, each = len(halves), [], len(parameters) // len(halves)
+        keeps = any(p.requires_grad for p in parameters)
+        for k, half in enumerate(halves):
+            own = parameters[k * each :][:each]
+            x = relu_(self.normalized.value) if k else self.source.x
+            between, self.x = half.forward(x, own)
+            self.normalized = normalize(self.x, half.norm, own[half.convolutions :])
+            self.done.append((half, own, x, between if keeps else None, self.normalized))
+            del between
 
-    def forward(self) -> Asked:
-        """Runs the next half, up to its BatchNorm."""
-        half, own = self.halves[len(self.kept)]
-        x = relu_(self.normalized[-1].value) if self.kept else self.source.x
-        between, self.x = half.forward(x, own)
-        self.kept.append((x, between if self.keeps else None))
-        return Asked(self.x, half.norm, own[half.convolutions :])
-
-    def back_half(self, by: Gradients, gradient: Tensor, wanted: bool) -> Tensor | None:
-        """Back through the last BatchNorm that is left, and its half.
-
-        Args:
-            by: of that BatchNorm.
-            gradient: of its value, (N, H, W, C); it stays as it is.
-            wanted: whether the gradients for the parameters are.
-
-        Returns:
-            The gradient of the value of the half before, or None.
-        """
-        (half, own), (x, between) = self.halves.pop(), self.kept.pop()
-        if self.by_weight is None:  # the last half has the weight
-            self.by_weight = by.weight
-        if not (self.source.wanted or wanted):  # only alpha's gradient is needed
-            return None
-        # Back through BatchNorm, then the convolutions, then the ReLU before them.
-        gradient = by.of(self.normalized.pop().x, gradient)
-        which = bool(self.halves) or self.source.wanted, wanted
-        gradient, by_own = half.backward(x, between, gradient, own, which)
-        begin = len(self.halves) * len(own)
-        self.by_parameters[begin : begin + len(own)] = *by_own, *by.affine
-        if self.halves:
-            return relu_gradient(gradient, x)
-        if self.source.wanted:
-            self.source.receive(gradient)
-        return None
+    def back(self, gradient, weight, wanted):  # noqa: D102
+        by_weight, found = None, []
+        further = self.source.wanted or wanted[1]  # else only alpha's gradient is needed
+        while self.done:
+            half, own, x, between, normalized = self.done.pop()
+            # Back through BatchNorm, then the convolutions, then the ReLU before them.
+            gradient, by, by_affine = gradients(normalized, gradient, weight, further)
+            if by_weight is None:  # the last half has the weight, the first one has 1
+                by_weight, weight = by, torch.ones_like(weight)
+            if not further:
+                return by_weight, [None] * len(own) * self.rank
+            which = bool(self.done) or self.source.wanted, wanted[1]
+            gradient, by_own = half.backward(x, between, gradient, own, which)
+            found = [*by_own, *by_affine, *found]
+            if self.done:
+                gradient = relu_gradient(gradient, x)
+            elif self.source.wanted:
+                self.source.receive(gradient)
+            del normalized, x, between
+        return by_weight, found
 
 
 class Half:
@@ -184,7 +177,7 @@ class Opaque(Run):
     """Any other operation, with torch's autograd inside."""
 
     def __init__(self, module: nn.Module, state: State, parameters: Sequence[Tensor]) -> None:
-        super().__init__(state, parameters)
+        super().__init__(state)
         with torch.enable_grad():
             self.input = state.x.detach().requires_grad_()
             self.leaves = [p.detach().requires_grad_() for p in parameters]
@@ -195,17 +188,17 @@ class Opaque(Run):
         self.x = self.value.detach()
 
     def back(self, gradient, weight, wanted):  # noqa: D102
-        if wanted[0]:
-            self.by_weight = dot(gradient, self.x)
-        inputs = [self.input] * self.source.wanted + self.leaves * wanted[1]
-        if not (inputs and self.value.requires_grad):
-            return
-        scaled = add_scaled(None, gradient, weight)
-        found = torch.autograd.grad(self.value, inputs, scaled, materialize_grads=True)
-        if self.source.wanted:  # a copy, since autograd may return one tensor twice
-            self.source.receive(found[0].clone(memory_format=torch.contiguous_format))
-        if wanted[1]:
-            self.by_parameters = found[int(self.source.wanted) :]
+        state, leaves = self.source, self.leaves
+        by_weight = dot(gradient, self.x) if wanted[0] else None
+        inputs = [self.input] * state.wanted + leaves * wanted[1]
+        found = [None] * (state.wanted + len(leaves))
+        if inputs and self.value.requires_grad:
+            found = torch.autograd.grad(
+                self.value, inputs, gradient * weight, materialize_grads=True
+            )
+            if state.wanted:  # a copy, since autograd may return one tensor twice
+                state.receive(found[0].clone(memory_format=torch.contiguous_format))
+        return by_weight, found[-len(leaves) :] if wanted[1] else [None] * len(leaves)
 
 
 def pointwise(x: Tensor, matrix: Tensor) -> Tensor:
@@ -247,7 +240,7 @@ def branch(module: nn.Module) -> Callable[[State, Sequence[Tensor]], Run] | None
     if _settings(module) not in _built(c_in, c_out):
         return partial(Opaque, module)
     if isinstance(module, nn.Identity):
-        return Run
+        return Skip
     if any(isinstance(part, nn.MaxPool2d | nn.AvgPool2d) for part in parts):
         return partial(Pool, module)
     pair = isinstance(parts[1], nn.Sequential)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dartslib.fast.branches import Convolutions, Run, branch
-from dartslib.fast.normalizing import add_scaled, fit, fits, gradients, is_whole, normalize, scaled
+from dartslib.fast.normalizing import add_scaled, fit, fits, is_whole, scaled
 from dartslib.fast.once import ONCE, goes_back_once, refuse_forward_mode, transformed
 from dartslib.fast.states import State, relu
 from dartslib.methods.darts_minus import WithSkip
@@ -206,7 +206,7 @@ class _Nodes(torch.autograd.Function):
             for x, needed, (term,) in zip(tensors[:2], wanted[2:4], nodes[:2], strict=True)
         ]
         ctx.states, ctx.runs = states, []
-        # Then state by state: run its terms, normalize their maps together, add them up.
+        # Then state by state: run its terms and add them up.
         of_nodes = weights.split([*map(len, nodes)]), _by_term(nodes, tensors[2:])
         for node, of_node, parameters in zip(nodes, *of_nodes, strict=True):
             # (From the last to the first: so gradients add up as in the records, to the bit.)
@@ -214,10 +214,6 @@ class _Nodes(torch.autograd.Function):
                 term.branch(states[term.source], own)
                 for term, own in reversed([*zip(node, parameters, strict=True)])
             ][::-1]
-            while going := [run for run in runs if len(run.normalized) < len(run.halves)]:
-                asked = [run.forward() for run in going]
-                for run, normalized in zip(going, normalize(asked), strict=True):
-                    run.normalized.append(normalized)
             # A node needs a gradient, for alpha or w. An adjusted input (2 or 3) needs one only if
             # its parameters or the input itself do.
             needed = len(states) > 3 or any(wanted[4:]) or states[len(states) - 2].wanted
@@ -247,43 +243,21 @@ class _Nodes(torch.autograd.Function):
                 output = outputs[len(states) - 4]
                 state.receive(output.clone(memory_format=torch.contiguous_format))
             total = state.finish()  # (N, H', W', C)
-            if total is not None:  # else nothing depends on this state
-                needed = [(wanted[1] and is_node, any(own)) for own in flags]
-                _back(terms, total, of_node, needed)
+            found = [(None, [None] * len(own)) for own in flags]
+            # One convolution last to first, then two in a row: so gradients add up as in the
+            # records, to the bit.
+            ranks = [run.rank for run in terms]
+            order = sorted(range(len(terms)), key=lambda k: (ranks[k], -k if ranks[k] == 1 else k))
+            for k in order if total is not None else ():  # None: nothing depends on this state
+                run, terms[k] = terms[k], None
+                found[k] = run.back(total, of_node[k], (wanted[1] and is_node, any(flags[k])))
             zero = weights.new_zeros(())
-            by_weights[:0] = [zero if run.by_weight is None else run.by_weight for run in terms]
-            by_parameters[:0] = [by for run in terms for by in run.by_parameters]
+            by_weights[:0] = [zero if by is None else by for by, _ in found]
+            by_parameters[:0] = [by for _, own in found for by in own]
         # States 0 and 1 are left. Autograd wants a gradient, or None, per argument of forward.
         by_inputs = [state.finish() if state.wanted else None for state in states]
         by_weights = torch.stack(by_weights) if wanted[1] else None
         return None, by_weights, *by_inputs, *by_parameters
-
-
-def _back(
-    runs: list[Run], gradient: Tensor, weights: Tensor, wanted: list[tuple[bool, bool]]
-) -> None:
-    """Back from a node's gradient through all its terms; each adds to that of its source.
-
-    `wanted`: per run, whether the gradients for its weight and its parameters are.
-    """
-    fitted = fit(weights[:, None].expand(-1, gradient.shape[3]), gradient)
-    one, left = weights.new_ones(()), []
-    for run, weight, factor, needed in zip(runs, weights, fitted, wanted, strict=True):
-        if run.halves:
-            left.append((run, gradient, weight, needed[1]))
-        else:
-            run.back(gradient, factor, needed)
-    while left:  # BatchNorm of all together, then each back to its BatchNorm before, if any
-        found = gradients(
-            [(run.normalized[-1], by_value, weight) for run, by_value, weight, _ in left]
-        )
-        going = []
-        while left:
-            run, by_value, _, needed = left.pop()
-            by_value = run.back_half(found.pop(), by_value, needed)
-            if by_value is not None:
-                going.append((run, by_value, one, needed))
-        left = going
 
 
 def _by_term(nodes: list[list[Term]], flat: Sequence) -> list[list[list]]:
@@ -294,14 +268,11 @@ def _by_term(nodes: list[list[Term]], flat: Sequence) -> list[list[list]]:
 
 def _weighted_sum(runs: list[Run], weights: Tensor) -> Tensor:
     """The sum of weight * value, weights (runs,): each map times one factor, plus one offset."""
-    (one,) = fit(weights.new_ones(1, runs[0].x.shape[3]), runs[0].x)
-    zero, found = torch.zeros_like(one), [run.normalized[-1:] for run in runs]
-    offsets = torch.stack([n[0].offset if n else zero for n in found])
-    factors = torch.stack([n[0].factor if n else one for n in found]) * weights[:, None]
-    total = None
-    for run, factor in zip(runs, factors.unbind(), strict=True):
-        if total is None:
-            total = scaled(run.x, factor, weights @ offsets)
-        else:
-            add_scaled(total, run.x, factor)
+    one = weights.new_ones(runs[0].x.shape[3])
+    zero, found = torch.zeros_like(one), [run.normalized for run in runs]
+    offsets = torch.stack([n.offset if n else zero for n in found])  # (runs, C)
+    factors = torch.stack([n.factor if n else one for n in found]) * weights[:, None]
+    total = scaled(runs[0].x, factors[0], weights @ offsets)
+    for run, factor in zip(runs[1:], factors[1:], strict=True):
+        add_scaled(total, run.x, fit(factor, total))
     return total
