@@ -292,7 +292,7 @@ def test_a_map_that_is_read_in_two_passes():
 
 def test_one_value_a_channel_is_refused_as_torch_does():
     norm = nn.BatchNorm2d(3)
-    norm.forward = normalizing.FastNorm(norm)
+    norm.forward = partial(normalizing.fast_norm, norm)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         norm(torch.ones(1, 3, 1, 1))
 
@@ -786,19 +786,14 @@ def test_batch_norm_taken_apart(channels, height, width, scaled):
     x = x.detach()
     norm = nn.BatchNorm2d(channels).double()
     affine = tuple(t.detach() for t in inputs[1:])
-    # Two at once, the other one without scale and shift, times a weight.
-    other = torch.randn(x.shape, **options)
-    asked = [normalizing.Asked(other, norm), normalizing.Asked(x, norm, affine)]
-    of_other, normalized = normalizing.normalize(asked)
+    normalized = normalizing.normalize(x, norm, affine)
     torch.testing.assert_close(normalized.value, value.detach())
-    pixels = x.flatten(0, 2)
-    torch.testing.assert_close(normalized.mean, pixels.mean(0))
+    torch.testing.assert_close(normalized.mean, x.flatten(0, 2).mean(0))
     weight = torch.tensor(0.3, dtype=x.dtype)
-    _, by = normalizing.gradients([(of_other, gradient, weight), (normalized, gradient, weight)])
-    found = [by.of(x, gradient), *by.affine]
+    by_x, by_weight, by_affine = normalizing.gradients(normalized, gradient, weight)
     exact = {"rtol": 1e-8, "atol": 1e-8}
-    torch.testing.assert_close(found, [weight * e for e in expected], **exact)
-    torch.testing.assert_close(by.weight, (gradient * value.detach()).sum(), **exact)
+    torch.testing.assert_close([by_x, *by_affine], [weight * e for e in expected], **exact)
+    torch.testing.assert_close(by_weight, (gradient * value.detach()).sum(), **exact)
 
 
 @pytest.mark.parametrize("what", ["without a graph before", "changed in place", "inference"])
@@ -847,19 +842,17 @@ def test_norms_of_another_kind_run_plain():
 
 def test_the_variance_of_numbers_far_from_0():
     x = torch.randn(3, 16, 16, 20, generator=torch.Generator().manual_seed(0)) + 1000
-    found = normalizing.statistics([x])[2][0].double()
+    found = normalizing.statistics(x)[2].double()
     expected = x.double().flatten(0, 2).var(0, correction=0)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
 
 
 def test_running_statistics_move_as_torch_moves_them():
-    theirs, ours = ([nn.BatchNorm2d(3).double() for _ in range(2)] for _ in range(2))
-    maps = torch.randn(2, 2, 4, 5, 3, dtype=torch.float64) * 3 + 1
-    for norm, x in zip(theirs, maps, strict=True):
-        norm(x.permute(0, 3, 1, 2))
-    normalizing.update(ours, *normalizing.statistics(list(maps))[1:], maps[0])
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(list(one.buffers()), list(other.buffers()))
+    theirs, ours = (nn.BatchNorm2d(3).double() for _ in range(2))
+    x = torch.randn(2, 4, 5, 3, dtype=torch.float64) * 3 + 1
+    theirs(x.permute(0, 3, 1, 2))
+    normalizing.update(ours, *normalizing.statistics(x)[1:], x)
+    torch.testing.assert_close(list(ours.buffers()), list(theirs.buffers()))
 
 
 # What looks like a known operation, and is another

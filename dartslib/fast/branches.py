@@ -4,12 +4,11 @@ A branch makes a run of an operation in one pass: `branch(state, parameters) -> 
 module but holds no tensor. It is given its parameters, so that it also runs with unrolled weights.
 
 The value of a last BatchNorm is left to the node, which normalizes, weights and adds in one call.
-
-Maps are (N, H, W, C) and contiguous, as everywhere in this package.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
+from itertools import product
 from warnings import catch_warnings
 
 import torch
@@ -20,18 +19,17 @@ from torch.nn.grad import conv2d_weight
 
 from dartslib import operations
 from dartslib.fast import depthwise
-from dartslib.fast.normalizing import Normalized, dot, gradients, normalize, update
+from dartslib.fast.normalizing import Normalized, gradients, normalize, update
 from dartslib.fast.states import Grids, Map, Pooled, State, relu_, relu_gradient
 from dartslib.operations import FactorizedReduce
+from dartslib.space import REPORT_OPERATIONS
 from dartslib.supernet import adjust
 
-# Gradients: for the weight, a number, and for the parameters; None for what is not wanted.
-Found = tuple[Tensor | None, Sequence[Tensor | None]]
 AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 class Run:
-    """An operation in one pass; as it stands, one that hands on a map.
+    """An operation in one pass; as it stands, a skip connection.
 
     Attributes:
         source: the map that it reads.
@@ -43,11 +41,16 @@ class Run:
     normalized: Normalized | None = None
     rank = 0
 
-    def __init__(self, source: Map) -> None:
+    def __init__(self, source: Map, parameters: Sequence[Tensor] = ()) -> None:
         self.source, self.x = source, source.x
 
-    def back(self, gradient: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> Found:
+    def back(
+        self, gradient: Tensor, weight: Tensor, wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Sequence[Tensor | None]]:
         """Backward of weight * value; adds to the gradient of the source.
+
+        Returns the gradients for the weight, a number, and for the parameters, in their order.
+        What is not wanted may be None.
 
         Args:
             gradient: the node's, (N, H, W, C); it stays as it is.
@@ -56,14 +59,10 @@ class Run:
         """
         if self.source.wanted:
             self.source.receive_scaled(gradient, weight)
-        return dot(gradient, self.x) if wanted[0] else None, ()
+        return self._by_weight(gradient, wanted), ()
 
-
-class Skip(Run):
-    """A skip connection."""
-
-    def __init__(self, state: State, parameters: Sequence[Tensor]) -> None:
-        super().__init__(state)
+    def _by_weight(self, gradient: Tensor, wanted: tuple[bool, bool]) -> Tensor | None:
+        return torch.dot(gradient.view(-1), self.x.view(-1)) if wanted[0] else None
 
 
 class Pool(Run):
@@ -189,7 +188,7 @@ class Opaque(Run):
 
     def back(self, gradient, weight, wanted):  # noqa: D102
         state, leaves = self.source, self.leaves
-        by_weight = dot(gradient, self.x) if wanted[0] else None
+        by_weight = self._by_weight(gradient, wanted)
         inputs = [self.input] * state.wanted + leaves * wanted[1]
         found = [None] * (state.wanted + len(leaves))
         if inputs and self.value.requires_grad:
@@ -240,7 +239,7 @@ def branch(module: nn.Module) -> Callable[[State, Sequence[Tensor]], Run] | None
     if _settings(module) not in _built(c_in, c_out):
         return partial(Opaque, module)
     if isinstance(module, nn.Identity):
-        return Skip
+        return Run
     if any(isinstance(part, nn.MaxPool2d | nn.AvgPool2d) for part in parts):
         return partial(Pool, module)
     pair = isinstance(parts[1], nn.Sequential)
@@ -250,19 +249,10 @@ def branch(module: nn.Module) -> Callable[[State, Sequence[Tensor]], Run] | None
 @cache
 def _built(c_in: int, c_out: int) -> list[tuple]:
     """What the operations of a cell and the adjusters of its inputs consist of."""
-    # Without drawing weights; torch warns of the empty ones of a single channel.
-    with torch.device("meta"), catch_warnings(action="ignore"):
-        made = [
-            make(c_out, stride, searching)
-            for make in (
-                *(operations.skip_connect, operations.max_pool_3x3, operations.avg_pool_3x3),
-                *(operations.sep_conv_3x3, operations.sep_conv_5x5),
-                *(operations.dil_conv_3x3, operations.dil_conv_5x5),
-            )
-            for stride in (1, 2)
-            for searching in (True, False)
-        ]
-        made += [adjust(c_in, c_out, halve, s) for halve in (True, False) for s in (True, False)]
+    with torch.device("meta"), catch_warnings(action="ignore"):  # of weights without a number
+        made = [adjust(c_in, c_out, *options) for options in product((True, False), repeat=2)]
+        for name, stride, searching in product(REPORT_OPERATIONS, (1, 2), (True, False)):
+            made.append(getattr(operations, name)(c_out, stride, searching))
     return [*map(_settings, made)]
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dartslib.fast.branches import Convolutions, Run, branch
-from dartslib.fast.normalizing import add_scaled, fit, fits, is_whole, scaled
+from dartslib.fast.normalizing import fit, fits, is_whole, rows, scaled
 from dartslib.fast.once import ONCE, goes_back_once, refuse_forward_mode, transformed
 from dartslib.fast.states import State, relu
 from dartslib.methods.darts_minus import WithSkip
@@ -120,7 +120,7 @@ class FastCell:
             rare = options[0][cell.cell_type].shape != shape
         dropping = not self.searching and bool(options) and options[0] > 0
         nodes = self._open_nodes()
-        if rare or dropping or not (nodes and self._suits(last) and self._is_as_it_was()):
+        if rare or dropping or not (nodes and self._suits(last)):
             if cell.training and not rare and len(last) > 1:
                 warnings.warn(RUNS_PLAIN, stacklevel=2)  # Python shows it once
             return type(cell).forward(cell, before, last, *options, **named)
@@ -159,17 +159,13 @@ class FastCell:
         return self.open_nodes
 
     def _suits(self, x: Tensor) -> bool:
-        """Whether x has full precision and is large enough for the variances in the cell."""
-        # They need two values per channel, and a cell that reduces may turn two rows into one.
-        return is_whole(x) and (len(x) > 1 or max(x.shape[2:]) > 2)
-
-    def _is_as_it_was(self) -> bool:
-        """Whether modules are those of `__init__`, and their BatchNorms alike and training."""
-        norms = self.norms
+        """Whether x and the modules as they are now can be run."""
         # In evaluation mode no norm is training; a reader may also freeze a single one.
-        alike = len({(norm.eps, norm.momentum) for norm in norms}) <= 1
-        alike = alike and all(norm.training and fits(norm) for norm in norms)
-        return alike and not any(self.hooks) and self._structure() == self.known
+        alike = len({(norm.eps, norm.momentum) for norm in self.norms}) <= 1
+        alike = alike and all(norm.training and fits(norm) for norm in self.norms)
+        same = not any(self.hooks) and self._structure() == self.known
+        # A variance takes two values per channel; a cell that reduces may turn two rows into one.
+        return alike and same and is_whole(x) and (len(x) > 1 or max(x.shape[2:]) > 2)
 
     def _structure(self) -> tuple[list[nn.Module], list[str]]:
         children = [child for named in self.children for child in named.values()]
@@ -209,7 +205,7 @@ class _Nodes(torch.autograd.Function):
         # Then state by state: run its terms and add them up.
         of_nodes = weights.split([*map(len, nodes)]), _by_term(nodes, tensors[2:])
         for node, of_node, parameters in zip(nodes, *of_nodes, strict=True):
-            # (From the last to the first: so gradients add up as in the records, to the bit.)
+            # (From last to first: gradients then add up as they did for the records, to the bit.)
             runs = [
                 term.branch(states[term.source], own)
                 for term, own in reversed([*zip(node, parameters, strict=True)])
@@ -244,8 +240,7 @@ class _Nodes(torch.autograd.Function):
                 state.receive(output.clone(memory_format=torch.contiguous_format))
             total = state.finish()  # (N, H', W', C)
             found = [(None, [None] * len(own)) for own in flags]
-            # One convolution last to first, then two in a row: so gradients add up as in the
-            # records, to the bit.
+            # (In the order of the records.) Single convolutions last to first, then pairs.
             ranks = [run.rank for run in terms]
             order = sorted(range(len(terms)), key=lambda k: (ranks[k], -k if ranks[k] == 1 else k))
             for k in order if total is not None else ():  # None: nothing depends on this state
@@ -274,5 +269,5 @@ def _weighted_sum(runs: list[Run], weights: Tensor) -> Tensor:
     factors = torch.stack([n.factor if n else one for n in found]) * weights[:, None]
     total = scaled(runs[0].x, factors[0], weights @ offsets)
     for run, factor in zip(runs[1:], factors[1:], strict=True):
-        add_scaled(total, run.x, fit(factor, total))
+        rows(total).addcmul_(rows(run.x), fit(factor, total))
     return total

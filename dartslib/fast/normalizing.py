@@ -50,19 +50,6 @@ def scaled(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
     return found
 
 
-def add_scaled(total: Tensor | None, x: Tensor, factor: Tensor) -> Tensor:
-    """total + x * factor, the factor from `fit`; in place if there is a total."""
-    if total is None:
-        return (rows(x) * factor).view_as(x)
-    rows(total).addcmul_(rows(x), factor)
-    return total
-
-
-def dot(x: Tensor, y: Tensor) -> Tensor:
-    """The sum of x * y over everything."""
-    return torch.dot(x.view(-1), y.view(-1))
-
-
 class Normalized(NamedTuple):
     """A map x and its statistics; x * factor + offset = scale * (x - mean) * inverse + shift.
 
@@ -165,7 +152,7 @@ def gradients(
 
 
 class _Normalized(torch.autograd.Function):
-    """One BatchNorm outside of cells, (N, H, W, C) -> the same; its scale and shift if it has any."""
+    """One BatchNorm outside of cells, (N, H, W, C) -> the same; its scale and shift, if any."""
 
     @staticmethod
     def forward(ctx, norm: nn.BatchNorm2d, x: Tensor, *affine: Tensor) -> Tensor:
@@ -199,19 +186,12 @@ def is_whole(x: Tensor) -> bool:
     return x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
 
 
-class FastNorm:
-    """The forward of one BatchNorm2d while it trains; otherwise torch's own."""
-
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
-        self.norm = norm
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same, normalized."""
-        norm = self.norm
-        one_value = x.numel() == x.shape[1]  # per channel: torch raises a clear error
-        fitting = fits(norm) and is_whole(x) and not transformed()
-        if not norm.training or one_value or not fitting:
-            return type(norm).forward(norm, x)
-        affine = () if norm.weight is None else (norm.weight, norm.bias)
-        x = x.permute(0, 2, 3, 1).contiguous()
-        return _Normalized.apply(norm, x, *affine).permute(0, 3, 1, 2)
+def fast_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """The forward of one BatchNorm2d while it trains; otherwise torch's own: (N, C, H, W)."""
+    one_value = x.numel() == x.shape[1]  # per channel: torch raises a clear error
+    fitting = fits(norm) and is_whole(x) and not transformed()
+    if not norm.training or one_value or not fitting:
+        return type(norm).forward(norm, x)
+    affine = () if norm.weight is None else (norm.weight, norm.bias)
+    x = x.permute(0, 2, 3, 1).contiguous()
+    return _Normalized.apply(norm, x, *affine).permute(0, 3, 1, 2)

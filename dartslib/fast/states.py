@@ -1,7 +1,4 @@
-"""The states of a cell, and what several edges read from one: computed once, gradients add up.
-
-Maps are (N, H, W, C) and contiguous, as everywhere in this package.
-"""
+"""The states of a cell, and what several edges read from one: computed once, gradients add up."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dartslib.fast.normalizing import Normalized, add_scaled, gradients, scaled, statistics
+from dartslib.fast.normalizing import Normalized, gradients, scaled, statistics
 
 aten = torch.ops.aten
 relu, relu_ = torch.relu, torch.relu_
@@ -22,7 +19,10 @@ def relu_gradient(gradient: Tensor, value: Tensor) -> Tensor:
 
 
 class Map:
-    """A map in one pass: its value x, whether its gradient is wanted, and that gradient so far."""
+    """A map in one pass: its value x, whether its gradient is wanted, and that gradient so far.
+
+    Those that a state shares have a method `back(state)`, which adds to the gradient of the state.
+    """
 
     gradient: Tensor | None = None
 
@@ -34,12 +34,11 @@ class Map:
         self.gradient = gradient if self.gradient is None else self.gradient.add_(gradient)
 
     def receive_scaled(self, gradient: Tensor, weight: Tensor) -> None:
-        """Adds weight * gradient, the weight from `fit`."""
-        self.gradient = add_scaled(self.gradient, gradient, weight)
-
-    def back(self, state: "State") -> None:
-        """Adds to the gradient of the state from which it was made."""
-        raise NotImplementedError
+        """Adds weight * gradient, the weight a number."""
+        if self.gradient is None:
+            self.gradient = gradient * weight
+        else:
+            self.gradient.addcmul_(gradient, weight)
 
 
 class State(Map):
