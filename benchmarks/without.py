@@ -128,7 +128,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
         "fast.depthwise.weight_gradient": weight_gradient,
     },
     # Without it autograd goes through the cells as they stand, and only BatchNorm is another.
-    "a cell as one function": {"fast.cells.FastCell.can_run": False},
+    "a cell as one function": {"fast.cells._nodes_of": lambda cell: [[]]},
     "ReLU and pools once a state": {"fast.states.State.share": share},
     "factorized reductions on shared grids": {"fast.cells.branch": opaque_reductions},
     "BatchNorm's statistics by rows": {

@@ -1,9 +1,8 @@
 """Another way to run the same modules and weights, made for a CPU.
 
-The plain supernet and final network stay the reference, and the way for double backward and for
-edges of your own. `accelerate` gives their cells another forward, which computes the same numbers
-(to 1e-10 in float64, as tests show) from the same modules; `dartslib.search` and `dartslib.train`
-call it where it pays; benchmarks/README.md says what each part of it brings.
+The plain supernet and final network stay the reference. `accelerate` gives their cells another
+forward, which computes the same numbers (to 1e-10 in float64, as tests show) from the same modules;
+`dartslib.search` and `dartslib.train` call it where it pays.
 """
 
 import warnings
@@ -47,7 +46,7 @@ def accelerate(network: nn.Module) -> nn.Module:
         if form.can_run:
             form.cell.forward = form
             for term in chain(*form.nodes):
-                if not term.is_a(Opaque):
+                if term.kind is not Opaque:
                     done |= set(term.module.modules())
     for norm in network.modules():
         if type(norm) is nn.BatchNorm2d and norm not in done:

@@ -21,7 +21,6 @@ from dartslib import operations
 from dartslib.fast import depthwise
 from dartslib.fast.normalizing import Normalized, gradients, normalize, update
 from dartslib.fast.states import Grids, Map, Pooled, State, relu_, relu_gradient
-from dartslib.operations import FactorizedReduce
 from dartslib.space import REPORT_OPERATIONS
 from dartslib.supernet import adjust
 
@@ -35,22 +34,21 @@ class Run:
         source: the map that it reads.
         x: (N, H, W, C), its value; the input of its last BatchNorm if it has one.
         normalized: that BatchNorm.
-        rank: the number of its BatchNorms.
+        done: per half of convolutions what its backward pass needs.
     """
 
     normalized: Normalized | None = None
-    rank = 0
+    done: Sequence[tuple] = ()
 
     def __init__(self, source: Map, parameters: Sequence[Tensor] = ()) -> None:
         self.source, self.x = source, source.x
 
     def back(
         self, gradient: Tensor, weight: Tensor, wanted: tuple[bool, bool]
-    ) -> tuple[Tensor | None, Sequence[Tensor | None]]:
+    ) -> tuple[Tensor, Sequence[Tensor | None]]:
         """Backward of weight * value; adds to the gradient of the source.
 
         Returns the gradients for the weight, a number, and for the parameters, in their order.
-        What is not wanted may be None.
 
         Args:
             gradient: the node's, (N, H, W, C); it stays as it is.
@@ -61,8 +59,10 @@ class Run:
             self.source.receive_scaled(gradient, weight)
         return self._by_weight(gradient, wanted), ()
 
-    def _by_weight(self, gradient: Tensor, wanted: tuple[bool, bool]) -> Tensor | None:
-        return torch.dot(gradient.view(-1), self.x.view(-1)) if wanted[0] else None
+    def _by_weight(self, gradient: Tensor, wanted: tuple[bool, bool]) -> Tensor:
+        if not wanted[0]:
+            return gradient.new_zeros(())
+        return torch.dot(gradient.view(-1), self.x.view(-1))
 
 
 class Pool(Run):
@@ -80,11 +80,9 @@ class Pool(Run):
 class Convolutions(Run):
     """One half or two, each a ReLU, convolutions and BatchNorm."""
 
-    def __init__(
-        self, halves: Sequence["Half"], state: State, parameters: Sequence[Tensor]
-    ) -> None:
+    def __init__(self, halves: list["Half"], state: State, parameters: Sequence[Tensor]) -> None:
         super().__init__(state.share("grids", Grids) if halves[0].reduces else state.relu)
-        self.rank, self.done, each = len(halves), [], len(parameters) // len(halves)
+        self.done, each = [], len(parameters) // len(halves)
         keeps = any(p.requires_grad for p in parameters)
         for k, half in enumerate(halves):
             own = parameters[k * each :][:each]
@@ -104,7 +102,7 @@ class Convolutions(Run):
             if by_weight is None:  # the last half has the weight, the first one has 1
                 by_weight, weight = by, torch.ones_like(weight)
             if not further:
-                return by_weight, [None] * len(own) * self.rank
+                return by_weight, [None] * len(own) * (1 + len(self.done))
             which = bool(self.done) or self.source.wanted, wanted[1]
             gradient, by_own = half.backward(x, between, gradient, own, which)
             found = [*by_own, *by_affine, *found]
@@ -123,8 +121,8 @@ class Half:
     pointwise ones, each with its own grid.
     """
 
-    def __init__(self, module: nn.Sequential | FactorizedReduce) -> None:
-        self.reduces = isinstance(module, FactorizedReduce)
+    def __init__(self, module: nn.Sequential | operations.FactorizedReduce) -> None:
+        self.reduces = isinstance(module, operations.FactorizedReduce)
         *convolutions, self.norm = [*module.children()][1:]
         self.convolutions, first = len(convolutions), convolutions[0]
         self.depthwise = first.kernel_size != (1, 1)
@@ -154,8 +152,6 @@ class Half:
         if wanted[1]:
             grids = between.chunk(len(matrices))
             found[self.depthwise :] = map(pointwise_weight_gradient, parts, grids)
-        if not (wanted[0] or self.depthwise):
-            return None, found
         turned = [matrix.transpose(0, 1) for matrix in matrices]
         gradient = _joined(map(pointwise, parts, turned), dim=0)
         if not self.depthwise:
@@ -180,8 +176,7 @@ class Opaque(Run):
         with torch.enable_grad():
             self.input = state.x.detach().requires_grad_()
             self.leaves = [p.detach().requires_grad_() for p in parameters]
-            names = [name for name, _ in module.named_parameters()]
-            replaced = dict(zip(names, self.leaves, strict=True))
+            replaced = dict(zip(dict(module.named_parameters()), self.leaves, strict=True))
             value = functional_call(module, replaced, (self.input.permute(0, 3, 1, 2),))
             self.value = value.permute(0, 2, 3, 1).contiguous()
         self.x = self.value.detach()

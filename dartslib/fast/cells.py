@@ -44,13 +44,14 @@ class Term:
             channels (states 0 and 1 of `SearchSpace`), the nodes follow from 4 on.
         module: the operation.
         position: index of its weight in the cell's flattened table; None: its weight is 1.
-        branch: what runs it; None for no connection.
+        branch, kind: what runs it, and the class of its runs; None for no connection.
         homes: module and name of each of its parameters.
     """
 
     def __init__(self, source: int, module: nn.Module, position: int | None = None) -> None:
         self.source, self.module, self.position = source, module, position
         self.branch = branch(module)
+        self.kind = getattr(self.branch, "func", self.branch)
         homes = {  # keyed by parameter, since two modules may share one
             parameter: (owner, name)
             for owner in module.modules()
@@ -58,10 +59,6 @@ class Term:
             if parameter is not None
         }
         self.homes = [*homes.values()]
-
-    def is_a(self, kind: type[Run]) -> bool:
-        """Whether its runs are of this kind."""
-        return getattr(self.branch, "func", self.branch) is kind
 
 
 def _nodes_of(cell: Cell | DerivedCell) -> list[list[Term]]:
@@ -71,17 +68,17 @@ def _nodes_of(cell: Cell | DerivedCell) -> list[list[Term]]:
         for operations, edges in zip(cell.nodes, cell.edges, strict=True):
             pairs = zip(edges, operations, strict=True)
             nodes.append([Term(2 + source, operation) for (_, source), operation in pairs])
-        return nodes
-    size = len(cell.space.operations)
-    for target in range(2, 2 + cell.space.nodes):
-        nodes.append([])
-        for edge in cell.space.edges_into(target):
-            mixed, source = cell.edges[edge], 2 + cell.space.edges[edge][0]
-            for k, operation in enumerate(mixed.operations):
-                nodes[-1].append(Term(source, operation, edge * size + k))
-            if type(mixed) is WithSkip:  # its weights follow after the table
-                nodes[-1].append(Term(source, mixed.skip, len(cell.edges) * size + edge))
-    return nodes
+    else:
+        size = len(cell.space.operations)
+        for target in range(2, 2 + cell.space.nodes):
+            nodes.append([])
+            for edge in cell.space.edges_into(target):
+                mixed, source = cell.edges[edge], 2 + cell.space.edges[edge][0]
+                for k, operation in enumerate(mixed.operations):
+                    nodes[-1].append(Term(source, operation, edge * size + k))
+                if type(mixed) is WithSkip:  # its weights follow after the table
+                    nodes[-1].append(Term(source, mixed.skip, len(cell.edges) * size + edge))
+    return [[term for term in node if term.branch] for node in nodes]
 
 
 class FastCell:
@@ -95,8 +92,7 @@ class FastCell:
         self.cell, self.searching = cell, isinstance(cell, Cell)
         edges = {*map(type, cell.edges)} if self.searching else set()
         known = type(cell) in (Cell, DerivedCell) and edges <= {MixedOperation, WithSkip}
-        nodes = _nodes_of(cell) if known else []
-        self.nodes = [[term for term in node if term.branch] for node in nodes]
+        self.nodes = _nodes_of(cell) if known else []
         # Not if an edge is not a plain mixed operation or a node has no connection at all.
         self.can_run = known and all(self.nodes)
         self.opened, self.open_nodes = None, self.nodes
@@ -128,17 +124,16 @@ class FastCell:
         # The first two terms adjust the inputs. Each begins with a ReLU, done here already so that
         # the two cells that read an input share it: (N, H, W, C) each.
         inputs = [
-            (_relu(x) if term.is_a(Convolutions) else x).permute(0, 2, 3, 1).contiguous()
+            (_relu(x) if term.kind is Convolutions else x).permute(0, 2, 3, 1).contiguous()
             for x, term in zip((before, last), terms, strict=False)
         ]
         # One weight per term: 1, or that of the mixture.
         weights = before.new_ones(len(terms))
         if self.searching:
+            moment = options[1] if len(options) > 1 else START
+            more = [e.beta(moment) if type(e) is WithSkip else 0.0 for e in cell.edges]
             numbers = options[0][cell.cell_type].flatten()
-            if WithSkip in map(type, cell.edges):  # one number more per edge
-                moment = options[1] if len(options) > 1 else START
-                more = [e.beta(moment) if type(e) is WithSkip else 0.0 for e in cell.edges]
-                numbers = torch.cat([numbers, numbers.new_tensor(more)])
+            numbers = torch.cat([numbers, numbers.new_tensor(more)])  # one more per edge
             chosen = numbers[[term.position for term in terms[2:]]]
             weights = torch.cat([weights[:2], chosen.to(weights.dtype)])
         # Looked up on every call, because functional_call swaps in the unrolled weights.
@@ -198,7 +193,7 @@ class _Nodes(torch.autograd.Function):
         ctx.nodes, wanted = nodes, ctx.needs_input_grad  # wanted: nodes, weights, inputs, params
         ctx.save_for_backward(weights, *tensors)
         states = [
-            State(x, needed, activated=term.is_a(Convolutions))
+            State(x, needed, activated=term.kind is Convolutions)
             for x, needed, (term,) in zip(tensors[:2], wanted[2:4], nodes[:2], strict=True)
         ]
         ctx.states, ctx.runs = states, []
@@ -239,15 +234,14 @@ class _Nodes(torch.autograd.Function):
                 output = outputs[len(states) - 4]
                 state.receive(output.clone(memory_format=torch.contiguous_format))
             total = state.finish()  # (N, H', W', C)
-            found = [(None, [None] * len(own)) for own in flags]
+            found = [(weights.new_zeros(()), [None] * len(own)) for own in flags]
             # (In the order of the records.) Single convolutions last to first, then pairs.
-            ranks = [run.rank for run in terms]
-            order = sorted(range(len(terms)), key=lambda k: (ranks[k], -k if ranks[k] == 1 else k))
+            halves = [len(run.done) for run in terms]
+            order = sorted(range(len(terms)), key=lambda k: (halves[k], k * (-1) ** halves[k]))
             for k in order if total is not None else ():  # None: nothing depends on this state
                 run, terms[k] = terms[k], None
                 found[k] = run.back(total, of_node[k], (wanted[1] and is_node, any(flags[k])))
-            zero = weights.new_zeros(())
-            by_weights[:0] = [zero if by is None else by for by, _ in found]
+            by_weights[:0] = [by for by, _ in found]
             by_parameters[:0] = [by for _, own in found for by in own]
         # States 0 and 1 are left. Autograd wants a gradient, or None, per argument of forward.
         by_inputs = [state.finish() if state.wanted else None for state in states]

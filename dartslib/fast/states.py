@@ -42,10 +42,7 @@ class Map:
 
 
 class State(Map):
-    """A state of a cell.
-
-    An input is given `activated`, its ReLU done already, since a cell uses it only so.
-    """
+    """A state of a cell; of an input its ReLU (`activated`), since a cell uses it only so."""
 
     def __init__(self, x: Tensor, wanted: bool, activated: bool = False) -> None:
         super().__init__(x, wanted)
@@ -115,13 +112,11 @@ class Pooled(Map):
         gradient = self.gradient
         if self.normalized is not None:
             gradient, _, _ = gradients(self.normalized, gradient, gradient.new_ones(()))
-        gradient, image = gradient.permute(0, 3, 1, 2), state.x.permute(0, 3, 1, 2)
+        given = gradient.permute(0, 3, 1, 2), state.x.permute(0, 3, 1, 2), *self.window
         if self.largest:
-            by_x = aten.max_pool2d_with_indices_backward(
-                gradient, image, *self.window, [1, 1], False, self.indices
-            )
+            by_x = aten.max_pool2d_with_indices_backward(*given, [1, 1], False, self.indices)
         else:
-            by_x = aten.avg_pool2d_backward(gradient, image, *self.window, False, False, None)
+            by_x = aten.avg_pool2d_backward(*given, False, False, None)
         state.receive(by_x.permute(0, 2, 3, 1).contiguous())
 
 
