@@ -12,6 +12,9 @@ USUAL  := --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks --Serv
 part    = $(notdir $(subst .,/,$(subst --,/,$(firstword $(subst =, ,$(1))))))
 GIVEN  := $(subst notebook-dir,root_dir,$(foreach word,$(LAB),$(call part,$(word))))
 
+# Memory in pages of 2 MiB (glibc; docs/installing.md, "Threads").
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+
 .PHONY: help lab test test-browser notebooks site bench recorded clean
 
 help: ## this list

@@ -432,10 +432,15 @@ def contest(
                     typer.echo(job)
                 if make and plan == contest.rates():
                     contest.choose_rate(finished(out, plan).values())
+            again = contest.fresh(finished(out, contest.plan()).values())
+            one = partial(making.kept, make=making.make, folder=data)
+            for job in make_all(out, again, one, workers=workers * make):
+                typer.echo(job)
         finally:
             done = finished(out, contest.plan())
             if make and done:
-                contest.collect(done.values())
+                trained = finished(out, contest.fresh(done.values()))
+                contest.collect(done.values(), trained.values())
         typer.echo(f"{len(done)} of {len(contest.plan())} searches are finished; --make goes on.")
 
 

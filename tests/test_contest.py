@@ -32,23 +32,24 @@ def small(monkeypatch, tmp_path):
     plan["arms"]["p_darts"]["around"]["stages"] = [[2, 4, 0.0], [2, 3, 0.4], [2, 2, 0.7]]
     plan["budget"]["steps"] = 6
     monkeypatch.setattr(contest, "settings", lambda: plan)
-    for key, file in {"PRICES": "prices.json", "RATE": "rate.json", "FOLDER": ""}.items():
-        monkeypatch.setattr(contest, key, tmp_path / file)
+    for key in ("prices", "rate", "latency"):
+        monkeypatch.setattr(contest, key.upper(), tmp_path / f"{key}.json")
+    monkeypatch.setattr(contest, "FOLDER", tmp_path)
     prices = {arm: {"once": 0.0, "per_step": 1.0} for arm in contest.arms()}
     contest.PRICES.write_text(json.dumps(prices), encoding="utf-8")
     contest.RATE.write_text('{"w_lr": 0.05}', encoding="utf-8")
+    found = {"milliseconds": {"normal": [[0.1, 0.0, 0.5, 0.0]] * 5}, "rest": 0.4}
+    contest.LATENCY.write_text(json.dumps(found), encoding="utf-8")
 
 
 def test_every_method_enters_or_is_named_elsewhere():
     used = {arm.get("relaxation", {}).get("name", "darts") for arm in contest.arms().values()}
     around = {arm["around"]["name"] for arm in contest.arms().values() if "around" in arm}
-    # latency is a front of its own
     built = {name for name, kind in RELAXATIONS.items() if ".methods." in kind.__module__}
-    assert built - used == {"fbnet"}
-    assert set(AROUND) == around
+    assert built <= used and set(AROUND) == around
 
 
-def test_the_plan_is_whole():
+def test_the_plan_is_whole(small):
     plan, all_of = contest.plan(), contest.settings()
     assert len(plan) == len(set(plan))
     counts = Counter(job.split("-")[1] for job in plan)
@@ -56,9 +57,11 @@ def test_the_plan_is_whole():
     assert counts["budget"] == 10 * arms and counts["equal_steps"] == 50
     assert counts["travel0"] == counts["travel1"] == 3 * arms
     assert counts["long"] == 21 and counts["collapse"] == 12
+    assert [counts[f"latency{k}"] for k in range(7)] == [3] * 6 + [0]
     seeds = {job.split("-")[2] for job in plan if "travel" in job}
     assert seeds == {"10", "11", "12"}  # of its own
-    assert set(all_of["long"]["arms"]) | set(all_of["collapse"]["arms"]) <= set(all_of["arms"])
+    assert set(all_of["long"]["arms"]) <= set(all_of["arms"])
+    assert set(all_of["collapse"]["arms"]) <= set(contest.arms())
     assert contest.arms()["exact"]["travel"] == contest.arms()["darts"]["travel"]
     for arm in contest.arms():
         config = contest.config_of(arm, 0.1, 3)
@@ -74,6 +77,55 @@ def test_a_search_of_the_contest(arm, small, images):
     assert set(row["cells"]) <= NAMES and row["at"] == sorted(row["at"])
     again = contest.make(job, images)
     assert {**row, "seconds": 0} == {**again, "seconds": 0}
+
+
+def test_latency_is_weighed_by_the_power_of_its_group(small, images, monkeypatch):
+    seen = []
+    begin = contest.begin
+
+    def watch(*given, **options):
+        seen.append(begin(*given, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(contest, "begin", watch)
+    for number in (0, 5):
+        contest.make(f"fbnet-latency{number}-1", images)
+    none, most = (search.config.relaxation for search in seen)
+    assert (none.power, most.power, most.rest) == (0.0, 9.6, 0.4)
+    assert most.milliseconds["normal"][4] == (0.1, 0.0, 0.5, 0.0)
+
+
+def test_darts_in_the_collapse_keeps_its_eigenvalues(small, images):
+    row = contest.make("watched-collapse-0", images)
+    assert row["steps"] == 30 == row["at"][-1]  # it is never stopped
+    assert len(row["eigenvalues"]) >= 2 and np.isfinite(row["eigenvalues"]).all()
+
+
+def test_sums_of_milliseconds_explain_what_is_a_sum(monkeypatch):
+    config = contest.config_of("darts", 0.1, 0)
+    rng = np.random.default_rng(0)
+    table = rng.uniform(0, 1, (5, 4))
+    rows = []
+    for cell in classes():
+        whole = 0.7
+        for target, node in enumerate(cell.normal, start=2):
+            for operation, source in node:
+                edge = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)].index((source, target))
+                whole += table[edge, config.operations.index(operation)]
+        rows.append({"cell": name(cell.normal), "forward_1_ms": str(whole)})
+    milliseconds = {"normal": tuple(map(tuple, table.tolist()))}
+    monkeypatch.setattr(contest.latency, "measure", lambda config, size: milliseconds)
+    monkeypatch.setattr(contest, "read_rows", lambda path: rows)
+    found = contest.price_operations(config, 16)
+    assert found["rest"] == pytest.approx(0.7) and found["explained"] == pytest.approx(1.0)
+    rows[0]["forward_1_ms"] = "90"
+    assert contest.price_operations(config, 16)["explained"] < 0.5
+
+
+def test_classes_in_which_three_searches_end_are_trained_again():
+    cells = [name(classes()[number].normal) for number in (3, 3, 3, 5, 5)]
+    rows = [{"cells": [cells[0], cell]} for cell in cells]
+    assert contest.fresh(rows) == ["short-3-3"]  # a run that the table has not: 0, 1, 2
 
 
 def test_alpha_travels_as_far_as_it_may(small, images):
@@ -112,6 +164,7 @@ def test_a_record_per_arm(small):
     rows = [
         {"arm": "gdas", "group": "budget", "seed": seed, "steps": 2, "seconds": 1.0, "at": [0, 2],
          "cells": ["a", "b"], "probabilities": [[[0.25] * 4] * 5] * 2, "commit": "c",
+         "eigenvalues": [],
          "digest": "d", "data": "x", "machine": {"cores": 2}, "versions": {}} for seed in range(2)
     ]  # fmt: skip
     contest.collect(rows)

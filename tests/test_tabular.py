@@ -1,10 +1,12 @@
 """The small space that is to be trained whole: its cells, and one training of one."""
 
 from itertools import combinations, permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 from made_up import noise_images
 
 from dartslib import operations
@@ -16,6 +18,8 @@ from dartslib.space import CELL_TYPES
 from dartslib.tabular import collecting, controls, making, pricing
 from dartslib.tabular import table as tables
 from dartslib.tabular.cells import OPERATIONS, SPACE, cells, classes, name, representative
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def test_cells_and_classes():
@@ -171,6 +175,24 @@ def test_a_list_of_jobs_goes_on_where_it_was(tmp_path):
     with pytest.raises(ValueError, match="no such job"):
         list(many.make_all(tmp_path, ["bad"], _length))
     assert "bad" not in many.finished(tmp_path, ["bad"])
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text("utf-8"),
+    reason="the system gives large pages to every process or to none",
+)
+def test_workers_of_a_list_have_their_memory_in_large_pages(tmp_path, monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    get_reusable_executor().shutdown()  # workers of an earlier list keep their environment
+    assert list(many.make_all(tmp_path, ["pages"], _pages)) == ["pages"]
+    assert many.finished(tmp_path, ["pages"])["pages"]["MiB"] >= 32
+
+
+def _pages(job):
+    kept = torch.ones(2**24)  # 64 MiB
+    lines = Path("/proc/self/smaps_rollup").read_text("utf-8").splitlines()
+    (line,) = (x for x in lines if x.startswith("AnonHuge"))
+    return {"MiB": kept.numel() and int(line.split()[1]) // 2**10}
 
 
 def _length(job):

@@ -11,6 +11,7 @@ All that was decided before is in contest.toml. A job is called arm-group-seed, 
 import hashlib
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -21,17 +22,21 @@ from typing import Any
 import numpy as np
 
 from dartslib.data import DataSet
+from dartslib.methods import latency
 from dartslib.methods.stages import AROUND, Stages
 from dartslib.relaxation import Moment
 from dartslib.rivals.measuring import new_search
 from dartslib.runs import records
 from dartslib.runs.files import write_text
 from dartslib.searching import Search, SearchConfig
-from dartslib.tabular.cells import name
+from dartslib.tabular.cells import classes, name
+from dartslib.tabular.making import RUNS
+from dartslib.tabular.table import PRICES as TABLE_PRICES
+from dartslib.tabular.table import read_rows
 
 PLAN = Path(__file__).with_name("contest.toml")
 FOLDER = records.RECORDED / "contest"
-PRICES, RATE = FOLDER / "prices.json", FOLDER / "rate.json"
+PRICES, RATE, LATENCY = (FOLDER / f"{name}.json" for name in ("prices", "rate", "latency"))
 SHORT = (30, 90)  # steps of the two runs that give a price
 
 
@@ -47,10 +52,11 @@ def digest() -> str:
 
 
 def arms() -> dict[str, dict[str, Any]]:
-    """Name -> its settings; the gradients of equal steps are DARTS with other settings."""
-    found, plan = dict(settings()["arms"]), settings()["equal_steps"]
-    for arm in set(plan["arms"]) - found.keys():
-        found[arm] = found["darts"] | plan[arm]
+    """Name -> its settings; those of a group alone are DARTS with other settings."""
+    found = dict(settings()["arms"])
+    for plan in (settings()[group] for group in ("equal_steps", "collapse", "latency")):
+        for arm in set(plan["arms"]) - found.keys():
+            found[arm] = found["darts"] | plan[arm]
     return found
 
 
@@ -74,17 +80,38 @@ def plan() -> list[str]:
         for number in range(len(travel["times"]))
         for arm in all_of["arms"]
     ]
+    found += [
+        f"fbnet-latency{number}-{seed}"
+        for seed in range(all_of["latency"]["seeds"])
+        for number in range(len(all_of["latency"]["powers"]))
+    ]
     return found
 
 
-def config_of(arm: str, w_lr: float, seed: int) -> SearchConfig:
-    """The settings of an arm; the number of steps and alpha's rate come with the budget."""
+def config_of(arm: str, w_lr: float, seed: int, **changed: Any) -> SearchConfig:
+    """The settings of an arm; the number of steps and alpha's rate come with the budget.
+
+    Args:
+        arm, w_lr, seed: its name, w's first rate, the seed.
+        changed: settings of its relaxation that differ.
+    """
     own = {k: v for k, v in arms()[arm].items() if k not in ("travel", "around")}
+    if arm in settings()["latency"]["arms"]:
+        found = _read(LATENCY, "--price, on a quiet machine")
+        changed |= {key: found[key] for key in ("milliseconds", "rest")}
+        own["relaxation"] = own["relaxation"] | changed
     return SearchConfig(**settings()["search"] | own, w_lr=w_lr, seed=seed)
 
 
 def begin(
-    arm: str, images: DataSet, *, w_lr: float, seed: int, steps: int, times: float = 1.0
+    arm: str,
+    images: DataSet,
+    *,
+    w_lr: float,
+    seed: int,
+    steps: int,
+    times: float = 1.0,
+    **changed: Any,
 ) -> Search | Stages:
     """An arm's search before its first step.
 
@@ -95,8 +122,12 @@ def begin(
         seed: of everything.
         steps: how many in all; of methods in stages, of all stages that are as long as the first.
         times: alpha's travel, in multiples of the arm's.
+        changed: settings of its relaxation that differ.
     """
-    config, own = config_of(arm, w_lr, seed), dict(arms()[arm].get("around", {"name": ""}))
+    config, own = (
+        config_of(arm, w_lr, seed, **changed),
+        dict(arms()[arm].get("around", {"name": ""})),
+    )
     method = AROUND[around](**own) if (around := own.pop("name")) else None
     count = len(method.configs(config)) if method else 1
     # A stage that tunes after the search sets its own length from that of the search.
@@ -114,11 +145,13 @@ def begin(
 
 def follow(loop: Search | Stages) -> dict[str, Any]:
     """Runs a search to its end: seconds of the processor, and what its records say."""
-    began, found = process_time(), {"at": [], "cells": [], "probabilities": []}
+    began, found = process_time(), {"at": [], "cells": [], "probabilities": [], "eigenvalues": []}
     for record in loop:
         found["at"].append(int(record["step"]))
         found["cells"].append(name(loop.architecture.derive().normal))
         found["probabilities"].append(np.round(record["probabilities_normal"], 4).tolist())
+        if np.isfinite(record.get("eigenvalue", np.nan)):
+            found["eigenvalues"].append([int(record["step"]), round(record["eigenvalue"], 5)])
     loss = loop.history["train_loss"][-1]
     return found | {"seconds": process_time() - began, "train_loss": float(loss)}
 
@@ -135,10 +168,12 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
         rate, times = float(group), 1e-9
         loop = begin("darts", images, w_lr=rate, seed=int(seed), steps=steps, times=times)
         return {"train_loss": follow(loop)["train_loss"], "w_lr": rate}
-    times, steps = 1.0, steps_of(arm, group)
+    steps, changed = steps_of(arm, group), {}
     if group.startswith("travel"):
-        times = settings()["travel"]["times"][int(group.removeprefix("travel"))]
-    loop = begin(arm, images, w_lr=w_lr(), seed=int(seed), steps=steps, times=times)
+        changed["times"] = settings()["travel"]["times"][int(group.removeprefix("travel"))]
+    elif group.startswith("latency"):
+        changed["power"] = settings()["latency"]["powers"][int(group.removeprefix("latency"))]
+    loop = begin(arm, images, w_lr=w_lr(), seed=int(seed), steps=steps, **changed)
     what = {"arm": arm, "group": group, "seed": int(seed), "digest": digest()}
     return what | {"steps": steps} | follow(loop)
 
@@ -177,8 +212,11 @@ def choose_rate(rows: Iterable[Mapping[str, Any]]) -> float:
 def price_all(images: DataSet) -> None:
     """Seconds of every arm, once and per step, from two short runs; writes prices.json.
 
-    In process time of this one process: with nothing else running.
+    In process time of this one process: with nothing else running. Milliseconds per operation,
+    too, into latency.json.
     """
+    found = price_operations(config_of("darts", 0.1, 0), images.image_size)
+    write_text(LATENCY, json.dumps(found, indent=1) + "\n")
     found = {}
     for arm in arms():
         seconds = []
@@ -190,13 +228,58 @@ def price_all(images: DataSet) -> None:
     write_text(PRICES, json.dumps(found, indent=1) + "\n")
 
 
-def collect(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a record per arm: what `make` says of its searches, and their arrays."""
+def price_operations(config: SearchConfig, image_size: int) -> dict[str, Any]:
+    """What operations cost, and whether their sum explains what the table's cells cost.
+
+    Args:
+        config: of a search in the small space.
+        image_size: pixels per side.
+
+    Returns:
+        "milliseconds" per edge and operation, for one image; "rest", by which the table's cells
+        take longer on average; "explained", R squared of their milliseconds by the sums.
+    """
+    found, space = latency.measure(config, image_size), config.space()
+    table = np.array(found["normal"])  # (edges, operations)
+    measured = {row["cell"]: float(row["forward_1_ms"]) for row in read_rows(TABLE_PRICES)}
+    pairs = []
+    for cell in classes():
+        places = [
+            (space.edges.index((source, target)), space.operations.index(operation))
+            for target, node in enumerate(cell.normal, start=2)
+            for operation, source in node
+        ]
+        pairs.append((sum(table[place] for place in places), measured[name(cell.normal)]))
+    sums, milliseconds = np.array(pairs).T  # each (classes,)
+    return {
+        "milliseconds": {"normal": found["normal"]},
+        "rest": float((milliseconds - sums).mean()),
+        "explained": float(np.corrcoef(sums, milliseconds)[0, 1] ** 2),
+    }
+
+
+def fresh(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Trainings of the classes in which enough searches end: jobs of the table, with a new seed."""
+    ends = Counter(row["cells"][-1] for row in rows)
+    numbers = {name(cell.normal): number for number, cell in enumerate(classes())}
+    least = settings()["fresh"]["searches"]
+    return [f"short-{numbers[cell]}-{RUNS}" for cell, count in ends.items() if count >= least]
+
+
+def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Writes a record per arm: what `make` says of its searches, and their arrays.
+
+    Args:
+        rows: of searches.
+        trained: of fresh trainings, for fresh.json.
+    """
+    write_text(FOLDER / "fresh.json", json.dumps(list(trained), indent=1) + "\n")
     of_arm: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         of_arm.setdefault(row["arm"], []).append(row)
     for arm, mine in of_arm.items():
-        keys = ("group", "seed", "steps", "seconds", "cells", "at", "commit", "digest")
+        keys = ("group", "seed", "steps", "seconds", "cells", "at", "eigenvalues")
+        keys += ("commit", "digest")
         same = ("data", "machine", "versions")
         meta: dict[str, Any] = {"kind": "contest", "arm": arm}
         for key in same:
