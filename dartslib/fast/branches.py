@@ -3,7 +3,8 @@
 A branch makes a run of an operation in one pass: `branch(state, parameters) -> Run`. It knows its
 module but holds no tensor. It is given its parameters, so that it also runs with unrolled weights.
 
-The value of a last BatchNorm is left to the node, which normalizes, weights and adds in one call.
+A run of convolutions stops at each BatchNorm, so that the node can normalize the maps of all its
+runs together. The last one is left to it: it normalizes, weights and adds in one call.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ from torch.nn.grad import conv2d_weight
 
 from dartslib import operations
 from dartslib.fast import depthwise
-from dartslib.fast.normalizing import Normalized, gradients, normalize, update
+from dartslib.fast.normalizing import Asked, Normalized, by_map, update
 from dartslib.fast.states import Grids, Map, Pooled, State, relu_, relu_gradient
 from dartslib.space import REPORT_OPERATIONS
 from dartslib.supernet import adjust
@@ -33,12 +34,12 @@ class Run:
     Attributes:
         source: the map that it reads.
         x: (N, H, W, C), its value; the input of its last BatchNorm if it has one.
-        normalized: that BatchNorm.
-        done: per half of convolutions what its backward pass needs.
+        halves: convolutions that end in a BatchNorm, each with its parameters.
+        normalized: of the halves that have run.
     """
 
-    normalized: Normalized | None = None
-    done: Sequence[tuple] = ()
+    halves: Sequence[tuple["Half", Sequence[Tensor]]] = ()
+    normalized: Sequence[Normalized] = ()
 
     def __init__(self, source: Map, parameters: Sequence[Tensor] = ()) -> None:
         self.source, self.x = source, source.x
@@ -46,7 +47,7 @@ class Run:
     def back(
         self, gradient: Tensor, weight: Tensor, wanted: tuple[bool, bool]
     ) -> tuple[Tensor, Sequence[Tensor | None]]:
-        """Backward of weight * value; adds to the gradient of the source.
+        """Backward of weight * x, if there are no halves; adds to the gradient of the source.
 
         Returns the gradients for the weight, a number, and for the parameters, in their order.
 
@@ -74,7 +75,7 @@ class Pool(Run):
         pooled = state.share(repr(module), make)  # by kind, stride and epsilon
         super().__init__(pooled)
         if norm:  # each edge has its own
-            update(norm, pooled.mean, pooled.variance, pooled.x)
+            update([norm], pooled.mean, pooled.variance, pooled.x)
 
 
 class Convolutions(Run):
@@ -82,36 +83,46 @@ class Convolutions(Run):
 
     def __init__(self, halves: list["Half"], state: State, parameters: Sequence[Tensor]) -> None:
         super().__init__(state.share("grids", Grids) if halves[0].reduces else state.relu)
-        self.done, each = [], len(parameters) // len(halves)
-        keeps = any(p.requires_grad for p in parameters)
-        for k, half in enumerate(halves):
-            own = parameters[k * each :][:each]
-            x = relu_(self.normalized.value) if k else self.source.x
-            between, self.x = half.forward(x, own)
-            self.normalized = normalize(self.x, half.norm, own[half.convolutions :])
-            self.done.append((half, own, x, between if keeps else None, self.normalized))
-            del between
+        each = len(parameters) // len(halves)
+        self.halves = [(half, parameters[k * each :][:each]) for k, half in enumerate(halves)]
+        self.keeps = any(p.requires_grad for p in parameters)
+        self.normalized, self.kept, self.found = [], [], []
 
-    def back(self, gradient, weight, wanted):  # noqa: D102
-        by_weight, found = None, []
-        further = self.source.wanted or wanted[1]  # else only alpha's gradient is needed
-        while self.done:
-            half, own, x, between, normalized = self.done.pop()
-            # Back through BatchNorm, then the convolutions, then the ReLU before them.
-            gradient, by, by_affine = gradients(normalized, gradient, weight, further)
-            if by_weight is None:  # the last half has the weight, the first one has 1
-                by_weight, weight = by, torch.ones_like(weight)
-            if not further:
-                return by_weight, [None] * len(own) * (1 + len(self.done))
-            which = bool(self.done) or self.source.wanted, wanted[1]
-            gradient, by_own = half.backward(x, between, gradient, own, which)
-            found = [*by_own, *by_affine, *found]
-            if self.done:
-                gradient = relu_gradient(gradient, x)
-            elif self.source.wanted:
-                self.source.receive(gradient)
-            del normalized, x, between
-        return by_weight, found
+    def forward(self) -> Asked:
+        """Runs the next half, up to its BatchNorm."""
+        half, own = self.halves[len(self.kept)]
+        x = relu_(self.normalized[-1].value) if self.kept else self.source.x
+        between, self.x = half.forward(x, own)
+        self.kept.append((x, between if self.keeps else None))
+        return Asked(self.x, half.norm, own[half.convolutions :])
+
+    def back_half(
+        self, parts: tuple, by_affine: Sequence[Tensor], gradient: Tensor, wanted: bool
+    ) -> Tensor | None:
+        """Back through the last BatchNorm that is left, and its half.
+
+        Args:
+            parts, by_affine: of that BatchNorm, from `gradients`.
+            gradient: of its value, (N, H, W, C); it stays as it is.
+            wanted: whether the gradients for the parameters are; they go to `found`.
+
+        Returns:
+            The gradient for the value of the half before, if there is one.
+        """
+        (half, own), (x, between) = self.halves.pop(), self.kept.pop()
+        if not (self.source.wanted or wanted):  # only alpha's gradient is needed
+            self.found = [None] * len(own) * (1 + len(self.halves))
+            return None
+        # Back through BatchNorm, then the convolutions, then the ReLU before them.
+        gradient = by_map(self.normalized.pop().x, gradient, parts)
+        which = bool(self.halves) or self.source.wanted, wanted
+        gradient, by_own = half.backward(x, between, gradient, own, which)
+        self.found = [*by_own, *by_affine, *self.found]
+        if self.halves:
+            return relu_gradient(gradient, x)
+        if self.source.wanted:
+            self.source.receive(gradient)
+        return None
 
 
 class Half:

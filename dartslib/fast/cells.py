@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dartslib.fast.branches import Convolutions, Run, branch
-from dartslib.fast.normalizing import fit, fits, is_whole, rows, scaled
+from dartslib.fast.normalizing import fit, fits, gradients, is_whole, normalize, rows, scaled
 from dartslib.fast.once import ONCE, goes_back_once, refuse_forward_mode, transformed
 from dartslib.fast.states import State, relu
 from dartslib.methods.darts_minus import WithSkip
@@ -197,7 +197,7 @@ class _Nodes(torch.autograd.Function):
             for x, needed, (term,) in zip(tensors[:2], wanted[2:4], nodes[:2], strict=True)
         ]
         ctx.states, ctx.runs = states, []
-        # Then state by state: run its terms and add them up.
+        # Then state by state: run its terms, normalize their maps together, add them up.
         of_nodes = weights.split([*map(len, nodes)]), _by_term(nodes, tensors[2:])
         for node, of_node, parameters in zip(nodes, *of_nodes, strict=True):
             # (From last to first: gradients then add up as they did for the records, to the bit.)
@@ -205,6 +205,10 @@ class _Nodes(torch.autograd.Function):
                 term.branch(states[term.source], own)
                 for term, own in reversed([*zip(node, parameters, strict=True)])
             ][::-1]
+            while going := [run for run in runs if len(run.normalized) < len(run.halves)]:
+                asked = [run.forward() for run in going]
+                for run, normalized in zip(going, normalize(asked), strict=True):
+                    run.normalized.append(normalized)
             # A node needs a gradient, for alpha or w. An adjusted input (2 or 3) needs one only if
             # its parameters or the input itself do.
             needed = len(states) > 3 or any(wanted[4:]) or states[len(states) - 2].wanted
@@ -235,18 +239,42 @@ class _Nodes(torch.autograd.Function):
                 state.receive(output.clone(memory_format=torch.contiguous_format))
             total = state.finish()  # (N, H', W', C)
             found = [(weights.new_zeros(()), [None] * len(own)) for own in flags]
-            # (In the order of the records.) Single convolutions last to first, then pairs.
-            halves = [len(run.done) for run in terms]
-            order = sorted(range(len(terms)), key=lambda k: (halves[k], k * (-1) ** halves[k]))
-            for k in order if total is not None else ():  # None: nothing depends on this state
-                run, terms[k] = terms[k], None
-                found[k] = run.back(total, of_node[k], (wanted[1] and is_node, any(flags[k])))
+            if total is not None:  # else nothing depends on this state
+                needed = [(wanted[1] and is_node, any(own)) for own in flags]
+                found = _back(terms, total, of_node, needed)
             by_weights[:0] = [by for by, _ in found]
             by_parameters[:0] = [by for _, own in found for by in own]
         # States 0 and 1 are left. Autograd wants a gradient, or None, per argument of forward.
         by_inputs = [state.finish() if state.wanted else None for state in states]
         by_weights = torch.stack(by_weights) if wanted[1] else None
         return None, by_weights, *by_inputs, *by_parameters
+
+
+def _back(
+    runs: list[Run], gradient: Tensor, weights: Tensor, wanted: list[tuple[bool, bool]]
+) -> list[tuple[Tensor, Sequence[Tensor | None]]]:
+    """Back from a node's gradient through all its runs, as `Run.back`; empties the list of runs."""
+    found, left = [None] * len(runs), []
+    for k, (run, weight, needed) in enumerate(zip(runs, weights, wanted, strict=True)):
+        if run.halves:
+            left.append((k, run, gradient, weight))
+        else:
+            found[k] = run.back(gradient, weight, needed)
+    runs.clear()
+    one, by_weight = weights.new_ones(()), {}
+    while left:  # BatchNorm of all together, then each back to its BatchNorm before, if any
+        answers = gradients([(run.normalized[-1], by_x, weight) for _, run, by_x, weight in left])
+        going = []
+        while left:
+            (k, run, by_x, _), (parts, number, by_affine) = left.pop(), answers.pop()
+            by_weight.setdefault(k, number)  # the last half has the weight, the first one has 1
+            by_x = run.back_half(parts, by_affine, by_x, wanted[k][1])
+            if by_x is None:
+                found[k] = by_weight[k], run.found
+            else:
+                going.append((k, run, by_x, one))
+        left = going
+    return found
 
 
 def _by_term(nodes: list[list[Term]], flat: Sequence) -> list[list[list]]:
@@ -257,11 +285,11 @@ def _by_term(nodes: list[list[Term]], flat: Sequence) -> list[list[list]]:
 
 def _weighted_sum(runs: list[Run], weights: Tensor) -> Tensor:
     """The sum of weight * value, weights (runs,): each map times one factor, plus one offset."""
-    one = weights.new_ones(runs[0].x.shape[3])
-    zero, found = torch.zeros_like(one), [run.normalized for run in runs]
-    offsets = torch.stack([n.offset if n else zero for n in found])  # (runs, C)
-    factors = torch.stack([n.factor if n else one for n in found]) * weights[:, None]
+    (one,) = fit(weights.new_ones(1, runs[0].x.shape[3]), runs[0].x)
+    zero, found = torch.zeros_like(one), [run.normalized[-1:] for run in runs]
+    offsets = torch.stack([n[0].offset if n else zero for n in found])  # (runs, W * C)
+    factors = torch.stack([n[0].factor if n else one for n in found]) * weights[:, None]
     total = scaled(runs[0].x, factors[0], weights @ offsets)
     for run, factor in zip(runs[1:], factors[1:], strict=True):
-        rows(total).addcmul_(rows(run.x), fit(factor, total))
+        rows(total).addcmul_(rows(run.x), factor)
     return total

@@ -5,8 +5,11 @@ float32 that loses digits, and with few channels and two threads it is slow. Her
 counts as W * C channels: torch sums over the N * H rows, in long vectors, and the W results per
 channel are then combined.
 
-Maps are (N, H, W, C) and contiguous, as everywhere in this package. Per-channel numbers are (C,);
-to multiply a map they are laid out by `fit`.
+The rest is arithmetic on a few numbers per channel, a dozen calls whose cost is the call itself.
+So the maps that meet in a node are normalized together, with one row per map.
+
+Maps are (N, H, W, C) and contiguous, as everywhere in this package. Per-channel numbers are (C,),
+of several maps (maps, C); to multiply a map they are laid out by `fit`.
 
 The equations, with means over the M = N * H * W pixels of a channel, and a = the weight of the
 branch in its node (alpha's share)::
@@ -24,7 +27,7 @@ With G the gradient of a * value, and by_scale = sum(G n), by_shift = sum(G) ove
 The two subtracted terms of the last line come from the mean and the variance, which depend on x.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,15 +41,15 @@ def rows(x: Tensor) -> Tensor:
     return x.view(-1, x.shape[2] * x.shape[3])
 
 
-def fit(values: Tensor, x: Tensor) -> Tensor:
-    """From per-channel numbers, (C,), what multiplies the rows of a map: (W * C,)."""
-    return values.repeat(x.shape[2])
+def fit(values: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    """From per-channel numbers, (maps, C), what multiplies the rows of each map: (W * C,)."""
+    return values.repeat(1, x.shape[2]).unbind()
 
 
 def scaled(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
-    """x * factor + offset, (C,) each."""
+    """x * factor + offset, both from `fit`."""
     found = torch.empty_like(x)  # not a view, which a ReLU could not change in place
-    torch.addcmul(fit(offset, x), rows(x), fit(factor, x), out=rows(found))
+    torch.addcmul(offset, rows(x), factor, out=rows(found))
     return found
 
 
@@ -58,7 +61,7 @@ class Normalized(NamedTuple):
         columns: the mean of each column, (W * C,).
         mean, inverse: mean and 1 / standard deviation per channel, (C,) each.
         affine: scale and shift of the BatchNorm, (C,) each, or nothing.
-        factor, offset: (C,) each.
+        factor, offset: from `fit`.
     """
 
     x: Tensor
@@ -75,80 +78,113 @@ class Normalized(NamedTuple):
         return scaled(self.x, self.factor, self.offset)
 
 
-def statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean of each column, (W * C,); mean and biased variance per channel, (C,)."""
-    columns, variances = torch.batch_norm_update_stats(rows(x), None, None, 0.0)
-    shape = x.shape[2:]
+class Asked(NamedTuple):
+    """A map to be normalized, its BatchNorm, and that one's scale and shift, if any."""
+
+    x: Tensor
+    norm: nn.BatchNorm2d
+    affine: Sequence[Tensor] = ()
+
+
+def statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean of each column, (maps, W * C); mean and biased variance per channel, (maps, C)."""
+    found = [torch.batch_norm_update_stats(rows(x), None, None, 0.0) for x in maps]
+    columns, variances = map(torch.stack, zip(*found, strict=True))
+    shape = len(maps), *maps[0].shape[2:]
     # Law of total variance: the variance of the column means plus the mean column variance.
-    variance, mean = torch.var_mean(columns.view(shape), 0, correction=0)  # (C,) each
-    return columns, mean, variance.add_(variances.view(shape).mean(0))
+    variance, mean = torch.var_mean(columns.view(shape), 1, correction=0)  # (maps, C) each
+    return columns, mean, variance.add_(variances.view(shape).mean(1))
 
 
-def update(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, x: Tensor) -> None:
-    """Moves the running statistics as the norm's own forward would; the variance is biased."""
+def update(norms: Sequence[nn.BatchNorm2d], mean: Tensor, variance: Tensor, x: Tensor) -> None:
+    """Moves the running statistics of BatchNorms with one momentum, as their own forward would.
+
+    Mean and biased variance are (maps, C), of maps shaped like x.
+    """
     count = x.numel() // x.shape[3]
     unbiased = variance * (count / max(count - 1, 1))
-    norm.running_mean.lerp_(mean, norm.momentum)
-    norm.running_var.lerp_(unbiased, norm.momentum)
-    norm.num_batches_tracked.add_(1)
+    # One call for all tensors, as in torch's optimizers.
+    running = [norm.running_mean for norm in norms] + [norm.running_var for norm in norms]
+    torch._foreach_lerp_(running, [*mean.unbind(), *unbiased.unbind()], norms[0].momentum)
+    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
 
 
-def normalize(x: Tensor, norm: nn.BatchNorm2d, affine: Sequence[Tensor] = ()) -> Normalized:
-    """Normalizes a map and updates its BatchNorm; `affine`: that one's scale and shift, if any."""
-    columns, mean, variance = statistics(x)
-    update(norm, mean, variance, x)
-    factor = inverse = (variance + norm.eps).rsqrt_()
+def normalize(asked: Sequence[Asked]) -> list[Normalized]:
+    """Normalizes maps of one shape and updates their BatchNorms, which have one epsilon."""
+    maps, norms, affine = zip(*asked, strict=True)
+    columns, mean, variance = statistics(maps)
+    update(norms, mean, variance, maps[0])
+    factor = inverse = (variance + norms[0].eps).rsqrt_()  # (maps, C)
     # scale * (x - mean) * inverse + shift = x * factor + offset
-    if affine:
-        scale, shift = affine
+    if any(affine):
+        scale, shift = _affine(affine, mean)
         factor = scale * inverse
         offset = torch.addcmul(shift, mean, factor, value=-1)
     else:
         offset = -mean * factor
-    return Normalized(x, columns, mean, inverse, affine, factor, offset)
+    of_each = columns.unbind(), mean.unbind(), inverse.unbind(), affine
+    of_each += fit(factor, maps[0]), fit(offset, maps[0])
+    return [Normalized(*parts) for parts in zip(maps, *of_each, strict=True)]
+
+
+def _affine(affine: Sequence[Sequence[Tensor]], like: Tensor) -> Iterator[Tensor]:
+    """Scales and shifts, (maps, C) each, with 1 and 0 for a BatchNorm without."""
+    plain = torch.ones_like(like[0]), torch.zeros_like(like[0])
+    return map(torch.stack, zip(*(own or plain for own in affine), strict=True))
 
 
 def gradients(
-    normalized: Normalized, gradient: Tensor, weight: Tensor, wanted: bool = True
-) -> tuple[Tensor | None, Tensor, Sequence[Tensor]]:
-    """Backward through a normalized map, by the equations at the head of this file.
+    asked: Sequence[tuple[Normalized, Tensor, Tensor]],
+) -> list[tuple[tuple[Tensor, Tensor, Tensor], Tensor, Sequence[Tensor]]]:
+    """Backward through normalized maps of one shape, by the equations at the head of this file.
 
     Args:
-        normalized: the map.
-        gradient: G, (N, H, W, C); it stays as it is.
-        weight: a, a number.
-        wanted: whether the gradient for x is.
+        asked: per map: the map, G (N, H, W, C), and a, a number.
 
     Returns:
-        The gradients for x, (N, H, W, C); for a, a number; for scale and shift, if there are any.
+        Per map what `by_map` needs, the gradient for a, and those for scale and shift, if any.
     """
-    x, columns, mean, inverse, affine, *_ = normalized
-    # 1. Per column: sum(G (x - column's mean)) and sum(G), by torch's own code.
-    _, by_scale, by_shift = torch.ops.aten.native_batch_norm_backward(
-        *(rows(gradient), rows(x), None, None, None, columns, torch.ones_like(columns), True, 0.0),
-        [False, True, True],
-    )
-    by_scale, by_shift, columns = (t.view(x.shape[2:]) for t in (by_scale, by_shift, columns))
+    maps, given, weights = zip(*asked, strict=True)
+    x, ones = maps[0].x, torch.ones_like(maps[0].columns)
+    # 1. Per column of each map: sum(G (x - column's mean)) and sum(G), by torch's own code.
+    sums = [
+        torch.ops.aten.native_batch_norm_backward(
+            *(rows(gradient), rows(n.x), None, None, None, n.columns, ones, True, 0.0),
+            [False, True, True],  # not for x, but for scale and shift
+        )
+        for n, gradient in zip(maps, given, strict=True)
+    ]
+    shape = len(maps), *x.shape[2:]  # (maps, W, C)
+    columns = torch.stack([n.columns for n in maps]).view(shape)
+    by_scale, by_shift = (torch.stack([s[k] for s in sums]).view(shape) for k in (1, 2))
+    mean, inverse = (torch.stack([getattr(n, name) for n in maps]) for name in ("mean", "inverse"))
     # 2. From columns to channels: sum(G n) = inverse * sum(G (x - mean)), with the mean of the map.
-    by_scale = torch.addcmul(by_scale, by_shift, columns - mean).sum(0).mul_(inverse)  # (C,)
-    by_shift = by_shift.sum(0)  # (C,)
+    by_scale = torch.addcmul(by_scale, by_shift, columns - mean[:, None]).sum(1).mul_(inverse)
+    by_shift = by_shift.sum(1)  # both (maps, C) now
     # 3. For the weight, per channel still; for scale and shift.
-    by_weight, factor, by_affine = by_scale, weight * inverse, ()
-    if affine:
-        scale, shift = affine
+    weight, affine = torch.stack(weights)[:, None], [n.affine for n in maps]  # (maps, 1)
+    by_weight, factor, by_affine = by_scale, weight * inverse, affine
+    if any(affine):
+        scale, shift = _affine(affine, mean)
         by_weight = torch.addcmul(by_shift * shift, by_scale, scale)
         factor = factor * scale
-        by_affine = weight * by_scale, weight * by_shift
-    if not wanted:
-        return None, by_weight.sum(), by_affine
+        pairs = zip((weight * by_scale).unbind(), (weight * by_shift).unbind(), strict=True)
+        by_affine = [pair if own else () for pair, own in zip(pairs, affine, strict=True)]
     # 4. For x, with n = (x - mean) * inverse multiplied out and collected by powers of x:
     #    G * factor + x * slope + level, where part = -factor / M.
     part = factor * (-x.shape[3] / x.numel())
     slope = by_scale * inverse * part
     level = torch.addcmul(by_shift * part, slope, mean, value=-1)
-    by_x = scaled(x, slope, level)
-    rows(by_x).addcmul_(rows(gradient), fit(factor, x))
-    return by_x, by_weight.sum(), by_affine
+    parts = zip(*(fit(values, x) for values in (factor, slope, level)), strict=True)
+    return list(zip(parts, by_weight.sum(1).unbind(), by_affine, strict=True))
+
+
+def by_map(x: Tensor, gradient: Tensor, parts: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """The gradient for a normalized map, (N, H, W, C), from G and what `gradients` found."""
+    factor, slope, level = parts
+    found = scaled(x, slope, level)
+    rows(found).addcmul_(rows(gradient), factor)
+    return found
 
 
 class _Normalized(torch.autograd.Function):
@@ -156,7 +192,7 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, norm: nn.BatchNorm2d, x: Tensor, *affine: Tensor) -> Tensor:
-        normalized = normalize(x, norm, affine)
+        (normalized,) = normalize([Asked(x, norm, affine)])
         ctx.normalized = normalized._replace(affine=())
         ctx.save_for_backward(*affine)
         return normalized.value
@@ -167,8 +203,9 @@ class _Normalized(torch.autograd.Function):
     @goes_back_once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         normalized = ctx.normalized._replace(affine=ctx.saved_tensors)
-        one, wanted = gradient.new_ones(()), ctx.needs_input_grad[1]
-        by_x, _, by_affine = gradients(normalized, gradient.contiguous(), one, wanted)
+        gradient = gradient.contiguous()
+        ((parts, _, by_affine),) = gradients([(normalized, gradient, gradient.new_ones(()))])
+        by_x = by_map(normalized.x, gradient, parts) if ctx.needs_input_grad[1] else None
         return None, by_x, *by_affine
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dartslib.fast.normalizing import Normalized, gradients, scaled, statistics
+from dartslib.fast.normalizing import Normalized, by_map, fit, gradients, scaled, statistics
 
 aten = torch.ops.aten
 relu, relu_ = torch.relu, torch.relu_
@@ -84,7 +84,7 @@ class Pooled(Map):
     Each edge has its own BatchNorm, but all see the same map, so one result serves them all.
 
     Attributes:
-        mean, variance: before the BatchNorm, if there is one, (C,).
+        mean, variance: before the BatchNorm, if there is one, (1, C).
     """
 
     def __init__(self, pool: nn.MaxPool2d | nn.AvgPool2d, eps: float | None, state: State) -> None:
@@ -97,21 +97,23 @@ class Pooled(Map):
             value = F.avg_pool2d(image, *self.window, count_include_pad=False)
         x = value.permute(0, 2, 3, 1).contiguous()  # (N, H', W', C)
         if eps is not None:
-            columns, self.mean, self.variance = statistics(x)  # (W' * C,), (C,), (C,)
+            columns, self.mean, self.variance = statistics([x])  # (1, W' * C), (1, C), (1, C)
             scale = (self.variance + eps).rsqrt_()
-            x = scaled(x, scale, -self.mean * scale)
+            factor, offset = fit(torch.cat([scale, -self.mean * scale]), x)
+            x = scaled(x, factor, offset)
             # For `gradients`: the map kept is normalized already, so its mean is 0 and `inverse` 1;
             # the division by the deviation becomes a scale.
-            zero, one = torch.zeros_like(scale), torch.ones_like(scale)
-            affine = scale, zero
-            self.normalized = Normalized(x, columns.zero_(), zero, one, affine, one, zero)
+            zero, one = torch.zeros_like(scale[0]), torch.ones_like(scale[0])
+            columns, affine = columns[0].zero_(), (scale[0], zero)
+            self.normalized = Normalized(x, columns, zero, one, affine, factor, offset)
         super().__init__(x, state.wanted)
 
     def back(self, state: State) -> None:
         """Back through BatchNorm, then through the pool."""
         gradient = self.gradient
         if self.normalized is not None:
-            gradient, _, _ = gradients(self.normalized, gradient, gradient.new_ones(()))
+            ((parts, *_),) = gradients([(self.normalized, gradient, gradient.new_ones(()))])
+            gradient = by_map(self.x, gradient, parts)
         given = gradient.permute(0, 3, 1, 2), state.x.permute(0, 3, 1, 2), *self.window
         if self.largest:
             by_x = aten.max_pool2d_with_indices_backward(*given, [1, 1], False, self.indices)
