@@ -78,32 +78,44 @@ def share(state: states.State, key: object, make: Callable[[states.State], Any])
     return made
 
 
-def statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """As `normalizing.statistics`, by torch's own statistics of channels."""
-    mean, variance = torch.batch_norm_update_stats(x.permute(0, 3, 1, 2), None, None, 0.0)
-    return mean.repeat(x.shape[2]), mean, variance
+    found = [torch.batch_norm_update_stats(x.permute(0, 3, 1, 2), None, None, 0.0) for x in maps]
+    mean, variance = map(torch.stack, zip(*found, strict=True))
+    return mean.repeat(1, maps[0].shape[2]), mean, variance
 
 
-def gradients(
-    normalized: normalizing.Normalized, gradient: Tensor, weight: Tensor, wanted: bool = True
-) -> tuple[Tensor | None, Tensor, Sequence[Tensor]]:
-    """As `normalizing.gradients`, by torch's own gradient of BatchNorm."""
-    scale, shift = normalized.affine or (torch.ones_like(normalized.mean), 0.0)
-    by_x, by_scale, by_shift = aten.native_batch_norm_backward(
-        gradient.permute(0, 3, 1, 2),
-        normalized.x.permute(0, 3, 1, 2),
-        weight * scale,
-        None,
-        None,
-        normalized.mean,
-        normalized.inverse,
-        True,
-        0.0,
-        [wanted, True, True],
-    )
-    affine = (weight * by_scale, weight * by_shift) if normalized.affine else ()
-    by_x = by_x.permute(0, 2, 3, 1).contiguous() if wanted else None
-    return by_x, (by_scale * scale + by_shift * shift).sum(), affine
+def gradients(asked: Sequence[tuple[normalizing.Normalized, Tensor, Tensor]]) -> list[tuple]:
+    """As `normalizing.gradients`, by torch's own gradient of BatchNorm, that for x included."""
+    found = []
+    for of_map, gradient, weight in asked:
+        scale, shift = of_map.affine or (torch.ones_like(of_map.mean), 0.0)
+        by_x, by_scale, by_shift = aten.native_batch_norm_backward(
+            gradient.permute(0, 3, 1, 2),
+            of_map.x.permute(0, 3, 1, 2),
+            weight * scale,
+            None,
+            None,
+            of_map.mean,
+            of_map.inverse,
+            True,
+            0.0,
+            [True, True, True],
+        )
+        affine = (weight * by_scale, weight * by_shift) if of_map.affine else ()
+        by_weight = (by_scale * scale + by_shift * shift).sum()
+        found.append((by_x.permute(0, 2, 3, 1).contiguous(), by_weight, affine))
+    return found
+
+
+def by_map(x: Tensor, gradient: Tensor, found: Tensor) -> Tensor:
+    """As `normalizing.by_map`, after those `gradients`."""
+    return found
+
+
+def one_by_one(together: Callable[[list], list]) -> Callable[[list], list]:
+    """`normalizing.normalize` or `normalizing.gradients`, asked for one map at a time."""
+    return lambda asked: [found for one in asked for found in together([one])]
 
 
 def opaque_reductions(module: nn.Module) -> Callable[..., branches.Run] | None:
@@ -130,15 +142,22 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     # Without it autograd goes through the cells as they stand, and only BatchNorm is another.
     "a cell as one function": {"fast.cells._nodes_of": lambda cell: [[]]},
     "ReLU and pools once a state": {"fast.states.State.share": share},
+    "the BatchNorms of a node together": {
+        "fast.cells.normalize": one_by_one(normalizing.normalize),
+        "fast.cells.gradients": one_by_one(normalizing.gradients),
+    },
     "factorized reductions on shared grids": {"fast.cells.branch": opaque_reductions},
     "BatchNorm's statistics by rows": {
         "fast.states.statistics": statistics,
         "fast.normalizing.statistics": statistics,
     },
     "BatchNorm's gradient by rows": {
-        "fast.states.gradients": gradients,
-        "fast.branches.gradients": gradients,
-        "fast.normalizing.gradients": gradients,
+        f"fast.{file}.{name}": other
+        for name, other, files in (
+            ("gradients", gradients, ("cells", "states", "normalizing")),
+            ("by_map", by_map, ("branches", "states", "normalizing")),
+        )
+        for file in files
     },
     "all of dartslib/fast (fast=False)": {"runs.running.accelerate": lambda network: network},
 }

@@ -87,7 +87,11 @@ def _calls(technique):
 
 @pytest.mark.parametrize(
     "technique",
-    ["alpha's pass asks for alpha's gradient", "ReLU and pools once a state"],
+    [
+        "alpha's pass asks for alpha's gradient",
+        "ReLU and pools once a state",
+        "the BatchNorms of a node together",
+    ],
 )
 def test_without_what_saves_calls_there_are_more(technique):
     assert _calls(technique) > 1.01 * _calls(without.COMPLETE)  # counts, not times

@@ -786,13 +786,20 @@ def test_batch_norm_taken_apart(channels, height, width, scaled):
     x = x.detach()
     norm = nn.BatchNorm2d(channels).double()
     affine = tuple(t.detach() for t in inputs[1:])
-    normalized = normalizing.normalize(x, norm, affine)
+    # Two at once, the other one without scale and shift, times a weight.
+    other = torch.randn(x.shape, **options)
+    asked = [normalizing.Asked(other, norm), normalizing.Asked(x, norm, affine)]
+    of_other, normalized = normalizing.normalize(asked)
     torch.testing.assert_close(normalized.value, value.detach())
-    torch.testing.assert_close(normalized.mean, x.flatten(0, 2).mean(0))
+    pixels = x.flatten(0, 2)
+    torch.testing.assert_close(normalized.mean, pixels.mean(0))
     weight = torch.tensor(0.3, dtype=x.dtype)
-    by_x, by_weight, by_affine = normalizing.gradients(normalized, gradient, weight)
+    _, (parts, by_weight, by_affine) = normalizing.gradients(
+        [(of_other, gradient, weight), (normalized, gradient, weight)]
+    )
+    found = [normalizing.by_map(x, gradient, parts), *by_affine]
     exact = {"rtol": 1e-8, "atol": 1e-8}
-    torch.testing.assert_close([by_x, *by_affine], [weight * e for e in expected], **exact)
+    torch.testing.assert_close(found, [weight * e for e in expected], **exact)
     torch.testing.assert_close(by_weight, (gradient * value.detach()).sum(), **exact)
 
 
@@ -842,17 +849,19 @@ def test_norms_of_another_kind_run_plain():
 
 def test_the_variance_of_numbers_far_from_0():
     x = torch.randn(3, 16, 16, 20, generator=torch.Generator().manual_seed(0)) + 1000
-    found = normalizing.statistics(x)[2].double()
+    found = normalizing.statistics([x])[2][0].double()
     expected = x.double().flatten(0, 2).var(0, correction=0)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
 
 
 def test_running_statistics_move_as_torch_moves_them():
-    theirs, ours = (nn.BatchNorm2d(3).double() for _ in range(2))
-    x = torch.randn(2, 4, 5, 3, dtype=torch.float64) * 3 + 1
-    theirs(x.permute(0, 3, 1, 2))
-    normalizing.update(ours, *normalizing.statistics(x)[1:], x)
-    torch.testing.assert_close(list(ours.buffers()), list(theirs.buffers()))
+    theirs, ours = ([nn.BatchNorm2d(3).double() for _ in range(2)] for _ in range(2))
+    maps = torch.randn(2, 2, 4, 5, 3, dtype=torch.float64) * 3 + 1
+    for norm, x in zip(theirs, maps, strict=True):
+        norm(x.permute(0, 3, 1, 2))
+    normalizing.update(ours, *normalizing.statistics(list(maps))[1:], maps[0])
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(list(one.buffers()), list(other.buffers()))
 
 
 # What looks like a known operation, and is another
