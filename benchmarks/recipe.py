@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 
 from dartslib.runs.files import write_text
 from dartslib.runs.machine import commit, machine, versions
+from dartslib.runs.many import finished, make_all
 from dartslib.tabular import making
 from dartslib.tabular.cells import classes, name
 
@@ -53,32 +53,33 @@ RECIPES = {
 }
 
 
-def plan() -> list[tuple[str, str, int]]:
-    """Recipe, cell and number of each training; what decides most comes first."""
-    found = []
-    for recipe, (_, runs, cells) in RECIPES.items():
-        found += [(recipe, cell, run) for run in range(runs) for cell in cells]
-    return found
+def plan() -> dict[str, tuple[str, str, int]]:
+    """Name of each training -> recipe, cell and number; what decides most comes first."""
+    found = [
+        (recipe, cell, run)
+        for recipe, (_, runs, cells) in RECIPES.items()
+        for run in range(runs)
+        for cell in cells
+    ]
+    return {
+        "-".join(" ".join(map(str, key)).replace("|", "").replace(",", "").split()): key
+        for key in found
+    }
 
 
-def path(recipe: str, cell: str, run: int) -> Path:
-    words = f"{recipe} {cell} {run}".replace("|", "").replace(",", "").split()
-    return FOLDER / ("-".join(words) + ".json")
-
-
-def make(recipe: str, cell: str, run: int) -> None:
+def make(job: str) -> dict:
     torch.set_num_threads(1)
+    recipe, cell, run = plan()[job]
     changes, *_ = RECIPES[recipe]
     settings = making.RECIPE.changed(**changes)
     genotype = next(c for c in classes() if name(c.normal) == cell)
     row = making.train(genotype, run, settings, making.small_images())
     row |= {"recipe": recipe, "commit": commit(), "machine": machine("cpu"), "versions": versions()}
-    write_text(path(recipe, cell, run), json.dumps(row))
+    return row
 
 
 def rows(recipe: str) -> list[dict]:
-    found = [path(*key) for key in plan() if key[0] == recipe]
-    return [json.loads(p.read_text(encoding="utf-8")) for p in found if p.exists()]
+    return list(finished(FOLDER, [job for job, key in plan().items() if key[0] == recipe]).values())
 
 
 def table(recipe: str) -> dict[str, list[float]]:
@@ -135,10 +136,8 @@ def main() -> None:
         text = json.dumps({"recipe": making.RECIPE.model_dump(), "trainings": found}, indent=1)
         write_text(RECORD, text + "\n")
     if not (chosen.show or chosen.record):
-        left = [key for key in plan() if not path(*key).exists()]
-        from benchmarks.recipe import make as imported  # what __main__ holds cannot be sent
-
-        Parallel(n_jobs=2)(delayed(imported)(*key) for key in left)
+        for job in make_all(FOLDER, plan(), make):
+            print(job, flush=True)
     show()
 
 

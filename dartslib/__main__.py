@@ -5,19 +5,64 @@ traceback.
 """
 
 import json
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
+
+PROGRAM = __name__ == "__main__"  # else a test or another program calls the commands
+
+
+class Commands(TyperGroup):
+    """Commands that turn the errors that bad input can cause into one sentence."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Runs a command. A warning is shown as its sentence, without its line of code."""
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, *_: typer.echo(message, err=True)
+                return super().invoke(ctx)
+        except OSError as error:
+            message = str(error)
+            if error.strerror:  # the system's own, such as "[Errno 13] Permission denied: 'x'"
+                name = str(error.filename or "A file")[:100]
+                message = (
+                    f"{name} cannot be used ({error.strerror}): look at its name, its rights and "
+                    "the room on the disk, or give another."
+                )
+        except (ValueError, FloatingPointError, ImportError) as error:
+            message = str(error)
+        except (MemoryError, RuntimeError) as error:
+            # torch says so in a RuntimeError, of the processor's memory and of a GPU's.
+            said = re.search(
+                "out of memory|not enough memory|can't allocate memory", str(error), re.I
+            )
+            if not isinstance(error, MemoryError) and not said:
+                raise
+            message = (
+                "There is not enough memory for this run: choose a smaller batch_size, or fewer "
+                "channels, layers or nodes; or --device cpu, if it is the GPU's."
+            )
+        except KeyboardInterrupt as interrupt:
+            advice = dict.fromkeys(("search", "train", "transfer"), "go on with --resume")
+            advice |= {"predict": "give the same command again"}
+            advice = advice.get(ctx.invoked_subcommand, "the same command goes on")
+            typer.echo(f"{str(interrupt) or 'Stopped'}: {advice}.", err=True)
+            raise typer.Exit(130) from None  # as every command that Ctrl-C ends
+        typer.echo(message, err=True)
+        raise typer.Exit(2)
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Differentiable architecture search: find cells, train and transfer them.",
     no_args_is_help=True,
     add_completion=False,
@@ -26,8 +71,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"terminal_width": 80},
 )
-
-PROGRAM = __name__ == "__main__"  # else a test or another program calls the commands
 
 # gradients.METHODS, written out: that file loads torch, and `doctor` must run without.
 Gradient = Literal["one_level", "first_order", "finite_difference", "exact"]
@@ -56,50 +99,7 @@ ImportOption = Annotated[
     list[Path],
     typer.Option("--import", metavar="FILE", help="Import your own operations or relaxations."),
 ]
-
-
-@dataclass(frozen=True)
-class Common:
-    """The options of a run, the same for search, train and transfer."""
-
-    profile: ProfileOption = "smoke"
-    data: DataOption = None
-    seed: Annotated[int, typer.Option(min=0, help="First weights, batches, drop paths.")] = 0
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/… if not given.")] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False
-    record: RecordOption = None
-    set_: SetOption = ()
-    import_: ImportOption = ()
-    device: DeviceOption = None
-    data_folder: FolderOption = Path("data")
-
-    def changes(self, **options: Any) -> dict[str, Any]:
-        """The settings that differ from the profile's, from --set and from options of their own.
-
-        Files of --import are imported, since a setting may be what they define.
-        """
-        from dartslib.runs.importing import import_files
-
-        import_files(self.import_)
-        name, _ = _located(self.data, self.data_folder)
-        found = {"dataset": name, **options}
-        return {name: value for name, value in found.items() if value is not None} | _set(self.set_)
-
-    def of_run(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """What `run_search` and `run_training` are told besides settings and folder."""
-        return {
-            "profile": self.profile,
-            "overridden": changes,
-            "data": _located(self.data, self.data_folder)[1],
-            "device": self.device,
-            "resume": self.resume,
-        }
-
-
-def _located(data: str | None, folder: Path) -> tuple[str | None, str | Path]:
-    from dartslib.data import locate
-
-    return (None, folder) if data is None else locate(data, folder)
+PriceOption = Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")]
 
 
 def _set(words: Iterable[str]) -> dict[str, Any]:
@@ -114,58 +114,6 @@ def _set(words: Iterable[str]) -> dict[str, Any]:
         except (ValueError, RecursionError):
             found[name] = value  # a plain word
     return found
-
-
-def _with_common(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with all options of `Common`, which it is given as its last argument."""
-    *own, _ = signature(command).parameters.values()
-    shared = signature(Common).parameters
-
-    def run(**options: Any) -> None:
-        common = Common(**{name: options.pop(name) for name in shared})
-        command(**options, common=common)
-
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = Signature([*own, *shared.values()])  # what typer makes options of
-    return run
-
-
-@contextmanager
-def _one_sentence(advice: str = "go on with --resume") -> Iterator[None]:
-    """Turns the errors that bad input can cause into one sentence; the advice is for Ctrl-C.
-
-    A warning is shown as its sentence, without the line of code that it came from.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: typer.echo(message, err=True)
-            yield
-    except OSError as error:
-        message = str(error)
-        if error.strerror:  # the system's own, such as "[Errno 13] Permission denied: 'x'"
-            name = str(error.filename or "A file")[:100]
-            message = (
-                f"{name} cannot be used ({error.strerror}): look at its name, its rights and the "
-                "room on the disk, or give another."
-            )
-    except (ValueError, FloatingPointError, ImportError) as error:
-        message = str(error)
-    except (MemoryError, RuntimeError) as error:
-        # torch says so in a RuntimeError, of the processor's memory and of a GPU's.
-        said = ("out of memory", "not enough memory", "can't allocate memory")
-        if not isinstance(error, MemoryError) and not any(x in str(error).lower() for x in said):
-            raise
-        message = (
-            "There is not enough memory for this run: choose a smaller batch_size, or fewer "
-            "channels, layers or nodes; or --device cpu, if it is the GPU's."
-        )
-    except KeyboardInterrupt as interrupt:
-        typer.echo(f"{str(interrupt) or 'Stopped'}: {advice}.", err=True)
-        raise typer.Exit(130) from None  # as every command that Ctrl-C ends
-    else:
-        return
-    typer.echo(message, err=True)
-    raise typer.Exit(2)
 
 
 def _of_relaxation(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
@@ -183,13 +131,12 @@ def _of_relaxation(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("The relaxation is named twice: leave out --relaxation, or the --set.")
     own = {key: value for key, value in changes.items() if key not in SearchConfig.model_fields}
     known = [*type(read_relaxation(name)).model_fields, *SearchConfig.model_fields]
-    for key in own:
-        if key not in known:
-            (nearest,) = get_close_matches(key, known, n=1, cutoff=0)
-            raise ValueError(
-                f"Neither a search nor {name} has a setting {key!r:.40}: choose another, such as "
-                f"{nearest}."
-            )
+    for key in [key for key in own if key not in known]:
+        (nearest,) = get_close_matches(key, known, n=1, cutoff=0)
+        raise ValueError(
+            f"Neither a search nor {name} has a setting {key!r:.40}: choose another, such as "
+            f"{nearest}."
+        )
     rest = {key: value for key, value in changes.items() if key not in own}
     return rest | {"relaxation": {"name": name, **own}}
 
@@ -203,11 +150,57 @@ def _begin() -> None:
             typer.echo(said, err=True)
 
 
-def _finish(record: Any, folder: Path, name: str | None) -> None:
-    if name is not None:
-        from dartslib.runs import records
+def _run(
+    kind: str,
+    genotype: str | None = None,
+    gradient: str | None = None,
+    relaxation: str | None = None,
+    *,
+    profile: ProfileOption = "smoke",
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="First weights, batches, drop paths.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/… if not given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    record: RecordOption = None,
+    set_: SetOption = (),
+    import_: ImportOption = (),
+    device: DeviceOption = None,
+    data_folder: FolderOption = Path("data"),
+) -> None:
+    """A search or a training, from its options to its record."""
+    from dartslib.data import locate
+    from dartslib.runs import records, running
+    from dartslib.runs.importing import import_files
+    from dartslib.runs.profiles import PROFILES
 
-        records.save(record, records.RECORDED / name)
+    records.check_name(record)
+    import_files(import_)  # before the settings, which may be what they define
+    name, where = (None, data_folder) if data is None else locate(data, data_folder)
+    changes = {key: v for key, v in (("dataset", name), ("gradient", gradient)) if v is not None}
+    changes = _of_relaxation(relaxation, changes | _set(set_))
+    config = getattr(PROFILES[profile], kind).changed(**({"seed": seed} | changes))
+    cell = running.cell_name(genotype) if genotype is not None else ""
+    folder = out or running.usual_folder(kind, profile, config, cell)
+    trained = None if genotype is None else running.find_genotype(genotype)
+    options = {"profile": profile, "genotype_name": cell, "overridden": changes, "data": where}
+    _begin()
+    done = running.make_run(config, folder, trained, device=device, resume=resume, **options)
+    if record is not None:
+        records.save(done, records.RECORDED / record)
+    _say_done(done, folder)
+
+
+def _with_common(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `_run`, which it is given as its last argument."""
+    *own, _ = signature(command).parameters.values()
+    shared = [p for p in signature(_run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    command.__signature__ = Signature([*own, *shared])  # what typer makes options of
+    return command
+
+
+def _say_done(record: Any, folder: Path) -> None:
     took = f"{record.meta['steps']} steps in {record.meta['seconds']:.0f} s"
     typer.echo(f"{folder}: {took}; {_result(record.meta)}")
 
@@ -234,38 +227,10 @@ def search(
         str | None,
         typer.Option(help="darts, or one that came after it: gdas, pc_darts; --set sets it, too."),
     ] = None,
-    *,
-    common: Common,
+    **common: Any,
 ) -> None:
     """Search for a cell; leaves genotype.json, history.npz and meta.json in the run's folder."""
-    with _one_sentence():
-        from dartslib.runs import records
-        from dartslib.runs.profiles import PROFILES
-        from dartslib.runs.running import run_search, usual_folder
-
-        records.check_name(common.record)
-        changes = _of_relaxation(relaxation, common.changes(gradient=gradient))
-        config = PROFILES[common.profile].search.changed(**({"seed": common.seed} | changes))
-        folder = common.out or usual_folder("search", common.profile, config)
-        _begin()
-        _finish(run_search(config, folder, **common.of_run(changes)), folder, common.record)
-
-
-def _train(kind: str, genotype: str, common: Common) -> None:
-    with _one_sentence():
-        from dartslib.runs import records
-        from dartslib.runs.profiles import PROFILES
-        from dartslib.runs.running import cell_name, find_genotype, run_training, usual_folder
-
-        records.check_name(common.record)
-        changes, cell = common.changes(), cell_name(genotype)
-        base = getattr(PROFILES[common.profile], kind)
-        config = base.changed(**({"seed": common.seed} | changes))
-        folder = common.out or usual_folder(kind, common.profile, config, cell)
-        options = {"genotype_name": cell, **common.of_run(changes)}
-        _begin()
-        done = run_training(config, find_genotype(genotype), folder, **options)
-        _finish(done, folder, common.record)
+    _run("search", None, gradient, relaxation, **common)
 
 
 @app.command()
@@ -276,18 +241,17 @@ def train(
         Literal["compare", "final"],
         typer.Option(help="compare: small network, held-out images. final: all data, tested once."),
     ] = "final",
-    *,
-    common: Common,
+    **common: Any,
 ) -> None:
     """Train a network of one genotype from scratch."""
-    _train(part, genotype, common)
+    _run(part, genotype, **common)
 
 
 @app.command()
 @_with_common
-def transfer(genotype: GenotypeOption, *, common: Common) -> None:
+def transfer(genotype: GenotypeOption, **common: Any) -> None:
     """Train the same genotype on the profile's other data set."""
-    _train("transfer", genotype, common)
+    _run("transfer", genotype, **common)
 
 
 @app.command()
@@ -297,15 +261,14 @@ def predict(
     import_: ImportOption = (),
 ) -> None:
     """Say what pictures show: the names of their most probable classes, and how probable."""
-    with _one_sentence("give the same command again"):
-        from dartslib import predict
-        from dartslib.runs.importing import import_files
+    from dartslib import predict
+    from dartslib.runs.importing import import_files
 
-        import_files(import_)
-        names, probabilities = predict(run, pictures)
-        for picture, row in zip(pictures, probabilities, strict=True):
-            best = [f"{names[k]} {row[k]:.3f}" for k in row.argsort()[::-1][:3]]
-            typer.echo(f"{picture}: {', '.join(best)}")
+    import_files(import_)
+    names, probabilities = predict(run, pictures)
+    for picture, row in zip(pictures, probabilities, strict=True):
+        best = [f"{names[k]} {row[k]:.3f}" for k in row.argsort()[::-1][:3]]
+        typer.echo(f"{picture}: {', '.join(best)}")
 
 
 @app.command()
@@ -331,41 +294,51 @@ def study(
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """The report's tables with seeds, random cells and noise; goes on where it stopped."""
-    with _one_sentence("the same command goes on"):
-        from dartslib.data.sets import find_folder
-        from dartslib.runs import records
-        from dartslib.runs.importing import import_files
-        from dartslib.runs.study import RECORDED, Study, execute
+    from dartslib.data.sets import find_folder, locate
+    from dartslib.runs import records
+    from dartslib.runs.importing import import_files
+    from dartslib.runs.study import RECORDED, Study, execute
 
-        records.check_name(record)
-        if only is not None and (list_ or cluster):
-            raise ValueError("--only makes one run, here: leave --list and --cluster out.")
-        name, where = _located(data, data_folder)
-        changes = _set(set_) | ({"dataset": name} if name else {})
-        usual = Path("runs") / "-".join(filter(None, ("study", profile, name)))
-        kept = None if record is None else records.RECORDED / record
-        known = (RECORDED, usual) if only else ()
-        options = {"known": known, "imports": import_files(import_), "changes": changes}
-        plan = Study(profile, seeds, (out or usual).absolute(), kept, **options)
-        where = find_folder(where).absolute()
-        if only is not None:
-            _begin()
-            run = plan.find(only)
-            _finish(plan.make(run, where, device, progress=True), plan.folder / run.name, None)
-            return
-        typer.echo("\n".join(plan.overview(workers)))
-        if list_:
-            return
+    records.check_name(record)
+    if only is not None and (list_ or cluster):
+        raise ValueError("--only makes one run, here: leave --list and --cluster out.")
+    name, where = locate(data, data_folder) if data else (None, data_folder)
+    changes = _set(set_) | ({"dataset": name} if name else {})
+    usual = Path("runs") / "-".join(filter(None, ("study", profile, name)))
+    kept = None if record is None else records.RECORDED / record
+    known = (RECORDED, usual) if only else ()
+    options = {"known": known, "imports": import_files(import_), "changes": changes}
+    plan = Study(profile, seeds, (out or usual).absolute(), kept, **options)
+    where = find_folder(where).absolute()
+    if only is not None:
         _begin()
-        for run in execute(plan, data=where, device=device, workers=workers, cluster=cluster):
-            result = _result(plan.record(run).meta)
-            typer.echo(f"{run.name}: {result}; {plan.overview(workers)[-1]}")
+        run = plan.find(only)
+        _say_done(plan.make(run, where, device, progress=True), plan.folder / run.name)
+        return
+    typer.echo("\n".join(plan.overview(workers)))
+    if list_:
+        return
+    _begin()
+    for run in execute(plan, data=where, device=device, workers=workers, cluster=cluster):
+        result = _result(plan.record(run).meta)
+        typer.echo(f"{run.name}: {result}; {plan.overview(workers)[-1]}")
+
+
+def _made(
+    folder: Path, jobs: Iterable[str], make: Callable[[str], dict[str, Any]], workers: int
+) -> dict[str, dict[str, Any]]:
+    """Makes what is left of a list and says each job that ends; the results of all."""
+    from dartslib.runs.many import finished, make_all
+
+    for job in make_all(folder, jobs, make, workers=workers):
+        typer.echo(job)
+    return finished(folder, jobs)
 
 
 @app.command()
 def tabular(
     make: Annotated[bool, typer.Option("--make", help="Train what is left.")] = False,
-    price: Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")] = False,
+    price: PriceOption = False,
     race: Annotated[bool, typer.Option("--race", help="Race all ways to search on it.")] = False,
     remake: Annotated[
         int, typer.Option(min=0, metavar="N", help="Train N drawn rows again, and compare.")
@@ -375,73 +348,61 @@ def tabular(
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """The table of the small space: what is left of it; goes on where it stopped."""
-    with _one_sentence("the same command goes on"):
-        from functools import partial
+    from functools import partial
 
-        from dartslib.data.sets import find_folder
-        from dartslib.rivals import recording
-        from dartslib.runs.many import finished, make_all
-        from dartslib.tabular import making, pricing
+    from dartslib.rivals import recording
+    from dartslib.runs.many import finished
+    from dartslib.tabular import making, pricing
 
-        data = find_folder(data_folder).absolute()
-        if price:
-            pricing.price_all(data)
-        if race:
-            recording.record_race()
-        for old, new in making.remake(remake, data):
-            typer.echo(f"{old['cell']}, run {old['run']}: {old['valid']} -> {new['valid']:.5f}")
-        if price or race or remake:
-            return
-        plan = recording.plan()
-        try:
-            for job in make_all(
-                out, plan, partial(recording.make, folder=data), workers=workers * make
-            ):
-                typer.echo(job)
-        finally:
-            done = finished(out, plan)
-            if make and done:
-                recording.collect(done.values())
-        typer.echo(f"{len(done)} of {len(plan)} jobs are finished; --make goes on.")
+    if price:
+        pricing.price_all(data_folder)
+    if race:
+        recording.record_race()
+    for old, new in making.remake(remake, data_folder):
+        typer.echo(f"{old['cell']}, run {old['run']}: {old['valid']} -> {new['valid']:.5f}")
+    if price or race or remake:
+        return
+    plan, one = recording.plan(), partial(recording.make, folder=data_folder)
+    try:
+        _made(out, plan, one, workers * make)
+    finally:
+        done = finished(out, plan)
+        if make and done:
+            recording.collect(done.values())
+    typer.echo(f"{len(done)} of {len(plan)} jobs are finished; --make goes on.")
 
 
 @app.command()
 def contest(
     make: Annotated[bool, typer.Option("--make", help="Make what is left.")] = False,
-    price: Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")] = False,
+    price: PriceOption = False,
     out: Annotated[Path, typer.Option(help="Where finished searches lie.")] = Path("runs/contest"),
     workers: Annotated[int, typer.Option(min=1, help="Searches at once, a thread each.")] = 2,
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """All methods on the table's space, for equal seconds: what is left; goes on."""
-    with _one_sentence("the same command goes on"):
-        from functools import partial
+    from functools import partial
 
-        from dartslib.rivals import contest
-        from dartslib.runs.many import finished, make_all
-        from dartslib.tabular import making
+    from dartslib.rivals import contest
+    from dartslib.runs.many import finished
+    from dartslib.tabular import making
 
-        data = data_folder.absolute()
-        if price:
-            contest.price_all(making.small_images(data))
-            return
-        one = partial(making.kept, make=contest.make, folder=data)
-        try:
-            for plan in (contest.rates(), contest.plan()):
-                for job in make_all(out, plan, one, workers=workers * make):
-                    typer.echo(job)
-                if make and plan == contest.rates():
-                    contest.choose_rate(finished(out, plan).values())
-            again = contest.fresh(finished(out, contest.plan()).values())
-            one = partial(making.kept, make=making.make, folder=data)
-            for job in make_all(out, again, one, workers=workers * make):
-                typer.echo(job)
-        finally:
-            done = finished(out, contest.plan())
-            if make and done:
-                trained = finished(out, contest.fresh(done.values()))
-                contest.collect(done.values(), trained.values())
-        typer.echo(f"{len(done)} of {len(contest.plan())} searches are finished; --make goes on.")
+    if price:
+        contest.price_all(making.small_images(data_folder))
+        return
+    one, count = partial(making.kept, folder=data_folder), workers * make
+    try:
+        rates = _made(out, contest.rates(), partial(one, make=contest.make), count)
+        if make:
+            contest.choose_rate(rates.values())
+        done = _made(out, contest.plan(), partial(one, make=contest.make), count)
+        _made(out, contest.fresh(done.values()), partial(one, make=making.make), count)
+    finally:
+        done = finished(out, contest.plan())
+        if make and done:
+            trained = finished(out, contest.fresh(done.values()))
+            contest.collect(done.values(), trained.values())
+    typer.echo(f"{len(done)} of {len(contest.plan())} searches are finished; --make goes on.")
 
 
 @app.command()

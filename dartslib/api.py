@@ -19,11 +19,11 @@
 Sizes come from the data. A setting that a call cannot use is refused.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -45,7 +45,9 @@ OF_A_DATA_SET = ("half", "held_out", "batch_size", "flip", "crop", "cutout", "pa
 class _Run:
     """What a search and a training of the door have in common: they know their data."""
 
-    finish: ClassVar[Callable[..., Record]]
+    def _knows(self, data: DataSet | list[Loader], **kept: Any) -> None:
+        """Keeps the data, and what `running.finish` is to be told."""
+        self.dataset, self.kept = data[0] if isinstance(data, list) else data, kept
 
     def run(
         self, folder: str | Path | None = None, resume: bool = False, progress: bool = True
@@ -63,16 +65,14 @@ class _Run:
         if folder is None:
             kind, cell = getattr(self.config, "part", "search"), self.kept.get("genotype_name", "")
             folder = running.usual_folder(kind, self.kept["profile"], self.config, cell)
+        folder, options = Path(folder), self.kept | {"resume": resume, "progress": progress}
         if progress:
-            print(_forecast(self, Path(folder), resume))
-        options = self.kept | {"folder": Path(folder), "resume": resume, "progress": progress}
-        return self.finish(self.dataset, **options)
+            print(_forecast(self, folder, resume))
+        return running.finish(self, self.dataset, folder=folder, **options)
 
 
 class Search(_Run, searching.Search):
     """A search that knows its data; iterate it, or `run` it."""
-
-    finish = running.finish_search
 
     def derive(self) -> Genotype:
         """The cell of the present probabilities."""
@@ -81,8 +81,6 @@ class Search(_Run, searching.Search):
 
 class Training(_Run, training.Training):
     """A training that knows its data; iterate it, or `run` it."""
-
-    finish = running.finish_training
 
     def evaluate(self, batches: Data) -> tuple[float, float]:
         """Mean loss and accuracy now, on numbered batches, a DataLoader, or (images, labels)."""
@@ -124,16 +122,10 @@ def search(
         ValueError: what is wrong, in a sentence.
     """
     base, device = profile_of(profile).search, running.find_device(device)
-    config, known = _settle(data, config, base, settings, names=num_classes, folder=data_folder)
-    if isinstance(known, DataSet):
-        found, cut = running.begin_search(config, known, device, fast=fast, kind=Search)
-    else:
-        halves, cut = _loaders(data, known, device), None
-        known = halves[0]
-        found = Search(config, *halves, device=device, **running.sizes_of(known))
-        running.fast_form(found, fast)
-    found.dataset, found.kept = known, {"cut": cut, "overridden": settings}
-    found.kept |= {"profile": profile, "device": device}
+    where = {"folder": data_folder, "device": device}
+    config, known = _settle(data, base, config, settings, names=num_classes, **where)
+    found, unseen = running.begin_search(config, known, device, fast=fast, kind=Search)
+    found._knows(known, judged=unseen, profile=profile, overridden=settings, device=device)
     return found
 
 
@@ -163,24 +155,19 @@ def train(
     Raises:
         ValueError: what is wrong, in a sentence.
     """
-    device = running.find_device(device)
-    name = running.cell_name(genotype) if isinstance(genotype, str) else ""
-    genotype = running.find_genotype(genotype) if isinstance(genotype, str) else genotype
+    device, name = running.find_device(device), ""
+    if isinstance(genotype, str):
+        name, genotype = running.cell_name(genotype), running.find_genotype(genotype)
     if not isinstance(genotype, Genotype):
         raise ValueError(f"genotype is a dartslib.Genotype or its name, not {genotype!r:.40}.")
     part = "compare" if settings.get("part") == "compare" else "final"
-    base, names = getattr(profile_of(profile), part), class_names or num_classes
-    config, known = _settle(data, config, base, settings, names=names, folder=data_folder)
-    if isinstance(known, DataSet):
-        options = {"fast": fast, "kind": Training}
-        found, subset = running.begin_training(config, genotype, known, device, **options)
-        judged = known.evaluation_batches(subset, device=device)
-    else:
-        known, judged = _loaders(data, known, device)
-        found = Training(config, genotype, known, device=device, **running.sizes_of(known))
-        running.fast_form(found, fast)
-    found.dataset, found.kept = known, {"judged": judged, "overridden": settings}
-    found.kept |= {"profile": profile, "device": device, "genotype_name": name}
+    base, where = getattr(profile_of(profile), part), {"folder": data_folder, "device": device}
+    names = class_names or num_classes
+    config, known = _settle(data, base, config, settings, names=names, **where)
+    begin = {"fast": fast, "kind": Training}
+    found, judged = running.begin_training(config, genotype, known, device, **begin)
+    kept = {"judged": judged, "profile": profile, "overridden": settings, "device": device}
+    found._knows(known, genotype_name=name, **kept)
     return found
 
 
@@ -214,7 +201,8 @@ def export(run: str | Path | Training, path: str | Path) -> None:
 
 def _trained(run: str | Path | Training) -> trained.Trained:
     if isinstance(run, Training):
-        return trained.of_training(run, trained.about_images(run.dataset))
+        images, state = trained.about_images(run.dataset), run.network.state_dict()
+        return trained.build(run.config, run.genotype, state, images)
     if not isinstance(run, str | Path):
         raise ValueError(
             "Give the folder of a finished training, or a training: no other predicts."
@@ -222,25 +210,17 @@ def _trained(run: str | Path | Training) -> trained.Trained:
     return trained.load_trained(run)
 
 
-def _loaders(data: Data, class_names: tuple[str, ...], device: str) -> list[Any]:
-    """Both DataLoaders as sources of batches; the second may be None."""
-    found = [None if one is None else Loader(one, class_names, device) for one in data]
-    one, other = (running.sizes_of(loader or found[0]) for loader in found)
-    if one != other:
-        raise ValueError(f"The DataLoaders give other images, {one} and {other}: make them alike.")
-    return found
-
-
 def _settle(
     data: Data,
-    config: Any,
     base: Any,
+    config: Any,
     settings: dict[str, Any],
     *,
     names: int | Sequence[str] | None,
     folder: str | Path,
-) -> tuple[Any, DataSet | tuple[str, ...]]:
-    """The settings, and the data set; of DataLoaders the names of the classes."""
+    device: str,
+) -> tuple[Any, DataSet | list[Loader | None]]:
+    """The settings, which fit the form of the data; and the data set, or both DataLoaders."""
     named, whole = isinstance(data, str | Path), isinstance(data, DataSet)
     if not named and not whole and not (isinstance(data, tuple | list) and len(data) in (2, 4)):
         raise ValueError(
@@ -263,23 +243,26 @@ def _settle(
             f"{'config has all settings' if config else 'the data say it'}: leave it out."
         )
     config = config or base.changed(**settings)
+    if arrays and names is None:
+        labels = np.asarray(data[1])
+        names = int(labels.max()) + 1 if labels.dtype.kind in "iu" and labels.size else 2
+    names = [str(k) for k in range(names)] if isinstance(names, int) else names
     if named:
         data = load(*locate(data, folder), config.image_size)
     elif arrays:
-        if names is None:
-            labels = np.asarray(data[1])
-            names = int(labels.max()) + 1 if labels.dtype.kind in "iu" and labels.size else 2
-        names = [str(k) for k in range(names)] if isinstance(names, int) else names
         data = DataSet.from_arrays("arrays", *data, *[None] * (4 - len(data)), names)
-    elif loaders:
-        if names is None or any(one is None for one in data[: 2 if "half" in dict(config) else 1]):
-            raise ValueError(
-                "DataLoaders do not say how many classes there are, and a search needs two, for w "
-                "and for alpha: give both and num_classes."
-            )
-        names = [str(k) for k in range(names)] if isinstance(names, int) else names
-        return config.changed(dataset=Loader.name), tuple(names)
-    return running.fitted(config.changed(dataset=data.name), data, settings), data
+    if not loaders:
+        return running.fitted(config.changed(dataset=data.name), data, settings), data
+    if names is None or any(one is None for one in data[: 2 if "half" in dict(config) else 1]):
+        raise ValueError(
+            "DataLoaders do not say how many classes there are, and a search needs two, for w "
+            "and for alpha: give both and num_classes."
+        )
+    found = [None if one is None else Loader(one, tuple(names), device) for one in data]
+    one, other = (running.sizes_of(loader or found[0]) for loader in found)
+    if one != other:
+        raise ValueError(f"The DataLoaders give other images, {one} and {other}: make them alike.")
+    return config.changed(dataset=Loader.name), found
 
 
 def _forecast(loop: Any, folder: Path, resume: bool) -> str:

@@ -164,11 +164,11 @@ def test_steps_and_seconds_go_on_counting_over_the_stages():
 def test_a_run_with_a_method_is_recorded_and_resumed(tmp_path):
     config = PROFILES["smoke"].search.changed(half=32, held_out=0.0, **TINY)
     around = Progressive(stages=((1, 4, 0.0), (1, 3, 0.0)))
-    record = running.run_search(config, tmp_path / "a", around=around, progress=False)
+    record = running.make_run(config, tmp_path / "a", around=around, progress=False)
     assert record.meta["around"] == {"name": "p_darts"} | around.model_dump(mode="json")
     assert record.history["step"].tolist() == [0, 1, 2, 3, 4] and record.meta["steps"] == 4
     assert ((record.history["probabilities_normal"][-1] > 0).sum(1) == 3).all()
-    again = running.run_search(config, tmp_path / "a", around=around, progress=False, resume=True)
+    again = running.make_run(config, tmp_path / "a", around=around, progress=False, resume=True)
     assert again.genotype == record.genotype
 
 

@@ -227,7 +227,7 @@ def test_stopped_in_a_study_the_advice_is_another(run, monkeypatch):
     def interrupted(config, folder, **options):
         raise KeyboardInterrupt("Stopped after step 3 of 20, which is saved")
 
-    monkeypatch.setattr("dartslib.runs.study.run_search", interrupted)
+    monkeypatch.setattr("dartslib.runs.study.make_run", interrupted)
     stopped = run("study", "--only", "search-shapes10-first_order-0")
     said = stopped.output.strip()
     assert stopped.exit_code == 130 and is_one_sentence(said)

@@ -48,6 +48,10 @@ def _rows(images):
     return [row.numpy().tobytes() for row in images]
 
 
+def _epoch(batches, number=0):
+    return [batches.at(number * len(batches) + k) for k in range(len(batches))]
+
+
 # --- where a data set comes from ---------------------------------------------------------------
 
 
@@ -57,7 +61,7 @@ def test_alternating_mirrors_each_image_in_every_second_epoch():
     batches = Batches(Subset(images, torch.arange(64)), 16, **options)
     mirrored = torch.zeros(4, 64, dtype=torch.bool)
     for epoch in range(4):
-        for found, labels in batches.epoch(epoch):
+        for found, labels in _epoch(batches, epoch):
             plain = images[labels].float() / 255
             for image, mine, label in zip(found, plain, labels, strict=True):
                 mirrored[epoch, label] = not torch.allclose(image, mine)
@@ -140,7 +144,7 @@ WRONG = {
     "no images": ({"x_test": np.zeros((0, 8, 8, 3), np.uint8)}, "x_test is empty"),
     "other size": (
         {"x_test": np.zeros((12, 9, 9, 1), np.uint8)},
-        "x_train has images of 8 x 8 pixels and 3 channels, x_test of 9 x 9 pixels and 1 channel:",
+        "x_train has images of (3, 8, 8), x_test of (1, 9, 9) (channels, height, width):",
     ),
     "float labels": ({"y_train": np.zeros(40)}, "y_train is float64: give whole numbers"),
     "too few labels": ({"y_train": np.zeros(39, int)}, "y_train has the shape (39,): give (40,)"),
@@ -445,10 +449,9 @@ def test_an_epoch_shows_every_image_once(count, batch_size, seed, drop_last):
     batch_size = min(batch_size, count)
     batches = _batches(_subset(count), batch_size, seed=seed, drop_last=drop_last)
     for epoch in (0, 3):
-        seen = torch.cat([labels for _, labels in batches.epoch(epoch)]).tolist()
+        seen = torch.cat([labels for _, labels in _epoch(batches, epoch)]).tolist()
         assert len(seen) == len(set(seen))
         assert len(seen) == (count - count % batch_size if drop_last else count)
-    assert len(batches) == len(list(batches))
 
 
 def test_two_steps_differ_and_two_epochs_differ():
@@ -489,16 +492,20 @@ def test_streams_are_not_identical():
 
 @pytest.mark.parametrize("options", [{"crop": 0}, {"crop": 0, "flip": False}])
 def test_labels_stay_with_their_images(options):
-    for images, labels in _batches(_subset(), 8, **options).epoch(1):  # image i is filled with i
+    for images, labels in _epoch(_batches(_subset(), 8, **options), 1):  # image i is filled with i
         assert images[:, 0, 0, 0].round().long().tolist() == labels.tolist()
         assert labels.tolist() != sorted(labels.tolist())
 
 
 def test_unshuffled_batches_are_in_order():
     batches = _batches(_subset(10), 4, **PLAIN)
-    assert [labels.tolist() for _, labels in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [labels.tolist() for _, labels in _epoch(batches)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9],
+    ]
     assert batches.at(4)[1].tolist() == [4, 5, 6, 7]
-    images = torch.cat([images for images, _ in batches])
+    images = torch.cat([images for images, _ in _epoch(batches)])
     torch.testing.assert_close(images, batches.subset.images.float())
 
 
@@ -570,11 +577,8 @@ def test_cutout_is_the_mean_color_and_the_border_is_black():
         (41, {}, "A batch of 41 images is larger than the 40 images of the subset 'some'"),
         (0, {}, "batch_size must be a whole number from 1, not 0"),
         (float("nan"), {}, "batch_size must be a whole number from 1, not nan"),
-        (8, {"mean": (float("nan"),)}, "cannot be normalized with mean (nan,)"),
         (8, {"crop": 9}, "crop=9 does not fit images of 8 x 8 pixels"),
         (8, {"cutout": -1}, "cutout=-1 does not fit"),
-        (8, {"mean": (0.0,) * 3}, "The images have 1 channels, but mean has 3 values"),
-        (8, {"std": (0.0,)}, "cannot be normalized with mean (0.0,) and std (0.0,): give"),
     ],
 )
 def test_batches_that_cannot_be_had(batch_size, options, sentence):
@@ -605,8 +609,8 @@ def test_a_pass_is_quick():
     try:
         for _ in range(3):  # other processes may be in the way
             start = time.process_time()
-            for _ in batches:
-                pass
+            for step in range(len(batches)):
+                batches.at(step)
             if (seconds := time.process_time() - start) <= 1:
                 return
     finally:

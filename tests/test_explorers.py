@@ -167,7 +167,7 @@ def test_every_control_takes_the_keyboard_and_says_what_it_moves(each):
 def test_play_and_pause(name):
     play = MAKE[name][0]().play
     seen = []
-    play.moved.observe(lambda change: seen.append(change["new"]), play.what)
+    play.moved.observe(lambda change: seen.append(change["new"]), "value")
     play.interval = 0.0
 
     async def pressed_twice():
@@ -181,7 +181,7 @@ def test_play_and_pause(name):
             while play.value:
                 await asyncio.sleep(0.01)
 
-    setattr(play.moved, play.what, play.last)
+    play.moved.value = play.last
     seen.clear()
     asyncio.run(pressed_twice())
     assert seen == [0] and not play.value and play.description == "play"
@@ -398,6 +398,9 @@ def test_another_search_and_another_cell():
     explorer.run.value = "two"
     assert explorer.status.value.startswith('<span role="status">two, reduction cell, step 24')
     assert explorer.moment.index == 8 and explorer.play.last == 8
+    alone = show.SearchExplorer({"two": _history(1, 9)}, SPACE)
+    alone.cell_type.value = "reduction"
+    assert explorer.status.value == alone.status.value and _source(explorer) == _source(alone)
     seen.add(_source(explorer))
     assert len(seen) == 3
     explorer.run.value = "one"  # which is longer

@@ -13,7 +13,7 @@ from plain import is_one_sentence
 from test_command_line import SMALL_SEARCH, SMALL_TRAIN, run  # noqa: F401
 from test_runs import _search
 
-from dartslib.runs import driving, machine, records, study
+from dartslib.runs import driving, machine, many, records
 from dartslib.runs.driving import drive
 from dartslib.runs.running import find_device
 
@@ -81,23 +81,20 @@ def test_the_smaller_limit_holds_in_workers(monkeypatch, cores, workers, threads
         given.append(options)
         yield
 
-    monkeypatch.setattr(study, "parallel_config", config)
-    monkeypatch.setattr(study, "cpu_count", lambda: cores)
+    monkeypatch.setattr(many, "parallel_config", config)
+    monkeypatch.setattr(many, "cpu_count", lambda: cores)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    with study._engine(workers, None):
+    with many._engine(workers, None, None):
         assert given == [{"n_jobs": workers, "inner_max_num_threads": right}]
 
 
-def _threads():
+def _threads(_):
     return torch.get_num_threads()
 
 
 @pytest.mark.full
 def test_a_worker_has_as_many(monkeypatch):
-    from joblib import Parallel, delayed
-
-    with study._engine(2, None):
-        found = Parallel()(delayed(_threads)() for _ in range(2))
+    found = many.make_each(_threads, range(2))
     assert max(found) <= min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // 2))
 
 

@@ -17,7 +17,7 @@ from dartslib.gradients import METHODS, BatchLoss
 from dartslib.relaxation import Architecture
 from dartslib.runs.driving import drive
 from dartslib.runs.profiles import profile
-from dartslib.runs.running import fast_form, find_device, run_search, run_training
+from dartslib.runs.running import fast_form, find_device, make_run
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import SearchSpace
 from dartslib.supernet import Supernet
@@ -161,8 +161,8 @@ def test_a_run_goes_on_on_another_device(tmp_path, way):
 def test_whole_runs_and_their_records(tmp_path):
     assert find_device() == "cuda"
     smoke = profile("smoke")
-    search = run_search(smoke.search, tmp_path / "search", progress=False)
-    training = run_training(smoke.final, search.genotype, tmp_path / "final", progress=False)
+    search = make_run(smoke.search, tmp_path / "search", progress=False)
+    training = make_run(smoke.final, tmp_path / "final", search.genotype, progress=False)
     for record in (search, training):
         (machine,) = json.loads((tmp_path / record.name / "meta.json").read_text("utf-8"))[
             "machines"

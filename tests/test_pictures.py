@@ -168,7 +168,6 @@ def test_a_picture_of_png_bytes_keeps_them():
     picture = show.picture(buffer.getvalue(), "black")
     assert picture.png == buffer.getvalue()
     assert picture.width == 180  # 288 pixels at 144 an inch are 2 inches, 90 on the page each
-    assert show.picture(buffer.getvalue(), "black", width=50).width == 50
 
 
 def test_a_picture_shows_the_figures_colors():

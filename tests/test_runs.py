@@ -21,7 +21,7 @@ from dartslib.runs import driving, files, records, running
 from dartslib.runs.driving import drive
 from dartslib.runs.profiles import PROFILES, profile
 from dartslib.runs.records import Record
-from dartslib.runs.running import find_device, find_genotype, run_search, run_training
+from dartslib.runs.running import find_device, find_genotype, make_run
 from dartslib.searching import Search, SearchConfig
 from dartslib.training import TrainConfig, Training
 
@@ -497,9 +497,7 @@ OF_EVERY_RECORD = set(
 def test_a_search_and_its_record(tmp_path, noise, method):
     config = SearchConfig(**TINY_SEARCH, dataset="noise", gradient=method, held_out=0.2)
     overridden = {"epochs": 3}
-    done = run_search(
-        config, tmp_path / "run", profile="smoke", overridden=overridden, device="cpu"
-    )
+    done = make_run(config, tmp_path / "run", profile="smoke", overridden=overridden, device="cpu")
     found = records.load(tmp_path / "run")
     assert found.meta == done.meta == json.loads(json.dumps(done.meta))
     text = (tmp_path / "run" / "meta.json").read_text("utf-8")
@@ -538,7 +536,7 @@ def test_what_a_search_is_given(tmp_path, noise, monkeypatch):
 
     monkeypatch.setattr(Search, "__init__", watching)
     config = SearchConfig(**TINY_SEARCH, dataset="noise", half=12, held_out=0.2, seed=5)
-    run_search(config, tmp_path, device="cpu")
+    make_run(config, tmp_path, device="cpu")
     train, valid = given
     expected = split(_noise_set(), 12, 0.2)
     for batches, subset in ((train, expected.search_train), (valid, expected.search_valid)):
@@ -566,7 +564,7 @@ def test_a_training_and_its_record(tmp_path, noise, monkeypatch):
     monkeypatch.setattr(Training, "__init__", watching)
     for kind in ("final", "compare"):
         config = TrainConfig(**TINY_TRAIN, dataset="noise", part=kind, held_out=0.2, cutout=3)
-        run_training(config, CELL, tmp_path / kind, genotype_name="CELL", device="cpu")
+        make_run(config, tmp_path / kind, CELL, genotype_name="CELL", device="cpu")
     (final, none), (compare, watched) = seen
     assert none is None
     assert (len(final.subset), len(compare.subset), len(watched.subset)) == (40, 32, 8)
@@ -597,7 +595,7 @@ def test_the_last_accuracy_is_reported_not_the_best(tmp_path, noise, monkeypatch
         Training, "evaluate", lambda self, batches: next(figures, None) or evaluate(self, batches)
     )
     config = TrainConfig(**TINY_TRAIN | {"epochs": 3}, dataset="noise", part="compare")
-    found = run_training(config, CELL, tmp_path, device="cpu")
+    found = make_run(config, tmp_path, CELL, device="cpu")
     assert found.history["valid_accuracy"].tolist() == [0.25, 0.75, 0.5]
     assert found.meta["result"]["valid_accuracy"] == 0.5
 
@@ -616,13 +614,13 @@ def test_test_images_are_used_once(tmp_path, noise, monkeypatch):
         Training, "evaluate", lambda self, b: evaluated.append(self.step) or evaluate(self, b)
     )
     config = TrainConfig(**TINY_TRAIN, dataset="noise")
-    run_training(config, CELL, tmp_path, device="cpu")
+    make_run(config, tmp_path, CELL, device="cpu")
     assert asked == ["test"] and evaluated == [10]
 
 
 def test_a_run_stopped_twice_names_every_stretch(tmp_path, noise, monkeypatch):
     config = SearchConfig(**TINY_SEARCH, dataset="noise")
-    whole = run_search(config, tmp_path / "whole", device="cpu")
+    whole = make_run(config, tmp_path / "whole", device="cpu")
     for name in ("commit", "machine", "versions"):  # another one in each stretch
         count = itertools.count(1)
         monkeypatch.setattr(
@@ -641,10 +639,10 @@ def test_a_run_stopped_twice_names_every_stretch(tmp_path, noise, monkeypatch):
 
         monkeypatch.setattr(Search, "advance", failing)
         with pytest.raises(_Stops):
-            run_search(config, tmp_path / "run", resume=True, device="cpu")
+            make_run(config, tmp_path / "run", resume=True, device="cpu")
         assert not (tmp_path / "run" / "meta.json").exists()  # a checkpoint is no record
     monkeypatch.setattr(Search, "advance", advance)
-    done = run_search(config, tmp_path / "run", resume=True, device="cpu")
+    done = make_run(config, tmp_path / "run", resume=True, device="cpu")
     assert done.meta["from_steps"] == [0, 4, 9]
     for name in ("commits", "machines", "versions"):
         assert [entry[-1] for entry in done.meta[name]] == ["1", "2", "3"]
@@ -668,9 +666,9 @@ def _stop_in(monkeypatch, kind, folder, dataset):
         monkeypatch.setattr(running, "load", lambda name, *_: dataset)
         if kind == "search":
             config = SearchConfig(**TINY_SEARCH, dataset="noise")
-            return run_search(config, folder, resume=True, device="cpu")
+            return make_run(config, folder, resume=True, device="cpu")
         config = TrainConfig(**TINY_TRAIN, dataset="noise")
-        return run_training(config, CELL, folder, resume=True, device="cpu")
+        return make_run(config, folder, CELL, resume=True, device="cpu")
 
     def failing(self):
         if self.step == 3:

@@ -17,15 +17,22 @@ from PIL import Image
 from dartslib import show
 from dartslib.genotypes import DARTS_V1, DARTS_V2, PUBLISHED, Genotype, choices, entropy
 from dartslib.show import cells, decisions, drawings, style
+from dartslib.show.parts import RADIUS, Wire
 from dartslib.show.pictures import Picture, picture
-from dartslib.show.staircase import Wire, draw_staircase
 from dartslib.space import CELL_TYPES, SearchSpace
 
 SPACES = {"report": SearchSpace.report(), "paper": SearchSpace.darts()}
-ENGINES = (
-    pytest.param("dot", marks=pytest.mark.skipif(not cells.shutil.which("dot"), reason="no dot")),
-    "matplotlib",
-)
+DOT = pytest.param("dot", marks=pytest.mark.skipif(not cells.shutil.which("dot"), reason="no dot"))
+
+
+@pytest.fixture(params=[DOT, "matplotlib"])
+def engine(request, monkeypatch):
+    """Both ways to draw a cell: with the program dot, and on a machine that has none."""
+    if request.param == "matplotlib":
+        monkeypatch.setattr(cells.shutil, "which", lambda _: None)
+    return request.param
+
+
 # Three edges into one node, one into another, and two operations between the same two states.
 ODD = Genotype(
     normal=(
@@ -113,24 +120,34 @@ def test_the_graph_has_the_edges_of_the_genotype(genotype, cell_type):
 
 @pytest.mark.parametrize("genotype", [DARTS_V2, ODD], ids=["V2", "odd"])
 @pytest.mark.parametrize("cell_type", CELL_TYPES)
-def test_the_plain_drawing_has_a_label_for_every_edge(genotype, cell_type):
+def test_the_plain_drawing_has_a_wire_for_every_edge(genotype, cell_type):
     nodes = genotype.cell(cell_type)
-    figure = draw_staircase("a cell", len(nodes), cells._wires(nodes))
-    words = [text.get_text() for text in figure.axes[0].texts]
-    for name in {operation for edges in nodes for operation, _ in edges}:
-        assert words.count(name) == sum(o == name for edges in nodes for o, _ in edges)
+    wires = cells._wires(nodes)
+    figure = cells.plain_cell("a cell", len(nodes), wires)
+    (axes,), (legend,) = figure.axes, figure.legends
+    drawn, dashed = axes.lines[: len(wires)], axes.lines[len(wires) :]
+    assert len(dashed) == len(nodes)  # the concatenation
+    keys = zip(legend.get_texts(), legend.get_lines(), strict=True)
+    named = {text.get_text(): line for text, line in keys}
+    assert set(named) == {operation for edges in nodes for operation, _ in edges}
+    for wire, line in zip(wires, drawn, strict=True):
+        assert line.get_color() == named[wire.operation].get_color() == wire.pen.color
+        (x, y), (x_end, y_end) = line.get_xydata()[[0, -1]]
+        states = [text.get_position() for text in axes.texts]
+        for (a, b), state in (((x, y), wire.source), ((x_end, y_end), wire.target)):
+            assert np.hypot(a - states[state][0], b - states[state][1]) < RADIUS
+    ends = {tuple(line.get_xydata()[-1]) for line in drawn}
+    assert len(ends) == len(wires)  # none hides another
+    words = [text.get_text() for text in axes.texts]
     assert {"$c_{k{-}2}$", "$c_{k{-}1}$", "$c_k$", "1"} <= set(words)
-    # Nothing leaves the page.
-    figure.draw_without_rendering()
-    width = figure.bbox.width
-    boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
-    assert all(0 <= box.x0 and box.x1 <= width for box in boxes)
+    figure.draw_without_rendering()  # nothing leaves the page
+    boxes = [text.get_window_extent() for text in (*axes.texts, *legend.get_texts())]
+    assert all(0 <= box.x0 and box.x1 <= figure.bbox.width for box in boxes)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("cell_type", CELL_TYPES)
 def test_a_cell_is_a_picture_that_is_described(engine, cell_type):
-    picture = show.cell(DARTS_V2, cell_type, engine)
+    picture = show.cell(DARTS_V2, cell_type)
     image = Image.open(io.BytesIO(picture.png))
     assert image.size[0] == round(9.6 * 144) and picture.width == 864
     assert len(np.unique(np.asarray(image.convert("L")))) > 10  # not blank
@@ -138,88 +155,72 @@ def test_a_cell_is_a_picture_that_is_described(engine, cell_type):
     assert len(picture.png) < 150_000
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_what_a_notebook_compares_does_not_depend_on_the_engine(engine):
-    def text(picture):
-        return re.sub('base64,[^"]*', "", picture._repr_html_())
+def test_what_a_notebook_compares_does_not_depend_on_the_engine(monkeypatch):
+    def text():
+        return re.sub('base64,[^"]*', "", show.genotype_cells(ODD)._repr_html_())
 
-    assert text(show.genotype_cells(ODD, engine)) == text(show.genotype_cells(ODD, "matplotlib"))
+    with_dot = text()
+    monkeypatch.setattr(cells.shutil, "which", lambda _: None)
+    assert text() == with_dot
 
 
 def test_nodes_draw_like_their_genotype():
     nodes = DARTS_V2.reduction
-    assert show.cell(nodes, "reduction", "matplotlib") == show.cell(
-        DARTS_V2, "reduction", "matplotlib"
-    )
-    assert show.cell([[["skip_connect", 0]]], engine="matplotlib").description.startswith("Normal")
+    assert show.cell(nodes, "reduction") == show.cell(DARTS_V2, "reduction")
+    assert show.cell([[["skip_connect", 0]]]).description.startswith("Normal")
 
 
 def test_the_description_says_what_every_node_adds():
-    words = show.cell(DARTS_V2, engine="matplotlib").description
+    words = show.cell(DARTS_V2).description
     assert words == (
         "Normal cell: node 1 adds sep_conv_3x3 of c_{k-2} and sep_conv_3x3 of c_{k-1}; node 2 adds "
         "sep_conv_3x3 of c_{k-2} and sep_conv_3x3 of c_{k-1}; node 3 adds sep_conv_3x3 of c_{k-1} "
         "and skip_connect of c_{k-2}; node 4 adds skip_connect of c_{k-2} and dil_conv_3x3 of "
         "node 1. The output c_k concatenates nodes 1 to 4 (dashed)."
     )
-    odd = show.cell(ODD, engine="matplotlib").description
+    odd = show.cell(ODD).description
     assert "sep_conv_3x3 of c_{k-2}, dil_conv_5x5 of c_{k-2} and max_pool_3x3 of c_{k-1}" in odd
     assert "node 2 is skip_connect of node 1" in odd
-    assert "stride 2" in show.cell(ODD, "reduction", "matplotlib").description
-
-
-def test_a_live_cell_can_be_described_without_what_came_out():
-    picture = show.cell(DARTS_V1, engine="matplotlib", description="The cell of the live search.")
-    assert "sep_conv" not in picture._repr_html_()
-
-
-def test_without_dot_a_cell_is_drawn_all_the_same(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    assert show.cell(DARTS_V2) == show.cell(DARTS_V2, engine="matplotlib")
-    with pytest.raises(FileNotFoundError, match="install graphviz"):
-        show.cell(DARTS_V2, engine="dot")
+    assert "stride 2" in show.cell(ODD, "reduction").description
 
 
 def test_a_dot_that_cannot_draw_is_as_good_as_none(monkeypatch):
     def fail(*_, **__):
         raise subprocess.CalledProcessError(1, "dot")
 
+    monkeypatch.setattr(cells.shutil, "which", lambda _: None)
+    without = show.cell(DARTS_V2)
     monkeypatch.setattr(cells.shutil, "which", lambda _: "/somewhere/dot")
     monkeypatch.setattr(graphviz.Digraph, "pipe", fail)
-    assert show.cell(DARTS_V2) == show.cell(DARTS_V2, engine="matplotlib")
-    with pytest.raises(subprocess.CalledProcessError):
-        show.cell(DARTS_V2, engine="dot")
+    assert show.cell(DARTS_V2) == without
 
 
-@pytest.mark.parametrize("bad", [{"cell_type": "both"}, {"engine": "neato"}])
-def test_a_wrong_word_is_named(bad):
-    with pytest.raises(ValueError, match=next(iter(bad.values()))):
-        show.cell(DARTS_V2, **bad)
+def test_a_wrong_cell_type_is_named():
+    with pytest.raises(ValueError, match="both"):
+        show.cell(DARTS_V2, "both")
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-@pytest.mark.parametrize("engine", ENGINES)
 def test_the_search_cell_joins_every_earlier_state(space, engine):
     wires = [Wire(*edge) for edge in space.edges]
     solid, dashed = drawn_edges(cells.cell_graph("", space.nodes, wires).source)
     assert sorted(solid) == sorted((s, t, None) for s, t in space.edges)
     assert len(dashed) == space.nodes
-    assert f"{len(space.edges)} solid lines" in show.search_cell(space, engine=engine).description
+    assert f"{len(space.edges)} solid lines" in show.search_cell(space).description
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 def test_edges_that_another_cell_has_are_thick(engine):
     """By operation and source, of the same node."""
     one = (("sep_conv_3x3", 0), ("max_pool_3x3", 1))
     other = (("max_pool_3x3", 1), ("skip_connect", 0))
     first, second = Genotype((one, one), (one, one)), Genotype((one, other), (other[:1], one))
-    drawn = show.genotype_cells(first, engine, title="first", beside=second)
+    drawn = show.genotype_cells(first, title="first", beside=second)
     assert "Thick: 3 of 4 edges." in drawn.description
     assert "Thick: 3 of 4 edges." in drawn.description.split("Reduction cell")[1]
     wires = cells._wires(first.normal, second.normal)
     assert [wire.width == cells.THICK for wire in wires] == [True, True, False, True]
     assert all(wire.width == cells.THIN for wire in cells._wires(first.normal))
-    assert "Thick" not in show.genotype_cells(first, engine).description
+    assert "Thick" not in show.genotype_cells(first).description
 
 
 def test_tensors_are_taken_too():
@@ -251,24 +252,22 @@ def test_diagrams_say_where_cells_reduce():
     words = show.search_network().description
     assert "8 cells" in words and "Reduction cells: 2, 5;" in words and "mlp head" in words
     assert "32 x 32, 16 x 16, 8 x 8, with 16, 32, 64 channels" in words
-    words = show.final_network(20, channels=36, head="linear", auxiliary=True).description
-    assert "Reduction cells: 6, 13;" in words and "auxiliary head follows cell 13" in words
-    assert "36, 72, 144" in words
+    words = show.final_network(20, channels=36, head="linear").description
+    assert "Reduction cells: 6, 13;" in words and "36, 72, 144" in words
     assert "Reduction cells: 4, 9;" in show.final_network().description
-    assert "All are normal cells" in show.search_network(1, ()).description
     for word in ("search space", "search strategy", "performance estimation", "final network"):
         assert word in show.nas_picture().description
 
 
 @pytest.mark.parametrize("layers", [1, 2, 20])
 def test_networks_of_any_depth_fit_the_page(layers):
-    for drawn in (show.search_network(layers), show.final_network(layers, auxiliary=True)):
+    for drawn in (show.search_network(layers), show.final_network(layers)):
         assert drawn.width == 864 and len(drawn.png) < 150_000
 
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [({"layers": 0}, "layers"), ({"reductions": (9,)}, "0 to 7"), ({"head": "big"}, "big")],
+    [({"layers": 0}, "layers"), ({"head": "big"}, "big")],
 )
 def test_networks_that_cannot_be_are_refused(arguments, word):
     with pytest.raises(ValueError, match=word):
@@ -450,7 +449,7 @@ def test_descriptions_of_live_runs_say_nothing_of_what_came_out():
 def test_show_loads_no_torch_and_its_names_are_functions():
     code = (
         "import sys; from dartslib import show; from dartslib.genotypes import DARTS_V2;"
-        "show.cell(DARTS_V2, engine='matplotlib'); show.nas_picture();"
+        "show.cell(DARTS_V2); show.nas_picture();"
         "assert all(callable(getattr(show, name)) for name in show.NAMES if name[0] != 'x');"
         "assert 'torch' not in sys.modules"
     )

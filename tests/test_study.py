@@ -304,7 +304,7 @@ def test_a_cell_that_is_not_found_yet(tmp_path, data):
 
 
 def test_what_fails_is_said_and_keeps_nothing_else_from_being_made(tmp_path, data, monkeypatch):
-    whole, failing = running.run_search, "search-tiny-first_order-0"
+    whole, failing = running.make_run, "search-tiny-first_order-0"
     troubles = [
         (FloatingPointError("The loss of step 3 is not finite."), f"1 of 6 .* {failing}: The loss"),
         # One that nobody expected; the other five are there by then.
@@ -312,13 +312,13 @@ def test_what_fails_is_said_and_keeps_nothing_else_from_being_made(tmp_path, dat
     ]
 
     def fail_at_first_order(trouble, config, folder, **options):
-        if config.gradient == "first_order":
+        if getattr(config, "gradient", "") == "first_order":
             raise trouble
         return whole(config, folder, **options)
 
     plan, made = _study(tmp_path / "runs"), []
     for trouble, says in troubles:
-        monkeypatch.setattr(study, "run_search", partial(fail_at_first_order, trouble))
+        monkeypatch.setattr(study, "make_run", partial(fail_at_first_order, trouble))
         with pytest.raises(ValueError, match=says) as error:
             for run in execute(plan, data=data, workers=1):
                 made.append(run.name)
@@ -434,7 +434,7 @@ def test_a_final_network_of_a_cell_that_is_not_the_best_any_more(whole, tmp_path
 def test_without_held_out_images_there_is_no_gap(tmp_path, data):
     """What alpha has learned from says nothing of what it has not seen."""
     config = SEARCH.model_copy(update={"held_out": 0.0, "epochs": 1})
-    record = running.run_search(config, tmp_path / "run", data=data, progress=False)
+    record = running.make_run(config, tmp_path / "run", data=data, progress=False)
     assert "gap" not in record.meta
 
 

@@ -136,7 +136,7 @@ def _finals(study: Results, kind: str, title: str) -> str:
     for group, record in finals.items():
         epochs = record.meta["config"]["epochs"]
         more = "" if epochs == config["epochs"] else f", {epochs} epochs"
-        rows.append(_row(kind, group, Summary.of([record], "test_accuracy"), more))
+        rows.append(_row(kind, group, Summary([record], "test_accuracy"), more))
     worst = max(p * (1 - p) for p in (r.meta["result"]["test_accuracy"] for r in finals.values()))
     reach = ceil(2000 * (worst / TEST_IMAGES) ** 0.5) / 10  # points, rounded up: "at most"
     return "\n".join(

@@ -34,11 +34,7 @@ def verdict(name: str, *answers: Any) -> str:
     if name not in CHECKS:
         raise ValueError(f"There is no exercise {name!r}: choose one of {', '.join(CHECKS)}.")
     try:
-        if any(answer is ... or answer is None for answer in answers):
-            raise _NotYet
-        reason = CHECKS[name](*answers)
-        if reason is ...:
-            raise _NotYet
+        reason = CHECKS[name](*map(_asked, answers))
     except _NotYet:
         return "not yet: write your answer where the dots are"
     except Exception as error:  # whatever a reader's function may do
@@ -56,12 +52,16 @@ def exercise(check: Callable[..., str | None]) -> Callable[..., str | None]:
     return check
 
 
-def called(function: Callable, *arguments: Any) -> Any:
-    """What a reader's function returns; nothing means that it is not written yet."""
-    found = function(*arguments)
-    if found is None:
+def _there(answer: Any) -> Any:
+    if answer is ... or answer is None:
         raise _NotYet
-    return found
+    return answer
+
+
+def _asked(answer: Any) -> Any:
+    """The answer; a function in such a form that it has to return something."""
+    _there(answer)
+    return (lambda *given: _there(answer(*given))) if callable(answer) else answer
 
 
 def beside(guess: Any, result: float, unit: str = "", form: str = "{:.3g}") -> None:
@@ -77,13 +77,11 @@ def beside(guess: Any, result: float, unit: str = "", form: str = "{:.3g}") -> N
         TypeError: the guess is no number.
     """
     unit = f" {unit}" if unit and unit != "%" else unit
+    said = f"the result: {form.format(result)}{unit}; your guess: "
     if guess is ...:
-        print(f"the result: {form.format(result)}{unit}; your guess: none yet")
+        print(f"{said}none yet")
     elif isinstance(guess, (int, float)):
         away = form.format(abs(guess - result))
-        print(
-            f"the result: {form.format(result)}{unit}; your guess: {form.format(guess)}{unit}, "
-            f"off by {away}{unit}"
-        )
+        print(f"{said}{form.format(guess)}{unit}, off by {away}{unit}")
     else:
         raise TypeError(f"A guess is a number, not {guess!r}.")

@@ -1,6 +1,5 @@
 """Checks of notebook 01. They need math and the toy alone, so that a page without Python's library,
-numpy and typing can run them: no other import, no zip(strict=True), and what a reader has not
-written yet is answered by `...`.
+numpy and typing can run them: no other import, no zip(strict=True).
 """
 
 from math import isclose
@@ -39,8 +38,6 @@ def two_steps(slope: callable) -> str | None:
         return all(abs(slope(*place) - other(*place)) < 1e-7 for place in places)
 
     places = [(w, a, xi) for w in (-2.0, 0.5) for a in (-1.0, 2.0) for xi in (0.0, 0.2, 0.5, 0.7)]
-    if slope(*places[0]) is None:
-        return ...
     if like(by_difference):
         return None
     if like(lambda w, alpha, xi: toy.alpha_gradient(w, alpha, 2 * xi)):

@@ -6,14 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from dartslib.course.checks import called, exercise
+from dartslib.course.checks import exercise
+from dartslib.genotypes import derive
+from dartslib.runs.results import Results, bar
+from dartslib.space import SearchSpace
 
 
 @exercise
 def derive_by_hand(node: Any) -> str | None:
     """Against `dartslib.derive`, on the table of the exercise."""
     found = [(str(name), int(source)) for name, source in node]
-    expected = _derived()
+    table = [[0.40, 0.30, 0.20, 0.10], [0.05, 0.24, 0.28, 0.43], [0.45, 0.05, 0.35, 0.15]]
+    space = SearchSpace(2, ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"))
+    both = np.array([[0.25] * 4] * 2 + table)  # the table is that of the second node
+    expected = list(derive({"normal": both, "reduction": both}, space).normal[1])
     if any(name == "none" for name, _ in found):
         return "none is never chosen, however probable"
     if sorted(found) == sorted([("skip_connect", 2), ("max_pool_3x3", 0)]):
@@ -21,16 +27,6 @@ def derive_by_hand(node: Any) -> str | None:
     if sorted(found) == sorted(expected) and found != expected:
         return "the strongest edge comes first"
     return None if found == expected else "these are not the two strongest edges"
-
-
-def _derived() -> list[tuple[str, int]]:
-    from dartslib.genotypes import derive
-    from dartslib.space import SearchSpace
-
-    table = [[0.40, 0.30, 0.20, 0.10], [0.05, 0.24, 0.28, 0.43], [0.45, 0.05, 0.35, 0.15]]
-    space = SearchSpace(2, ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"))
-    both = np.array([[0.25] * 4] * 2 + table)  # the table is that of the second node
-    return list(derive({"normal": both, "reduction": both}, space).normal[1])
 
 
 @exercise
@@ -44,7 +40,7 @@ def flips(count: Callable) -> str | None:
         return sum(a != b for one, other in zip(best, best[1:], strict=False)
                    for a, b in zip(one, other, strict=True))  # fmt: skip
 
-    found = [called(count, history) for history in histories]
+    found = [count(history) for history in histories]
     if found == [by_hand(history, 7) for history in histories]:
         return None
     if found == [by_hand(history, 8) for history in histories]:
@@ -57,8 +53,6 @@ def flips(count: Callable) -> str | None:
 @exercise
 def pooling(difference: Any, its_bar: Any, says: str) -> str | None:
     """Max pooling in the cells of one level and of xi = 0, by `dartslib.runs.results.bar`."""
-    from dartslib.runs.results import Results, bar
-
     words = ("more", "fewer", "not told apart")
     if says not in words:
         return f"the verdict is one of: {', '.join(words)}"

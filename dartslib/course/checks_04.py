@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import combinations, count
 from math import ceil, inf, isclose, sqrt
 
 import numpy as np
 
-from dartslib.course.checks import called, exercise
+from dartslib.course.checks import exercise
 from dartslib.runs.results import bar
 
 
@@ -15,14 +16,11 @@ def seeds_needed(needed: Callable) -> str | None:
     """The smallest m with 2 sqrt((sigma_1^2 + sigma_2^2) / m) <= d, by trying."""
 
     def by_trying(variance: float, d: float) -> int:
-        m = 1
-        while 4 * variance / m > d**2 * (1 + 1e-12):
-            m += 1
-        return m
+        return next(m for m in count(1) if 4 * variance / m <= d**2 * (1 + 1e-12))
 
     # Rounding tips no whole number here: (1, 1, 2) comes out exactly by any formula.
     places = [(0.4, 0.3, 0.52), (0.3, 0.6, 0.5), (0.5, 0.1, 0.25), (1.0, 1.5, 2.0), (1.0, 1.0, 2.0)]
-    found = [called(needed, *place) for place in places]
+    found = [needed(*place) for place in places]
     if found == [by_trying(s**2 + t**2, d) for s, t, d in places]:
         return None
     if found == [by_trying(2 * s**2, d) for s, t, d in places]:
@@ -46,7 +44,7 @@ def judge(answer: Callable) -> str | None:
         ([80.6, 81.0], [79.0, 79.5, 78.5, 79.2]),
     ]
     for one, other in places:
-        difference, reach, said = called(answer, list(one), list(other))
+        difference, reach, said = answer(list(one), list(other))
         d, sizes = float(np.mean(one) - np.mean(other)), f"{len(one)} against {len(other)}"
         if not isclose(difference, d, abs_tol=1e-9):
             if isclose(difference, max(one) - max(other)):
@@ -76,7 +74,7 @@ def draw_a_cell(draw: Callable) -> str | None:
     names = set(SearchSpace.report().operations) - {"none"}
     rng, inputs, operations, alike = np.random.default_rng(0), Counter(), Counter(), 0
     for _ in range(600):
-        cell = called(draw, rng)
+        cell = draw(rng)
         if len(cell) != 3 or any(len(node) != 2 for node in cell):
             return "a cell has three nodes, each with two edges"
         for j, node in enumerate(cell):
@@ -91,14 +89,15 @@ def draw_a_cell(draw: Callable) -> str | None:
             operations.update(name for name, _ in node)
         inputs[tuple(sorted(state for _, state in cell[2]))] += 1
         alike += cell[2][0][0] == cell[2][1][0]
-    # Six standard deviations: 600 draws of 6 pairs, 3,600 of 7 operations.
-    pairs = ceil(6 * (600 * (1 / 6) * (5 / 6)) ** 0.5)
-    if len(inputs) < 6 or any(abs(n - 100) > pairs for n in inputs.values()):
+
+    def off(times: int, n: int, p: float) -> bool:
+        return abs(times - n * p) > ceil(6 * sqrt(n * p * (1 - p)))  # six standard deviations
+
+    if any(off(inputs[pair], 600, 1 / 6) for pair in combinations(range(4), 2)):
         return "the pairs of inputs of node 2 do not come up equally often"
-    picks = ceil(6 * (3600 * (1 / 7) * (6 / 7)) ** 0.5)
-    if len(operations) < 7 or any(abs(n - 3600 / 7) > picks for n in operations.values()):
+    if any(off(operations[name], 3600, 1 / 7) for name in names):
         return "the operations do not come up equally often"
-    if abs(alike - 600 / 7) > ceil(6 * (600 * (1 / 7) * (6 / 7)) ** 0.5):
+    if off(alike, 600, 1 / 7):
         return (
             "the two operations of a node are not drawn apart from each other: in one node of "
             f"seven they would agree, and here they do in {alike} of 600"

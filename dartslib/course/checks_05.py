@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from dartslib.course.checks import called, exercise
+from dartslib.course.checks import exercise
 from dartslib.runs import results
 
 
@@ -15,7 +15,7 @@ def copied_bug(difference: Callable, factor: float) -> str | None:
     """Against the derivative of a quadratic, for which a central difference is exact."""
     v, R = 4.0, 0.01 / 4.0
     p, n = ((1.0 + way * R * v) ** 2 for way in (1, -1))
-    expected, found = 2.0 * v, called(difference, p, n, R)
+    expected, found = 2.0 * v, difference(p, n, R)
     if isclose(found, 2 * expected):
         return "the places are 2 R v apart, so it is twice too large"
     if isclose(found, (p - n) / 2.0 * R):
@@ -40,7 +40,7 @@ def better_than_nothing(judged: Callable, at_paper: str, at_longest: str) -> str
         ((2.4, 2.0, 1.3), "not told apart"),
     ):
         off, far = mean(errors) - 1, results.bar(errors, [1.0] * len(errors))
-        difference, bar, verdict = called(judged, np.array(errors))
+        difference, bar, verdict = judged(np.array(errors))
         if not isclose(difference, off, abs_tol=1e-9):
             return f"of the errors {errors} the difference is {off:.2f}, not {difference:.2f}"
         if isclose(bar, 2 * stdev(errors) / sqrt(len(errors))):
@@ -65,7 +65,7 @@ def two_radii(combined: Callable) -> str | None:
         return 5.0 + 3.0 * R**2 - 2.0 * R**4
 
     R = 0.5
-    found, left = float(called(combined, difference, R)), 2.0 * R**4 / 4
+    found, left = float(combined(difference, R)), 2.0 * R**4 / 4
     if isclose(found, 5.0 + left):
         return None
     if isclose(found, (difference(R) + difference(R / 2)) / 2):

@@ -8,19 +8,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-Difference = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], list[Tensor]]
-
-
-def _a(p: Sequence[Tensor], n: Sequence[Tensor], R: Tensor) -> list[Tensor]:
-    return [(x - y) / (2 * R) for x, y in zip(p, n, strict=True)]
-
-
-def _b(p: Sequence[Tensor], n: Sequence[Tensor], R: Tensor) -> list[Tensor]:
-    return [(x - y) / 2.0 * R for x, y in zip(p, n, strict=True)]
-
-
-def _c(p: Sequence[Tensor], n: Sequence[Tensor], R: Tensor) -> list[Tensor]:
-    return [0.5 * (x - y) / R for x, y in zip(p, n, strict=True)]
-
-
-SUSPECTS: dict[str, Difference] = {"A": _a, "B": _b, "C": _c}
+SUSPECTS: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], list[Tensor]]] = {
+    "A": lambda p, n, R: [(x - y) / (2 * R) for x, y in zip(p, n, strict=True)],
+    "B": lambda p, n, R: [(x - y) / 2.0 * R for x, y in zip(p, n, strict=True)],
+    "C": lambda p, n, R: [0.5 * (x - y) / R for x, y in zip(p, n, strict=True)],
+}

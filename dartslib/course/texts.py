@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 FILE = Path(__file__).with_name("exercises.toml")
 
@@ -33,25 +33,21 @@ class Exercise(NamedTuple):
 
 def load() -> list[Exercise]:
     """All exercises, in the order of the series."""
-    tables = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    return [_exercise(name, table) for name, table in tables.items()]
-
-
-def _exercise(name: str, table: dict[str, Any]) -> Exercise:
-    texts = {key: value.strip() for key, value in table.items() if isinstance(value, str)}
-    wrong = tuple(Wrong(w["code"].strip(), w["says"]) for w in table.get("wrong", ()))
-    return Exercise(name=name, **(table | texts | {"wrong": wrong}))
+    found = []
+    for name, table in tomllib.loads(FILE.read_text(encoding="utf-8")).items():
+        wrong = tuple(Wrong(w["code"].strip(), w["says"]) for w in table.pop("wrong", ()))
+        texts = {key: value.strip() for key, value in table.items() if isinstance(value, str)}
+        found.append(Exercise(name=name, wrong=wrong, **table | texts))
+    return found
 
 
 def text(exercise: Exercise, number: str) -> str:
     """The Markdown cell: task, and hint and solution folded."""
-    return "\n\n".join(
-        [
-            f"### Exercise {number} · {exercise.title} {'★' * exercise.stars}",
-            f"*About {exercise.minutes} minutes.*",
-            exercise.task,
-            f"<details><summary>Hint</summary>\n\n{exercise.hint}\n\n</details>",
-            "<details><summary>Solution</summary>\n\n"
-            f"```python\n{exercise.solution}\n```\n\n</details>",
-        ]
+    solution = f"```python\n{exercise.solution}\n```"
+    return (
+        f"### Exercise {number} · {exercise.title} {'★' * exercise.stars}\n\n"
+        f"*About {exercise.minutes} minutes.*\n\n"
+        f"{exercise.task}\n\n"
+        f"<details><summary>Hint</summary>\n\n{exercise.hint}\n\n</details>\n\n"
+        f"<details><summary>Solution</summary>\n\n{solution}\n\n</details>"
     )

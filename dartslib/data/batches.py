@@ -6,9 +6,8 @@ process, no global generator and no hidden position that could go wrong. (A comm
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
 from numbers import Integral
 from typing import Literal
 
@@ -35,16 +34,14 @@ class Subset:
     name: str = ""
 
     def __post_init__(self) -> None:
-        count = len(self.images)
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+        images, labels = self.images, self.labels
+        if (images.dtype, images.ndim, labels.dtype) != (torch.uint8, 4, torch.int64) or (
+            labels.shape != images.shape[:1]
+        ):
             raise ValueError(
-                "The images of a subset must be a uint8 tensor (N, C, H, W), not "
-                f"{self.images.dtype} {tuple(self.images.shape)}: convert them first."
-            )
-        if self.labels.dtype != torch.int64 or self.labels.shape != (count,):
-            raise ValueError(
-                f"The labels of {count} images must be an int64 tensor ({count},), not "
-                f"{self.labels.dtype} {tuple(self.labels.shape)}: give one label for each image."
+                "A subset must be a uint8 tensor (N, C, H, W) and one label for each image, int64 "
+                f"(N,), not {images.dtype} {tuple(images.shape)} and {labels.dtype} "
+                f"{tuple(labels.shape)}: convert them first."
             )
 
     def __len__(self) -> int:
@@ -76,7 +73,8 @@ class Batches:
             every device.
 
     Raises:
-        ValueError: with drop_last, a batch larger than the subset; or a number out of its range.
+        ValueError: no image; with drop_last, a batch larger than the subset; a crop or a cutout
+            larger than the images.
     """
 
     def __init__(
@@ -94,7 +92,22 @@ class Batches:
         drop_last: bool = True,
         device: str | torch.device = "cpu",
     ) -> None:
-        _check(subset, batch_size, drop_last, mean, std, crop, cutout)
+        count, _, height, width = subset.images.shape
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number from 1, not {batch_size}.")
+        if count == 0:
+            raise ValueError(f"The subset {subset.name!r} has no images: choose larger subsets.")
+        if drop_last and batch_size > count:
+            raise ValueError(
+                f"A batch of {batch_size} images is larger than the {count} images of the subset "
+                f"{subset.name!r}: choose a smaller batch or more images."
+            )
+        for name, value in (("crop", crop), ("cutout", cutout)):
+            if not isinstance(value, Integral) or not 0 <= value <= min(height, width):
+                raise ValueError(
+                    f"{name}={value} does not fit images of {height} x {width} pixels: choose 0 to "
+                    f"{min(height, width)}."
+                )
         self.subset, self.batch_size, self.seed = subset, batch_size, seed
         self.crop, self.flip, self.cutout = crop, flip, cutout
         self.shuffle, self.drop_last = shuffle, drop_last
@@ -111,14 +124,6 @@ class Batches:
         """Batches per epoch."""
         full, rest = divmod(len(self.subset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass, over epoch 0."""
-        return self.epoch(0)
-
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass, over the epoch of that number."""
-        return (self.at(number * len(self) + position) for position in range(len(self)))
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """The batch of a step: normalized images, float32 (B, C, H, W), and labels, int64 (B,).
@@ -184,40 +189,3 @@ class Batches:
         """Which of `size` pixels the square covers, per center (B,): bool (B, size)."""
         place = torch.arange(size, device=self.device) - (center - self.cutout // 2)[:, None]
         return (place >= 0) & (place < self.cutout)
-
-
-def _check(
-    subset: Subset,
-    batch_size: int,
-    drop_last: bool,
-    mean: Sequence[float],
-    std: Sequence[float],
-    crop: int,
-    cutout: int,
-) -> None:
-    count, channels, height, width = subset.images.shape
-    if not isinstance(batch_size, Integral) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number from 1, not {batch_size}.")
-    if count == 0:
-        raise ValueError(f"The subset {subset.name!r} has no images: choose larger subsets.")
-    if drop_last and batch_size > count:
-        raise ValueError(
-            f"A batch of {batch_size} images is larger than the {count} images of the subset "
-            f"{subset.name!r}: choose a smaller batch or more images."
-        )
-    if len(mean) != channels or len(std) != channels:
-        raise ValueError(
-            f"The images have {channels} channels, but mean has {len(mean)} values and std "
-            f"{len(std)}: give one per channel."
-        )
-    if not all(0 < value < inf for value in std) or not all(map(isfinite, mean)):
-        raise ValueError(
-            f"Images cannot be normalized with mean {tuple(mean)} and std {tuple(std)}: give "
-            "finite numbers, and a std above 0."
-        )
-    for name, value in (("crop", crop), ("cutout", cutout)):
-        if not isinstance(value, Integral) or not 0 <= value <= min(height, width):
-            raise ValueError(
-                f"{name}={value} does not fit images of {height} x {width} pixels: choose 0 to "
-                f"{min(height, width)}."
-            )

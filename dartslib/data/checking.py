@@ -6,12 +6,7 @@ import numpy as np
 
 
 def check_images(key: str, array: np.ndarray) -> np.ndarray:
-    """Images as uint8 (N, C, H, W).
-
-    Args:
-        key: the array's name in a message.
-        array: uint8 (N, H, W, C) or (N, H, W); square, 8 to 64 pixels, 1 or 3 channels.
-    """
+    """Images as uint8 (N, C, H, W), of those that `DataSet.from_arrays` takes, named `key`."""
     array = np.asarray(array)
     if array.dtype != np.uint8:
         raise ValueError(f"{key} is {array.dtype}: give uint8, pixels from 0 to 255.")
@@ -65,11 +60,6 @@ def digests(images: np.ndarray) -> list[bytes]:
 
 
 def hash_order(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Indices, int64 (N,), that sort images by a hash of their bytes, equal images by label.
-
-    Args:
-        images: uint8 (N, C, H, W).
-        labels: (N,).
-    """
+    """Indices, int64 (N,), that sort images by a hash of their bytes, equal images by label."""
     keys = list(zip(digests(images), labels.tolist(), strict=True))
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)

@@ -3,6 +3,7 @@
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,33 +50,29 @@ def load_folder(folder: Path, size: int = 32) -> DataSet:
     """
     parts = [folder / "train", folder / "test"]
     parts = parts if all(part.is_dir() for part in parts) else [folder]
-    names, found = None, []
-    for part in parts:
-        pictures, labels, classes = _listed(part)
-        if names not in (None, classes):
-            raise ValueError(
-                f"The folders of classes in {parts[0]} and {part} differ: give both the same."
-            )
-        names = classes
-        found += _stored(pictures, labels, size)
-    if len(found) == 2:
-        return DataSet.without_test(folder.name, *found, check_class_names(names))
-    return DataSet(folder.name, *found, check_class_names(names))
+    listed = [_listed(part) for part in parts]
+    names = listed[0].classes
+    if any(part.classes != names for part in listed):
+        raise ValueError(
+            f"The folders of classes in {parts[0]} and {parts[-1]} differ: give both the same."
+        )
+    found = [tensor for part in listed for tensor in _stored(part, size)]
+    make = DataSet if len(parts) == 2 else DataSet.without_test
+    return make(folder.name, *found, check_class_names(names))
 
 
-def _listed(folder: Path) -> tuple[list[str], np.ndarray, list[str]]:
-    """Paths, labels and names of the classes, as torchvision finds them."""
+def _listed(folder: Path) -> Any:
+    """Pictures and their classes, as torchvision's `ImageFolder` finds them."""
     from torchvision.datasets import ImageFolder  # seconds
 
     try:
-        source = ImageFolder(str(folder))
+        return ImageFolder(str(folder))
     except FileNotFoundError as error:
         reason = str(error).splitlines()[0].rstrip(". ")
         raise ValueError(
             f"{folder} is no folder of pictures ({reason}): put the pictures of each class into a "
             "folder CLASS of it, or into train/CLASS and test/CLASS."
         ) from None
-    return [path for path, _ in source.samples], np.array(source.targets), source.classes
 
 
 def _file(shape: tuple[int, ...]) -> np.ndarray:
@@ -84,17 +81,15 @@ def _file(shape: tuple[int, ...]) -> np.ndarray:
         return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
-def _stored(pictures: list[str], labels: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
+def _stored(source: Any, size: int) -> tuple[Tensor, Tensor]:
     """Images in hash order, uint8 (N, 3, size, size), in a file; and their labels, int64 (N,)."""
-    shape = len(pictures), 3, size, size
+    labels = np.array(source.targets)
+    shape = len(labels), 3, size, size
     read, ordered = _file(shape), _file(shape)
-
-    def put(row: int) -> None:
-        read[row] = open_picture(pictures[row], size)
-
     with ThreadPoolExecutor() as threads:
-        for _ in threads.map(put, range(len(pictures))):
-            pass
+        pictures = threads.map(lambda sample: open_picture(sample[0], size), source.samples)
+        for row, picture in enumerate(pictures):
+            read[row] = picture
     order = hash_order(read, labels)
     for start in range(0, len(order), ROWS):
         ordered[start : start + ROWS] = read[order[start : start + ROWS]]

@@ -45,22 +45,21 @@ class Loader:
         """The batch of a step: images, float (N, C, side, side), and labels, int64 (N,)."""
         if hasattr(self.source, "at"):  # a source of our own kind, whose batches have numbers
             return self._checked(self.source.at(step))
-        if step not in self._kept and step != self._next:
-            if step:
+        if step not in self._kept:
+            if step not in (0, self._next):
                 warnings.warn(
                     "The DataLoader begins anew, since it cannot be asked for the batch of a step: "
                     "the run does not end as it would have without a stop.",
                     stacklevel=2,
                 )
-            self._next, self._iterator, self._kept = step, iter(()), {}
-        if step == self._next:
+            if step != self._next:
+                self._iterator, self._kept = iter(()), {}
             batch = next(self._iterator, None)
             if batch is None:  # the end of an epoch
                 self._iterator = iter(self.source)
                 batch = next(self._iterator)
-            self._kept[step] = self._checked(batch)
+            self._kept[step], self._next = self._checked(batch), step + 1
             self._kept.pop(step - AHEAD, None)
-            self._next += 1
         return self._kept[step]
 
     def _checked(self, batch: Any) -> tuple[Tensor, Tensor]:
@@ -69,7 +68,7 @@ class Loader:
                 f"A DataLoader must give pairs (images, labels), not {type(batch).__name__}: "
                 "change what its data set returns, or its collate_fn."
             )
-        images, labels = batch
+        images, labels = batch[0], torch.as_tensor(batch[1])
         shape = tuple(getattr(images, "shape", ()))
         if len(shape) != 4 or shape[2] != shape[3] or not torch.is_floating_point(images):
             raise ValueError(
@@ -77,7 +76,6 @@ class Loader:
                 f"{getattr(images, 'dtype', type(images).__name__)} {shape}: transform its images, "
                 "as ToTensor and CenterCrop do."
             )
-        labels = torch.as_tensor(labels)
         if labels.shape != shape[:1] or labels.is_floating_point():
             raise ValueError(
                 f"{shape[0]} images of a DataLoader came with labels {labels.dtype} "

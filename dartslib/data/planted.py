@@ -26,20 +26,9 @@ MEAN, STD = (50 / 255,), (100 / 255,)
 
 # One normal cell with one node has two edges, which both read the stem: either may win. Small
 # batches and large steps, so that a search takes seconds.
-SEARCH = SearchConfig(
-    dataset="planted",
-    half=1152,
-    nodes=1,
-    layers=1,
-    reductions=(),
-    channels=8,
-    head="linear",
-    epochs=2,
-    batch_size=16,
-    w_lr=0.4,
-    alpha_lr=0.05,
-    records=40,
-)
+_SIZES = {"nodes": 1, "layers": 1, "reductions": (), "channels": 8, "head": "linear", "half": 1152}
+_STEPS = {"epochs": 2, "batch_size": 16, "w_lr": 0.4, "alpha_lr": 0.05, "records": 40}
+SEARCH = SearchConfig(dataset="planted", **_SIZES, **_STEPS)
 NEEDED = "sep_conv_5x5"
 
 
@@ -48,12 +37,7 @@ def planted(images: int, seed: int = 0) -> Subset:
 
     The bytes are 50 for ground, 150 for a dot, and noise (a sum of four uniform numbers) of 10;
     `planted_batches` turns them into 0, 1 and 0.1. Class 0 is horizontal, 1 is vertical.
-
-    Raises:
-        ValueError: fewer than one image.
     """
-    if images < 1:
-        raise ValueError(f"images must be 1 or more, not {images}.")
     labels = np.arange(images, dtype=np.int64) % 2
     places = counter.below(SIZE, counter.words(seed, 0, images * PAIRS * 2))
     rows, columns = places.reshape(images, PAIRS, 2).transpose(2, 0, 1)  # (images, PAIRS) each

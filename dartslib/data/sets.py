@@ -35,6 +35,7 @@ KEYS = ("x_train", "y_train", "x_test", "y_test", "class_names")
 # What torchvision raises where files are missing, not whole, or cannot be had.
 UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError)
 UNREADABLE += (ValueError, TypeError, LookupError, AssertionError)
+DAMAGED = (zipfile.BadZipFile, zlib.error)
 
 # Mean and standard deviation per channel, as usually quoted; for other sets they are measured.
 STATISTICS = {
@@ -85,20 +86,21 @@ class DataSet:
             ValueError: anything else.
         """
         names = check_class_names(class_names)
-        given = {"train": (x_train, y_train), "test": (x_test, y_test)}
-        if x_test is None:
-            del given["test"]
-        arrays = {which: check_images(f"x_{which}", pair[0]) for which, pair in given.items()}
-        train, test = arrays["train"], arrays.get("test", arrays["train"])
-        if train.shape[1:] != test.shape[1:]:
-            raise ValueError(
-                f"x_train has images of {_size(train)}, x_test of {_size(test)}: make them alike."
-            )
+        given = {"train": (x_train, y_train)}
+        if x_test is not None:
+            given["test"] = x_test, y_test
         tensors = []
-        for which, images in arrays.items():
-            labels = check_labels(f"y_{which}", given[which][1], len(images), len(names))
+        for which, (images, labels) in given.items():
+            images = check_images(f"x_{which}", images)
+            labels = check_labels(f"y_{which}", labels, len(images), len(names))
             order = hash_order(images, labels)
             tensors += [torch.from_numpy(images[order]), torch.from_numpy(labels[order])]
+        sizes = [images.shape[1:] for images in tensors[::2]]
+        if len(set(sizes)) > 1:
+            raise ValueError(
+                f"x_train has images of {tuple(sizes[0])}, x_test of {tuple(sizes[1])} (channels, "
+                "height, width): make them alike."
+            )
         return (cls if len(tensors) == 4 else cls.without_test)(name, *tensors, names)
 
     @classmethod
@@ -148,9 +150,9 @@ class DataSet:
         """A hash of all that a run is given: images, labels, class names and statistics."""
         found = blake2b(digest_size=16)
         for tensor in (self.x_train, self.y_train, self.x_test, self.y_test):
-            found.update(_text((*tensor.shape, str(tensor.dtype))))
+            found.update(json.dumps((*tensor.shape, str(tensor.dtype))).encode())
             found.update(np.ascontiguousarray(tensor.numpy()))
-        found.update(_text((self.class_names, self.statistics())))
+        found.update(json.dumps((self.class_names, self.statistics())).encode())
         return found.hexdigest()
 
     def batches(
@@ -175,10 +177,6 @@ class DataSet:
 def is_own(name: str) -> bool:
     """Whether a data set of that name is the user's: neither drawn by code nor downloaded."""
     return name not in (*EMBEDDED, *DOWNLOADED)
-
-
-def _text(values: tuple) -> bytes:
-    return json.dumps(values).encode()
 
 
 def load(name: str, folder: str | Path = "data", image_size: int = 32) -> DataSet:
@@ -255,23 +253,19 @@ def _read(name: str, path: Path) -> DataSet:
     broken = f"{path} is not a whole npz archive: write it with numpy.savez, or fetch it again."
     if not zipfile.is_zipfile(path):
         raise ValueError(broken)
-    arrays, key = {}, ""
+    arrays = {}
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = [key for key in KEYS if key not in file.files]
-            for key in KEYS:
-                if key in file.files:
-                    arrays[key] = file[key]
-    except (EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error):
+            for key in (key for key in KEYS if key in file.files):
+                arrays[key] = file[key]
+    except (ValueError, EOFError, OSError, RuntimeError, MemoryError, *DAMAGED) as error:
+        if "pickle" in str(error):
+            broken = (
+                f"{path} holds Python objects as {key}, which are not read, since reading them can "
+                "run code: save plain arrays of numbers and strings."
+            )
         raise ValueError(broken) from None
-    except ValueError as error:
-        if "pickle" not in str(error):
-            raise ValueError(broken) from None
-        raise ValueError(
-            f"{path} holds Python objects as {key}, which are not read, since reading them can run "
-            "code: save plain arrays of numbers and strings."
-        ) from None
-    if missing:
+    if missing := [key for key in KEYS if key not in arrays]:
         raise ValueError(f"{path} has no {', '.join(missing)}: save all of {', '.join(KEYS)}.")
     try:
         return DataSet.from_arrays(name, **arrays)
@@ -281,12 +275,8 @@ def _read(name: str, path: Path) -> DataSet:
 
 def _download(name: str, path: Path) -> DataSet:
     instead = f"run with shapes10, which needs no download, or put {path.name} into {path.parent}"
-    try:
-        from torchvision import datasets
-    except ImportError:
-        raise ModuleNotFoundError(
-            f"Downloading {name} needs torchvision: run `pip install torchvision`, or {instead}."
-        ) from None
+    from torchvision import datasets  # seconds
+
     source = getattr(datasets, DOWNLOADED[name])
     with suppress(*UNREADABLE):  # what is there already needs no lock, nor a folder to write to
         return _both(name, source, str(path.parent), download=False)
@@ -315,8 +305,3 @@ def _both(name: str, source: type, root: str, download: bool) -> DataSet:
     halves = [source(root, train=train, download=download) for train in (True, False)]
     arrays = [np.asarray(array) for half in halves for array in (half.data, half.targets)]
     return DataSet.from_arrays(name, *arrays, halves[0].classes)
-
-
-def _size(images: np.ndarray) -> str:
-    _, channels, height, width = images.shape
-    return f"{height} x {width} pixels and {channels} channel{'s' if channels > 1 else ''}"

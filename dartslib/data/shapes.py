@@ -48,11 +48,6 @@ SINE = np.concatenate([HALF, -HALF])
 COSINE = np.roll(SINE, -ANGLES // 4)
 
 
-def class_names(name: str) -> tuple[str, ...]:
-    """The ten names of shapes10 or the hundred of shapes100, such as "striped disk"."""
-    return tuple(f"{TEXTURES[texture]} {SHAPES[shape]}" for shape, texture in _kinds(name))
-
-
 def draw(
     name: str, train: int = TRAIN, test: int = TEST
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -74,7 +69,8 @@ def draw(
         shape, texture = kinds[labels[first : first + CHUNK]].T
         images[first : first + CHUNK] = _scenes(tables, shape, texture, len(kinds), first)
     images = images.transpose(0, 2, 3, 1)
-    return images[:train], labels[:train], images[train:], labels[train:], class_names(name)
+    names = tuple(f"{TEXTURES[t]} {SHAPES[s]}" for s, t in kinds)  # such as "striped disk"
+    return images[:train], labels[:train], images[train:], labels[train:], names
 
 
 def stickers() -> np.ndarray:
@@ -87,11 +83,10 @@ def stickers() -> np.ndarray:
     axis = 2 * np.arange(points, dtype=np.int64) - (points - 1)  # odd numbers, -255 … 255
     x, y = axis[None, :], axis[:, None]
     tables = np.zeros((2, len(SHAPES), len(TEXTURES), CELLS, CELLS), dtype=np.int16)
-    for s, shape in enumerate(SHAPES):
-        mask = _shape(shape, x, y)
+    for s, mask in enumerate(_masks(x, y)):
         tables[0, s] = _soften(mask * FULL)
-        for t, texture in enumerate(TEXTURES):
-            tables[1, s, t] = _soften(_texture(texture, x, y, mask))
+        for t, second in enumerate(_fillings(x, y, mask)):
+            tables[1, s, t] = _soften(second if second.dtype != bool else second * FULL)
     return tables
 
 
@@ -104,32 +99,24 @@ def _kinds(name: str) -> list[tuple[int, int]]:
     raise ValueError(f"There are no shapes {name!r}: draw shapes10 or shapes100.")
 
 
-def _shape(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which points are in a shape: bool (256, 256). x, y in 256ths of half a side, y down."""
+def _masks(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """Which points are in each of SHAPES: bool (256, 256). x, y: 256ths of half a side, y down."""
     square = x * x + y * y
-    match shape:
-        case "disk":
-            return square < 225**2
-        case "square":
-            return np.maximum(abs(x), abs(y)) < 185
-        case "triangle":
-            return np.all([_beyond(a, x, y) < 120 for a in (90, 210, 330)], axis=0)
-        case "star":  # inside at least four of the five lines that draw a pentagram
-            return np.sum([_beyond(a, x, y) < 72 for a in range(18, 378, 72)], axis=0) >= 4
-        case "cross":
-            return (np.minimum(abs(x), abs(y)) < 75) & (np.maximum(abs(x), abs(y)) < 225)
-        case "ring":
-            return (square < 240**2) & (square > 115**2)
-        case "crescent":
-            return ((x + 15) ** 2 + y * y < 225**2) & ((x - 105) ** 2 + y * y > 175**2)
-        case "heart":  # (x² + y² - 1)³ < x² y³
-            u, v = x * 3, (20 - y) * 3
-            return (u * u + v * v - 608**2) ** 3 < 608 * u * u * v**3
-        case "bar":
-            return (abs(x) < 240) & (abs(y) < 85)
-        case "bow tie":
-            return (5 * abs(y) < 4 * abs(x) + 80) & (abs(x) < 225)
-    raise ValueError(shape)
+    low, high = np.minimum(abs(x), abs(y)), np.maximum(abs(x), abs(y))
+    u, v = x * 3, (20 - y) * 3
+    return [
+        square < 225**2,  # disk
+        high < 185,  # square
+        np.all([_beyond(a, x, y) < 120 for a in (90, 210, 330)], axis=0),  # triangle
+        # star: inside at least four of the five lines that draw a pentagram
+        np.sum([_beyond(a, x, y) < 72 for a in range(18, 378, 72)], axis=0) >= 4,
+        (low < 75) & (high < 225),  # cross
+        (square < 240**2) & (square > 115**2),  # ring
+        ((x + 15) ** 2 + y * y < 225**2) & ((x - 105) ** 2 + y * y > 175**2),  # crescent
+        (u * u + v * v - 608**2) ** 3 < 608 * u * u * v**3,  # heart: (x² + y² - 1)³ < x² y³
+        (abs(x) < 240) & (abs(y) < 85),  # bar
+        (5 * abs(y) < 4 * abs(x) + 80) & (abs(x) < 225),  # bow tie
+    ]
 
 
 def _beyond(degrees: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -137,36 +124,27 @@ def _beyond(degrees: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return x * COSINE[degrees // 3] + y * SINE[degrees // 3] >> 14
 
 
-def _texture(texture: str, x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """How much of the second color points have, 0 to FULL (256, 256). mask: those of the shape."""
+def _fillings(x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+    """Where points have the second color in each of TEXTURES: bool, or how much of it, to FULL.
+
+    Each is (256, 256), or broadcasts to that. mask: the points of the shape.
+    """
     square = x * x + y * y
-    match texture:
-        case "plain":
-            second = x + y < -1000
-        case "striped":
-            second = (x + 32) // 64 % 2 == 1
-        case "checked":
-            second = (x // 85 + y // 85) % 2 == 1
-        case "dotted":
-            second = ((x + 64) % 128 - 64) ** 2 + ((y + 64) % 128 - 64) ** 2 < 42**2
-        case "latticed":
-            second = ((x + 17) % 110 < 34) | ((y + 17) % 110 < 34)
-        case "ringed":
-            second = np.sum([square >= (r * r) for r in range(40, 400, 55)], axis=0) % 2 == 1
-        case "rayed":
-            second = np.prod([np.sign(_beyond(a, x, y)) for a in (21, 66, 111, 156)], axis=0) > 0
-        case "halved":
-            second = y > 0
-        case "shaded":
-            return np.clip((x + 220) * FULL // 440, 0, FULL)
-        case "bordered":
-            padded, size = np.pad(mask, BORDER), len(mask)
-            shifts = [BORDER + (BORDER * wave[::5] >> 14) for wave in (COSINE, SINE)]
-            inner = [padded[i : i + size, j : j + size] for i, j in zip(*shifts, strict=True)]
-            second = ~np.all(inner, axis=0)
-        case _:
-            raise ValueError(texture)
-    return second * FULL
+    padded, size = np.pad(mask, BORDER), len(mask)
+    shifts = [BORDER + (BORDER * wave[::5] >> 14) for wave in (COSINE, SINE)]
+    inner = [padded[i : i + size, j : j + size] for i, j in zip(*shifts, strict=True)]
+    return [
+        x + y < -1000,  # plain
+        (x + 32) // 64 % 2 == 1,  # striped
+        (x // 85 + y // 85) % 2 == 1,  # checked
+        ((x + 64) % 128 - 64) ** 2 + ((y + 64) % 128 - 64) ** 2 < 42**2,  # dotted
+        ((x + 17) % 110 < 34) | ((y + 17) % 110 < 34),  # latticed
+        np.sum([square >= (r * r) for r in range(40, 400, 55)], axis=0) % 2 == 1,  # ringed
+        np.prod([np.sign(_beyond(a, x, y)) for a in (21, 66, 111, 156)], axis=0) > 0,  # rayed
+        y > 0,  # halved
+        np.clip((x + 220) * FULL // 440, 0, FULL),  # shaded
+        ~np.all(inner, axis=0),  # bordered
+    ]
 
 
 def _soften(points: np.ndarray) -> np.ndarray:

@@ -66,10 +66,10 @@ def split(dataset: DataSet, half: int | None = None, held_out: float = 0.1) -> S
     compare_train = (0, rest) if held else (0, largest)
     compare_valid = (rest, count) if held else (largest, 2 * largest)
     return Split(
-        search_train=subset("search_train", 0, half),
-        search_valid=subset("search_valid", largest, largest + half),
-        compare_train=subset("compare_train", *compare_train),
-        compare_valid=subset("compare_valid", *compare_valid),
+        subset("search_train", 0, half),
+        subset("search_valid", largest, largest + half),
+        subset("compare_train", *compare_train),
+        subset("compare_valid", *compare_valid),
         final_train=subset("final_train", 0, count),
         test=Subset(dataset.x_test, dataset.y_test, "test"),
     )
@@ -88,9 +88,8 @@ def remarks(dataset: DataSet, *used: Subset) -> list[str]:
     total = dataset.y_train.bincount(minlength=len(names)).tolist()
     for subset in used:
         counts = subset.labels.bincount(minlength=len(names)).tolist()
-        missing = [k for k, count in enumerate(counts) if not count]
-        if missing:
-            first, others = missing[0], len(missing) - 1
+        if 0 in counts:
+            first, others = counts.index(0), counts.count(0) - 1
             found.append(
                 f"Class {names[first]!r}{f' and {others} more' if others else ''} (it has "
                 f"{total[first]} of {sum(total)} training images) is not among the {len(subset)} "

@@ -6,7 +6,7 @@ is compared at equal seconds, not at equal size.
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from dartslib.genotypes import Genotype
 from dartslib.loops import seeded
@@ -18,6 +18,8 @@ STAND_IN = Genotype(_NODE, _NODE)  # where a training expects a cell: it plays n
 
 class DenseNetwork(nn.Sequential):
     """Convolution, BatchNorm, ReLU, again and again; then the mean over the map and a linear layer.
+
+    Images (N, in_channels, H, W) -> class scores (N, num_classes).
 
     Args:
         widths: channels after each convolution. Where they double, the convolution has stride 2.
@@ -39,10 +41,6 @@ class DenseNetwork(nn.Sequential):
             *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes)
         )
         self.drop_path, self.generator = 0.0, None  # a training sets them: no paths are dropped
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Class scores (N, num_classes) of images (N, in_channels, H, W)."""
-        return super().forward(images)
 
 
 class DenseConfig(TrainConfig):

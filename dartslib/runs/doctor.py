@@ -1,7 +1,4 @@
-"""What this machine has, and what to do about what is missing.
-
-Nothing is loaded before it is asked for, so that a broken installation can be looked at, too.
-"""
+"""What this machine has, and what to do about what is missing; torch may be broken."""
 
 import os
 import platform

@@ -6,18 +6,17 @@ from dartslib.genotypes import Genotype
 from dartslib.space import CELL_TYPES, SearchSpace
 
 
-def draw(space: SearchSpace, seed: int, edges_per_node: int = 2) -> Genotype:
+def draw(space: SearchSpace, seed: int) -> Genotype:
     """A genotype drawn uniformly from those that `derive` can return.
 
-    Each node draws distinct predecessors, and for each an operation other than none.
+    Each node draws two distinct predecessors, and for each an operation other than none.
     """
     generator = np.random.default_rng(seed)
     real = [name for name in space.operations if name != "none"]
 
     def node(target: int) -> list[tuple[str, int]]:
-        count = min(edges_per_node, target)
-        sources = generator.choice(target, size=count, replace=False)
-        picks = generator.integers(len(real), size=count)
+        sources = generator.choice(target, size=2, replace=False)
+        picks = generator.integers(len(real), size=2)
         return [(real[k], int(source)) for k, source in zip(picks, sources, strict=True)]
 
     targets = range(2, 2 + space.nodes)

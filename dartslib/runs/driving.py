@@ -11,10 +11,11 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from pickle import UnpicklingError
+from threading import current_thread, main_thread
 from time import monotonic, process_time
 from types import FrameType
 from typing import Any
@@ -87,25 +88,21 @@ def drive(
     _write(path, loop, stretches, data)  # a folder that cannot be written to is found now
     here = {"commit": commit(), "machine": machine(device), "versions": versions()}
     stretches.append({"from_step": loop.step} | here)
-    began = process_time()
-    kept = loop.step
+    began, kept = process_time(), loop.step
     saved = last = monotonic()
     longest, told = 0.0, -inf
-    with (
-        _patient() as pressed,
-        tqdm(
-            total=loop.steps, initial=loop.step, unit="step", disable=None if progress else True
-        ) as bar,
-    ):
+    off = None if progress else True  # None: where no bar can be drawn
+    bar = tqdm(total=loop.steps, initial=loop.step, unit="step", disable=off)
+    with _patient() as pressed, bar:
         silent = progress and bar.disable and "TQDM_DISABLE" not in os.environ
         try:
             for record in loop.each_step():
                 bar.update(loop.step - bar.n)
                 if record is not None:
-                    bar.set_postfix(
-                        loss=f"{record['train_loss']:.3f}",
-                        accuracy=f"{record['train_accuracy']:.3f}",
-                    )
+                    shown = {
+                        name: f"{record[f'train_{name}']:.3f}" for name in ("loss", "accuracy")
+                    }
+                    bar.set_postfix(shown)
                 # Save before the next step, if it is as slow as the slowest, could lose too much.
                 now = monotonic()
                 last, longest = now, max(longest, now - last)
@@ -138,23 +135,19 @@ def _patient() -> Iterator[list[int]]:
     SIGTERM, by which a cluster ends a job, is treated alike.
     """
     pressed: list[int] = []
-    before = {}
 
     def wait(number: int, frame: FrameType | None) -> None:
         if pressed:
             signal.default_int_handler(number, frame)
         pressed.append(number)
 
+    # Only the main thread may set handlers, and only it gets Ctrl-C.
+    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    before = {n: h for n, h in handlers.items() if h is not signal.SIG_IGN}  # as under nohup
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(number)
-            if handler is not signal.SIG_IGN:  # ignored under nohup
-                signal.signal(number, wait)
-                before[number] = handler
-    except ValueError:  # only the main thread may set handlers, and only it gets Ctrl-C
-        yield pressed
-        return
-    try:
+        for number in before:
+            signal.signal(number, wait)
         yield pressed
     finally:
         for number, handler in before.items():
@@ -202,23 +195,18 @@ def progress(folder: Path) -> tuple[int, int, float] | None:
     if not path.exists():
         return None
     state = _load(path)
-    try:
-        return int(state["loop"]["step"]), int(state["steps"]), float(state["loop"]["seconds"])
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} is not whole: choose another folder.") from None
+    return state["loop"]["step"], state["steps"], state["loop"]["seconds"]
 
 
 def _load(path: Path) -> dict[str, Any]:
     """The content of a checkpoint."""
     state = None
-    try:
+    # Not written by torch, or with more than data in it, or damaged in some other way.
+    with suppress(UnpicklingError, BadZipFile, EOFError, RuntimeError, ValueError, LookupError):
         with ZipFile(path) as file:
             whole = file.testzip() is None  # torch.load compares no checksums
         if whole:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    # Not written by torch, or with more than data in it, or damaged in some other way.
-    except (UnpicklingError, BadZipFile, EOFError, RuntimeError, ValueError, LookupError):
-        pass
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(
             f"{path} is damaged, or is not a checkpoint of this dartslib: choose another folder."
@@ -226,30 +214,21 @@ def _load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _same_settings(kept: Any, loop: Loop) -> bool:
-    """Whether a checkpoint's settings are the loop's; one that it lacks counts with its default."""
-    try:
-        return type(loop.config)(**json.loads(kept)) == loop.config
-    except (TypeError, ValueError):
-        return False
-
-
 def _read(path: Path, loop: Loop, data: str | None = None) -> list[dict[str, Any]]:
     state = _load(path)
-    if not _same_settings(state.get("config"), loop):
+    other, same = "", False
+    with suppress(TypeError, ValueError):  # a setting that it lacks counts with its default
+        same = type(loop.config)(**json.loads(state.get("config"))) == loop.config
+    if not same:
+        other = "settings: resume with the settings"
+    elif state.get("data") != data:
+        other = "data of that name: restore the images, labels and class names"
+    elif json.loads(state.get("imports", "{}")) != IMPORTED:
+        other = f"files of --import than {[*IMPORTED]}: import those, unchanged,"
+    if other:
         raise ValueError(
-            f"{path} belongs to a run with other settings: resume with the settings it was started "
-            "with, or choose another folder."
-        )
-    if state.get("data") != data:
-        raise ValueError(
-            f"{path} belongs to a run with other data of that name: restore the images, labels "
-            "and class names it was started with, or choose another folder."
-        )
-    if json.loads(state.get("imports", "{}")) != IMPORTED:
-        raise ValueError(
-            f"{path} belongs to a run with other files of --import than {[*IMPORTED]}: import "
-            "those, unchanged, that it was started with, or choose another folder."
+            f"{path} belongs to a run with other {other} that it was started with, or choose "
+            "another folder."
         )
     unfit = ValueError(
         f"{path} does not fit this run, as its data set has changed or the file is not whole: "

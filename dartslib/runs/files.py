@@ -14,14 +14,8 @@ _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file under another name, syncs it to the disk, then renames it.
 
-    A reader finds the old file or the new one, never half of one, whenever the process dies.
-
-    Args:
-        path: the file; its folder is created.
-        content: all of it.
-
-    Raises:
-        OSError: it cannot be written; the old file stays. The message says what to do.
+    A reader finds the old file or the new one, never half of one, whenever the process dies. The
+    folder is created. OSError says what to do; the old file stays.
     """
     write_together(path.parent, {path.name: content})
 
@@ -35,11 +29,8 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Writes files that belong together; readers wait for the last one.
 
     Args:
-        folder: receives the files; it is created.
+        folder: receives the files.
         contents: name -> content, in order.
-
-    Raises:
-        OSError: as in `write_whole`.
     """
     *_, last = contents
     parts = {name: folder / f".{name}.part{os.getpid()}" for name in contents}

@@ -28,29 +28,24 @@ class _Mixed(nn.Module):
 
 
 def one_hot(search: Search) -> Tables:
-    """The mixture of the cell that would be derived now: 1 for its operations, else 0.
-
-    Returns:
-        Cell type -> (edges, operations), on the device of alpha.
-    """
+    """The `path` of the cell that would be derived now."""
     return path(search.architecture.derive(), search.architecture)
 
 
 def path(genotype: Genotype, architecture: Architecture) -> Tables:
     """A mixture that leaves only one cell of the supernet: 1 for its operations, else 0.
 
-    Args:
-        genotype: of the architecture's space.
-        architecture: defines space, device and dtype.
+    Returns:
+        Cell type -> (edges, operations), of the architecture's space, on its device.
     """
     space = architecture.space
-    found = {k: torch.zeros_like(architecture.logits[k]) for k in CELL_TYPES}
+    found = {k: torch.zeros_like(architecture.logits[k].detach()) for k in CELL_TYPES}
     for cell_type, table in found.items():
         for target, edges in enumerate(genotype.cell(cell_type), start=2):
             for operation, source in edges:
                 edge = space.edges.index((source, target))
                 table[edge, space.operations.index(operation)] = 1.0
-    return {cell_type: table.detach() for cell_type, table in found.items()}
+    return found
 
 
 @torch.no_grad()
@@ -92,7 +87,7 @@ def accuracy(search: Search, mixture: Tables, unseen: BatchSource, *, anew: bool
     was_training, network = supernet.training, _Mixed(search, mixture)
     buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
     if anew:
-        _new_statistics(network, search.train, search.memory_format)
+        _new_statistics(network, search)
     found = evaluate(network, unseen, search.memory_format)[1]
     for name, buffer in supernet.named_buffers():
         buffer.copy_(buffers[name])
@@ -101,16 +96,14 @@ def accuracy(search: Search, mixture: Tables, unseen: BatchSource, *, anew: bool
     return found
 
 
-def _new_statistics(
-    network: nn.Module, batches: BatchSource, memory_format: torch.memory_format
-) -> None:
-    """Replaces BatchNorm's running statistics by means over batches."""
+def _new_statistics(network: nn.Module, search: Search) -> None:
+    """Replaces BatchNorm's running statistics by means over batches of w's half."""
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     network.train()
-    for step in range(min(STEPS, len(batches))):
-        for norm in norms:
+    for step in range(min(STEPS, len(search.train))):
+        for norm in norms:  # torch's update_bn takes their momentum away: the fast form needs one
             norm.momentum = 1 / (step + 1)  # a plain mean; the first batch replaces the old value
-        network(batches.at(step)[0].contiguous(memory_format=memory_format))
+        network(search.train.at(step)[0].contiguous(memory_format=search.memory_format))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

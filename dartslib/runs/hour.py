@@ -64,31 +64,27 @@ class HourTraining(Training):
         if config.first_size and config.head != "linear":
             raise ValueError("Crops need head=linear: the report's head has one size of image.")
         super().__init__(config, genotype, batches, watched, **options)
-        parts = dict(self.network.named_modules())
-        norms = [part for part in parts.values() if isinstance(part, nn.BatchNorm2d)]
+        parts = [*self.network.modules()]
+        norms = [part for part in parts if isinstance(part, nn.BatchNorm2d)]
         for norm in norms:
             norm.momentum = config.norm_momentum
-        pointwise = [
-            part.weight
-            for part in parts.values()
-            if isinstance(part, nn.Conv2d) and (*part.kernel_size, part.groups) == (1, 1, 1)
-        ]
-        self.matrices = pointwise if config.muon else []
+        convolutions = [part for part in parts if isinstance(part, nn.Conv2d) and config.muon]
+        pointwise = [c for c in convolutions if (*c.kernel_size, c.groups) == (1, 1, 1)]
+        self.matrices = [convolution.weight for convolution in pointwise]
         biases = [norm.bias for norm in norms if norm.bias is not None]
         apart = {*biases, *self.matrices}
         rest = [p for p in self.network.parameters() if p not in apart]
         # In SGD a decay is multiplied by the rate: divided by the factor it stays what it was.
         fast = {"weight_decay": config.weight_decay / config.bias_rate, "factor": config.bias_rate}
         groups = [{"params": rest, "factor": 1.0}, {"params": biases, **fast}]
-        self.optimizer = _Sgd(
-            groups,
-            config.lr,
-            config.momentum,
-            weight_decay=config.weight_decay,
-            nesterov=config.nesterov,
-        )
+        of_all = {"weight_decay": config.weight_decay, "nesterov": config.nesterov}
+        self.optimizer = _Sgd(groups, config.lr, config.momentum, **of_all)
         if config.muon:
-            self.muon = _muon(self.matrices, config)
+            if not hasattr(torch.optim, "Muon"):
+                raise ValueError("muon needs torch 2.9 or newer: set muon=0, or update torch.")
+            # Matrices that share the memory of pointwise weights (Jordan et al., 2024)
+            shared = [nn.Parameter(weight.data.flatten(1)) for weight in self.matrices]
+            self.muon = torch.optim.Muon(shared, config.muon, weight_decay=0.0)
             self.stateful = (*self.stateful, "muon")
         if config.average:
             mean = get_ema_multi_avg_fn(config.average)
@@ -168,11 +164,3 @@ class _Mirrored(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (self.network(images) + self.network(images.flip(3))) / 2
-
-
-def _muon(weights: list[nn.Parameter], config: HourConfig) -> torch.optim.Optimizer:
-    """Muon on matrices that share the memory of pointwise weights (Jordan et al., 2024)."""
-    if not hasattr(torch.optim, "Muon"):
-        raise ValueError("muon needs torch 2.9 or newer: set muon=0, or update torch.")
-    matrices = [nn.Parameter(weight.data.flatten(1)) for weight in weights]
-    return torch.optim.Muon(matrices, config.muon, weight_decay=0.0)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dartslib.loops import BatchSource
 from dartslib.training import Training
@@ -13,21 +13,6 @@ from dartslib.training import Training
 def share_of_the_largest(labels: Tensor) -> float:
     """The accuracy of an answer that is always the most frequent class; labels are int64 (N,)."""
     return int(labels.bincount().max()) / len(labels)
-
-
-class _Noted(list[Tensor]):
-    """A source of batches that keeps their labels."""
-
-    def __init__(self, batches: BatchSource) -> None:
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.batches.at(step)
-        self.append(labels)
-        return images, labels
 
 
 def judge(
@@ -39,18 +24,16 @@ def judge(
         Loss, accuracy (a fraction), and {"largest_class": its share of the images,
         "class_accuracy": name -> accuracy, or None where a class has no images}.
     """
-    guesses: list[Tensor] = []
-    noted = _Noted(batches)
-    hook = training.network.register_forward_hook(
-        lambda network, images, scores: guesses.append(scores.argmax(dim=1))
-    )
-    try:
-        loss, accuracy = training.evaluate(noted)
-    finally:
-        hook.remove()
-    labels, found = torch.cat([*noted]), {}
-    right = torch.cat(guesses) == labels
+    seen: list[tuple[Tensor, Tensor]] = []  # labels, guesses
+
+    def note(network: nn.Module, images: Any, scores: Tensor) -> None:
+        seen.append((batches.at(len(seen))[1], scores.argmax(dim=1)))
+
+    with training.network.register_forward_hook(note):
+        loss, accuracy = training.evaluate(batches)
+    labels, guesses = map(torch.cat, zip(*seen, strict=True))
+    found = {}
     for label, name in enumerate(class_names):
-        of_class = right[labels == label]
+        of_class = (guesses == labels)[labels == label]
         found[name] = int(of_class.sum()) / len(of_class) if len(of_class) else None
     return loss, accuracy, {"largest_class": share_of_the_largest(labels), "class_accuracy": found}

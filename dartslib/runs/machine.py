@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,13 +15,11 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 def processor() -> str:
     """The processor's name."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def machine(device: str = "cpu") -> dict[str, str | int]:
@@ -78,10 +77,8 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the numbers depend on."""
     found = {"python": platform.python_version()}
     for package in ("dartslib", "torch", "numpy"):
-        try:
+        with suppress(PackageNotFoundError):  # dartslib in a checkout that was not installed
             found[package] = version(package)
-        except PackageNotFoundError:  # dartslib in a checkout that was not installed
-            continue
     return found
 
 

@@ -1,60 +1,106 @@
-"""A list of jobs, each a file once it is done: what is finished is not made again.
+"""Lists of jobs, several at once; and lists whose results are files, made once each.
 
-Nothing is scheduled here: joblib takes the list. Jobs of minutes that are stopped begin anew; a job
-of hours keeps a checkpoint of its own beside its file.
+Nothing is scheduled here: joblib takes the list, on this machine or, with its Dask back end, on a
+cluster. A job of minutes that is stopped begins anew; one of hours keeps a checkpoint of its own.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from joblib import Parallel, delayed, parallel_config
+import torch
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dartslib.runs.files import write_text
 
 Row = dict[str, Any]
 
 
-def path(folder: Path, job: str) -> Path:
-    """Where a job's result lies."""
-    return folder / f"{job}.json"
+def make_each(
+    make: Callable[[Any], Any],
+    jobs: Iterable[Any],
+    *,
+    workers: int = 2,
+    threads: int | None = None,
+    cluster: str | None = None,
+) -> Iterator[Any]:
+    """Calls `make` with each job, and yields what it returns as the jobs end.
+
+    Args:
+        make: in a process of its own, so it can be pickled. Its exceptions end the list.
+        jobs: they are begun in this order.
+        workers: processes at once, on this machine.
+        threads: of each; None for its share of the cores, or OMP_NUM_THREADS if that is less.
+        cluster: address of a Dask scheduler, whose workers take the jobs instead.
+
+    Raises:
+        ChildProcessError: a worker of this machine was killed.
+        ValueError: the workers of the cluster have several threads.
+    """
+    with _engine(workers, threads, cluster):
+        run = Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
+        try:
+            yield from run(delayed(make)(job) for job in jobs)
+        except TerminatedWorkerError:
+            raise ChildProcessError(
+                "A worker process was killed, perhaps for want of memory: give the same "
+                "command again, or fewer --workers; finished steps are kept."
+            ) from None
+
+
+@contextmanager
+def _engine(workers: int, threads: int | None, cluster: str | None) -> Iterator[None]:
+    """Where joblib sends a list of jobs."""
+    if cluster is None:
+        # joblib's limit takes the place of OMP_NUM_THREADS: the smaller of both is to hold.
+        share = min(max(1, cpu_count() // workers), torch.get_num_threads())
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads or share):
+            yield
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ModuleNotFoundError(
+            "A cluster needs Dask: run `pip install distributed`, or leave --cluster out."
+        ) from None
+    with Client(cluster) as client, parallel_config("dask", client=client):
+        if any(threads > 1 for threads in client.nthreads().values()):
+            raise ValueError(
+                "A worker of this cluster has several threads, and two runs in one process would "
+                "disturb each other: start the workers with --nthreads 1."
+            )
+        yield
 
 
 def finished(folder: Path, jobs: Iterable[str]) -> dict[str, Row]:
     """Job -> its result, of those that are done, in the order of the list."""
-    there = {job: path(folder, job) for job in jobs}
-    return {
-        job: json.loads(file.read_text(encoding="utf-8"))
-        for job, file in there.items()
-        if file.exists()
-    }
+    files = {job: folder / f"{job}.json" for job in jobs}
+    return {job: json.loads(f.read_text("utf-8")) for job, f in files.items() if f.exists()}
 
 
 def make_all(
     folder: Path, jobs: Iterable[str], make: Callable[[str], Row], *, workers: int = 2
 ) -> Iterator[str]:
-    """Makes what is left of a list, and yields the name of each job as it ends.
+    """Makes what is left of a list, with one thread each, and yields each job's name as it ends.
 
     Args:
         folder: receives a JSON file per job, whole or not at all.
-        jobs: names that can be files; they are begun in this order.
-        make: name -> result; in a process of its own, so it can be pickled. Its exceptions end the
-            list.
-        workers: processes at once, of one thread each; 0 makes nothing.
+        jobs: names that can be files.
+        make, workers: as of `make_each`; 0 workers make nothing.
     """
-    if not workers:
-        return
     # glibc reads this when a process starts: its memory lies in pages of 2 MiB (Linux). Where the
     # system's memory has been cut into small pieces, a step took up to 1.9 times as long without.
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-    left = [job for job in jobs if not path(folder, job).exists()]
-    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-        run = Parallel(batch_size=1, pre_dispatch="n_jobs", return_as="generator_unordered")
-        yield from run(delayed(_keep)(folder, job, make) for job in left)
+    left = [job for job in jobs if not (folder / f"{job}.json").exists()]
+    if workers:
+        yield from make_each(partial(_keep, folder, make), left, workers=workers, threads=1)
 
 
-def _keep(folder: Path, job: str, make: Callable[[str], Row]) -> str:
-    write_text(path(folder, job), json.dumps(make(job)) + "\n")
+def _keep(folder: Path, make: Callable[[str], Row], job: str) -> str:
+    write_text(folder / f"{job}.json", json.dumps(make(job)) + "\n")
     return job

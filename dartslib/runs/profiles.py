@@ -29,67 +29,28 @@ class Profile:
 
 
 # The smallest networks with both cell types; high rates, since there are only some 20 steps.
-_SMOKE = TrainConfig(
-    dataset="shapes10",
-    held_out=0.1,
-    layers=3,
-    reductions=(1,),
-    channels=4,
-    head="linear",
-    epochs=1,
-    batch_size=64,
-    lr=0.1,
-    schedule="one_cycle",
-)
-# For small budgets: one cycle, label smoothing, batch and rate scaled together.
+_SMALL = {"dataset": "shapes10", "held_out": 0.1, "reductions": (1,), "channels": 4}
+_SMALL |= {"head": "linear", "epochs": 1}
+_SMOKE = TrainConfig(**_SMALL, layers=3, batch_size=64, lr=0.1, schedule="one_cycle")
+# For small budgets: one cycle, label smoothing, batch (128) and rate scaled together.
 _LESSON = TrainConfig(
-    held_out=0.1,
-    head="linear",
-    epochs=9,
-    batch_size=128,
-    lr=0.15,
-    schedule="one_cycle",
-    label_smoothing=0.1,
+    held_out=0.1, head="linear", epochs=9, lr=0.15, schedule="one_cycle", label_smoothing=0.1
 )
 _REPORT = TrainConfig()
 _DARTS = TrainConfig(
-    layers=20,
-    channels=36,
-    head="linear",
-    batch_size=96,
-    cutout=16,
-    drop_path=0.2,
-    auxiliary=0.4,
+    layers=20, channels=36, head="linear", batch_size=96, cutout=16, drop_path=0.2, auxiliary=0.4
 )
 
 PROFILES = {
     "smoke": Profile(
-        search=SearchConfig(
-            dataset="shapes10",
-            half=320,
-            held_out=0.1,
-            layers=2,
-            reductions=(1,),
-            channels=4,
-            head="linear",
-            epochs=1,
-            batch_size=16,
-            w_lr=0.1,
-            alpha_lr=0.01,
-        ),
+        search=SearchConfig(**_SMALL, half=320, layers=2, batch_size=16, w_lr=0.1, alpha_lr=0.01),
         compare=_SMOKE.changed(part="compare"),
         final=_SMOKE,
         transfer=_SMOKE.changed(dataset="shapes100"),
     ),
     "lesson": Profile(
         search=SearchConfig(
-            half=10_000,
-            held_out=0.1,
-            layers=5,
-            channels=8,
-            head="linear",
-            epochs=8,
-            alpha_lr=None,
+            half=10_000, held_out=0.1, layers=5, channels=8, head="linear", epochs=8, alpha_lr=None
         ),
         compare=_LESSON.changed(part="compare", layers=8, channels=8, epochs=6),
         final=_LESSON,

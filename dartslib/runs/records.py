@@ -62,13 +62,6 @@ def check_name(name: str | None) -> None:
         )
 
 
-def _nearest(name: str, all_names: list[str]) -> str:
-    if not all_names:
-        return "and no other, so start in the folder of the project's checkout"
-    (nearest,) = get_close_matches(name, all_names, n=1, cutoff=0)
-    return f"choose one of the {len(all_names)} that records.names() gives, such as {nearest}"
-
-
 def names(folder: Path = RECORDED) -> list[str]:
     """The names of a folder's records, sorted; a folder without meta.json is not a record."""
     return sorted(path.parent.name for path in folder.glob("*/meta.json"))
@@ -85,9 +78,11 @@ def load(name: str | Path, folder: Path = RECORDED) -> Record:
     if not (path / "meta.json").is_file():
         path = folder / name
     if not (path / "meta.json").is_file():
-        raise FileNotFoundError(
-            f"There is no record {repr(str(name))}: {_nearest(str(name), names(folder))}."
-        )
+        there = names(folder)
+        advice = "and no other, so start in the folder of the project's checkout"
+        for other in get_close_matches(str(name), there, n=1, cutoff=0):
+            advice = f"choose one of the {len(there)} that records.names() gives, such as {other}"
+        raise FileNotFoundError(f"There is no record {repr(str(name))}: {advice}.")
     history, genotype = {}, None
     try:
         file = path / "meta.json"
@@ -124,10 +119,8 @@ def save(record: Record, path: Path) -> None:
     contents = {}
     if record.history:
         # float32 has more digits than runs reproduce, at half the size.
-        arrays = {
-            key: values.astype(np.float32) if values.dtype == np.float64 else values
-            for key, values in record.history.items()
-        }
+        kept = {np.dtype(np.float64): np.float32}
+        arrays = {k: v.astype(kept.get(v.dtype, v.dtype)) for k, v in record.history.items()}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         contents["history.npz"] = buffer.getvalue()

@@ -63,52 +63,29 @@ def cpu_hours(runs: Sequence[Record]) -> float:
     return float(np.mean(seconds)) / 3600 if seconds else nan
 
 
-@dataclass(frozen=True)
 class Summary:
     """Some runs in one row: mean, spread and what they cost.
 
+    Args:
+        runs: a training each.
+        accuracy: its name in their `result`.
+
     Attributes:
         accuracies: of each run, as fractions, in the order of seeds.
+        mean, spread, n: of the accuracies.
         weights, multiply_adds: means over the runs.
         cpu_hours: as the function of that name.
     """
 
-    accuracies: tuple[float, ...]
-    weights: float
-    multiply_adds: float
-    cpu_hours: float
-
-    @classmethod
-    def of(cls, runs: Sequence[Record], accuracy: str) -> "Summary":
-        """The row of these runs.
-
-        Args:
-            runs: a training each.
-            accuracy: its name in their `result`.
-        """
-        return cls(
-            tuple(run.meta["result"][accuracy] for run in runs),
-            *(
-                float(np.mean([run.meta[name] for run in runs]))
-                for name in ("weights", "multiply_adds")
-            ),
-            cpu_hours(runs),
+    def __init__(self, runs: Sequence[Record], accuracy: str) -> None:
+        self.accuracies = tuple(run.meta["result"][accuracy] for run in runs)
+        self.mean, self.n = float(np.mean(self.accuracies)), len(self.accuracies)
+        self.spread = spread(self.accuracies)
+        self.weights, self.multiply_adds = (
+            float(np.mean([run.meta[name] for run in runs]))
+            for name in ("weights", "multiply_adds")
         )
-
-    @property
-    def mean(self) -> float:
-        """Of the accuracies."""
-        return float(np.mean(self.accuracies))
-
-    @property
-    def spread(self) -> float:
-        """Of the accuracies."""
-        return spread(self.accuracies)
-
-    @property
-    def n(self) -> int:
-        """How many runs."""
-        return len(self.accuracies)
+        self.cpu_hours = cpu_hours(runs)
 
 
 @dataclass(frozen=True)
@@ -194,9 +171,7 @@ class Results:
     def comparison(self) -> dict[str, Summary]:
         """Group of cells -> its row in Table 2, of those that have a record."""
         runs = {group: self.compared(group) for group in GROUPS}
-        return {
-            group: Summary.of(found, "valid_accuracy") for group, found in runs.items() if found
-        }
+        return {group: Summary(found, "valid_accuracy") for group, found in runs.items() if found}
 
     def finals(self) -> dict[str, dict[str, Record]]:
         """Group, or "long" -> "final" and "transfer" -> the record, of those that there are."""
@@ -215,11 +190,11 @@ class Results:
         """
         found = {}
         for gradient in GROUPS:
+            of_cell = {run.meta["cell"]: run.meta["result"] for run in self.compared(gradient)}
             rows = [
-                search.meta["gap"] | {"scratch": trained.meta["result"]["valid_accuracy"]}
+                search.meta["gap"] | {"scratch": of_cell[search.name]["valid_accuracy"]}
                 for search in self.searches(gradient)
-                for trained in self.compared(gradient)
-                if trained.meta["cell"] == search.name and "gap" in search.meta
+                if search.name in of_cell and "gap" in search.meta
             ]
             if rows:
                 found[gradient] = {name: [row[name] for row in rows] for name in rows[0]}
@@ -233,34 +208,29 @@ class Results:
         cells = {group: [run.genotype for run in self.compared(group)] for group in GROUPS}
         found = {}
         for one, other in combinations_with_replacement(GROUPS, 2):
-            if one == other:
-                pairs = list(combinations(cells[one], 2))
-            else:
-                pairs = list(product(cells[one], cells[other]))
-            if pairs:
-                found[one, other] = float(np.mean([shared(a, b) for a, b in pairs]))
+            pairs = product(cells[one], cells[other])
+            pairs = combinations(cells[one], 2) if one == other else pairs
+            alike = [shared(a, b) for a, b in pairs]
+            if alike:
+                found[one, other] = float(np.mean(alike))
         return found
 
 
 def shared(a: Genotype, b: Genotype) -> float:
     """The fraction of edges, source and operation both, that two cells of one space share."""
-    same = total = 0
-    for cell_type in CELL_TYPES:
-        for one, other in zip(a.cell(cell_type), b.cell(cell_type), strict=True):
-            same += len(set(one) & set(other))
-            total += len(one)
-    return same / total
+    pairs = zip((*a.normal, *a.reduction), (*b.normal, *b.reduction), strict=True)
+    same, total = zip(*((len({*one} & {*other}), len(one)) for one, other in pairs), strict=True)
+    return sum(same) / sum(total)
 
 
 def _report_tables() -> dict[str, dict[str, np.ndarray]]:
     """The tables in report_tables.toml, with the rows and columns of `SearchSpace.report()`."""
-    text = Path(__file__).with_name("report_tables.toml").read_text("utf-8")
-    printed = tomllib.loads(text)
+    printed = tomllib.loads(Path(__file__).with_name("report_tables.toml").read_text("utf-8"))
     # The report sorts its edges by where they begin, a space by where they end.
     order = [printed["edges"].index(list(edge)) for edge in SearchSpace.report().edges]
     return {
-        name: {kind: np.array(tables[kind]).T[order] for kind in CELL_TYPES}
-        for name, tables in printed.items()
+        name: {kind: np.array(printed[name][kind]).T[order] for kind in CELL_TYPES}
+        for name in printed
         if name in PUBLISHED
     }
 

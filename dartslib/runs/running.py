@@ -5,6 +5,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from math import nan
 from pathlib import Path
 from reprlib import repr  # shortens long values for messages
@@ -14,13 +15,12 @@ import numpy as np
 import torch
 
 import dartslib
-from dartslib.data import DataSet, Split, Subset, load, locate, remarks, split
+from dartslib.data import Batches, DataSet, Subset, load, locate, remarks, split
 from dartslib.data.loaders import Loader
 from dartslib.fast import accelerate
 from dartslib.genotypes import PUBLISHED, Genotype
-from dartslib.loops import BatchSource
+from dartslib.loops import BatchSource, LoopConfig
 from dartslib.methods.stages import Around, Stages
-from dartslib.networks import FinalNetwork
 from dartslib.runs import gap, records
 from dartslib.runs.cost import count_multiply_adds, count_weights
 from dartslib.runs.driving import drive
@@ -35,15 +35,16 @@ from dartslib.training import TrainConfig, Training
 
 MOST_ALPHA_LR = 0.5  # a step of Adam is about its rate, and alpha is of the order of 1
 FastForm = TypeVar("FastForm", Search, Training)
+History = dict[str, np.ndarray]
+Found = tuple[Genotype, dict[str, float], dict[str, Any]]  # cell, result, the rest of the meta
 
 
 def find_device(name: str | None = None) -> str:
     """Checks a device (ValueError); if None, "cuda" if available, else "cpu"."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    kind = None
+    with suppress(RuntimeError, AssertionError):  # an unknown name; a torch without that device
         kind = torch.empty(0, device=name).device.type
-    except (RuntimeError, AssertionError):  # an unknown name; a torch built without that device
-        kind = None
     if kind not in ("cpu", "cuda"):  # others lack float64 or, like meta, compute nothing
         raise ValueError(f"There is no device {repr(name)} here: choose cpu, or cuda with a GPU.")
     try:
@@ -65,11 +66,8 @@ def find_genotype(name: str) -> Genotype:
     """
     if name in PUBLISHED:
         return PUBLISHED[name]
-    for path in (
-        Path(name),
-        Path(name) / "genotype.json",
-        records.RECORDED / name / "genotype.json",
-    ):
+    file = "genotype.json"
+    for path in (Path(name), Path(name) / file, records.RECORDED / name / file):
         if os.path.isfile(path):  # Path.is_file raises if the name is too long
             content = path.read_bytes()
             return read_usual(content.decode(errors="ignore")) or Genotype.from_json(content)
@@ -94,25 +92,29 @@ def fast_form(loop: FastForm, fast: bool = True) -> FastForm:
 
 def begin_search(
     config: SearchConfig,
-    dataset: DataSet,
+    data: DataSet | list[Loader],
     device: str = "cpu",
     *,
     around: Around | None = None,
     fast: bool = True,
     kind: type[Search] = Search,
-) -> tuple[Search | Stages, Split]:
-    """A search before its first step, and the split of its data set.
+) -> tuple[Search | Stages, Batches | None]:
+    """A search before its first step, and batches of images that it does not see, if there are any.
 
-    `around` is a method that goes around the search, `fast` as in `fast_form`.
+    Args:
+        data: a data set, or sources of batches for w and for alpha.
+        around: a method that goes around the search, see `dartslib.methods.stages`.
+        fast: as in `fast_form`.
     """
-    cut = split(dataset, config.half, config.held_out)
-    _say(remarks(dataset, cut.search_train, cut.search_valid))
-    options = {"seed": config.seed, "device": device, "flip": config.flip, "crop": config.crop}
-    train = dataset.batches(cut.search_train, config.batch_size, **options)
-    valid = dataset.batches(cut.search_valid, config.batch_size, **options)
+    halves, unseen = data, None
+    if isinstance(data, DataSet):
+        cut = split(data, config.half, config.held_out)
+        halves = _batches(data, config, device, [cut.search_train, cut.search_valid])
+        if config.held_out > 0:  # else alpha has seen all images
+            unseen = data.evaluation_batches(cut.compare_valid, device=device)
 
     def begin(config: SearchConfig) -> Search:
-        search = kind(config, train, valid, device=device, **sizes_of(dataset))
+        search = kind(config, *halves, device=device, **sizes_of(data))
         rate = search.alpha_optimizer.param_groups[0]["lr"]
         if config.alpha_lr is None and rate > MOST_ALPHA_LR:
             said = (
@@ -120,43 +122,48 @@ def begin_search(
                 f"{search.steps} steps, which is more than alpha can use: give alpha_lr a number, "
                 "or the search more steps."
             )
-            _say([said])
+            warnings.warn(said, stacklevel=3)
         return fast_form(search, fast)
 
-    return (Stages(around, config, begin) if around else begin(config)), cut
+    return (Stages(around, config, begin) if around else begin(config)), unseen
 
 
 def begin_training(
     config: TrainConfig,
     genotype: Genotype,
-    dataset: DataSet,
+    data: DataSet | list[Loader | None],
     device: str = "cpu",
     *,
     fast: bool = True,
     kind: type[Training] = Training,
-) -> tuple[Training, Subset]:
-    """A training before its first step, and the images that it is judged on at the end."""
-    cut = split(dataset, held_out=config.held_out)
-    compare = config.part == "compare"
-    options = {"seed": config.seed, "device": device, "flip": config.flip, "crop": config.crop}
-    images = cut.compare_train if compare else cut.final_train
-    watched = cut.compare_valid if compare else None
-    judged = watched or cut.test
-    _say(remarks(dataset, images, judged))
-    training = kind(
-        config,
-        genotype,
-        dataset.batches(images, config.batch_size, cutout=config.cutout, **options),
-        watched and dataset.evaluation_batches(watched, device=device),
-        device=device,
-        **sizes_of(dataset),
-    )
+) -> tuple[Training, Batches | Loader | None]:
+    """A training before its first step, and the batches that it is judged on at the end.
+
+    With config.part "compare" it is judged on held-out images, and watched on them; with "final" on
+    the test images. `data` may be sources of batches to train and to judge on, `fast` is as in
+    `fast_form`.
+    """
+    if isinstance(data, DataSet):
+        cut, compare = split(data, held_out=config.held_out), config.part == "compare"
+        images = cut.compare_train if compare else cut.final_train
+        judging = cut.compare_valid if compare else cut.test
+        (batches,) = _batches(data, config, device, [images], judging)
+        judged = data.evaluation_batches(judging, device=device)
+        watched = judged if compare else None
+    else:
+        (batches, judged), watched = data, None
+    training = kind(config, genotype, batches, watched, device=device, **sizes_of(data))
     return fast_form(training, fast), judged
 
 
-def _say(sentences: list[str]) -> None:
-    for sentence in sentences:
-        warnings.warn(sentence, stacklevel=3)
+def _batches(
+    data: DataSet, config: LoopConfig, device: str, subsets: list[Subset], *judging: Subset
+) -> list[Batches]:
+    """The batches of subsets as a run takes them; what a user should know of them all is said."""
+    for sentence in remarks(data, *subsets, *judging):
+        warnings.warn(sentence, stacklevel=4)
+    options = config.model_dump(include={"batch_size", "seed", "flip", "crop", "cutout"})
+    return [data.batches(subset, device=device, **options) for subset in subsets]
 
 
 def fitted(config: Config, dataset: DataSet, given: dict[str, Any] | None = None) -> Config:
@@ -179,9 +186,10 @@ def fitted(config: Config, dataset: DataSet, given: dict[str, Any] | None = None
     return config.changed(half=largest)
 
 
-def run_search(
-    config: SearchConfig,
+def make_run(
+    config: SearchConfig | TrainConfig,
     folder: Path,
+    genotype: Genotype | None = None,
     *,
     around: Around | None = None,
     overridden: dict[str, Any] | None = None,
@@ -189,112 +197,25 @@ def run_search(
     device: str | None = None,
     **options: Any,
 ) -> records.Record:
-    """A search from its settings to its record, written into the folder.
+    """A search, or the training of a genotype, from its settings to its record in the folder.
 
-    Args:
-        config: the settings.
-        folder: receives checkpoint, history, genotype and meta.
-        around: a method that goes around the search, see `dartslib.methods.stages`.
-        overridden: for the record: the settings that are not the profile's.
-        data: the folder of data sets.
-        device: as in `find_device`.
-        options: those of `finish_search`.
+    `data` is the folder of data sets; `around` is as in `begin_search`, `device` as in
+    `find_device`, the others as in `finish`.
     """
     device = find_device(device)
     dataset = load(config.dataset, data, config.image_size)
     config = fitted(config, dataset, overridden)
-    search, cut = begin_search(config, dataset, device, around=around)
-    options |= {"overridden": overridden, "device": device, "around": around}
-    return finish_search(search, dataset, cut, folder, **options)
+    if genotype is None:
+        loop, judged = begin_search(config, dataset, device, around=around)
+    else:
+        loop, judged = begin_training(config, genotype, dataset, device)
+    options |= {"overridden": overridden, "device": device}
+    return finish(loop, dataset, judged, folder, **options)
 
 
-def finish_search(
-    search: Search | Stages,
-    dataset: DataSet | Loader,
-    cut: Split | None,
-    folder: Path,
-    *,
-    around: Around | None = None,
-    profile: str = "custom",
-    overridden: dict[str, Any] | None = None,
-    device: str = "cpu",
-    command: str | None = None,
-    **options: Any,
-) -> records.Record:
-    """Runs a search to its end and writes its record into the folder.
-
-    Args:
-        search: as `begin_search` makes it.
-        dataset, cut: its data; no split of DataLoaders.
-        around: the method that goes around it.
-        folder: receives checkpoint, history, genotype and meta.
-        profile, overridden: for the record: where the settings come from, what was changed.
-        device: where the search runs.
-        command: for the record, what repeats the run; None for the present command line.
-        options: resume, progress, as in `drive`.
-    """
-    config = search.config
-    with alone(folder):
-        options |= {"device": device, "data": dataset.digest()}
-        stretches = drive(search, folder, **options)
-        history = _arrays(search.history)
-        # Means over batches in train mode. one_level has no batches of alpha's own.
-        names = ["train_accuracy"] + ["valid_accuracy"] * (config.gradient != "one_level")
-        last = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
-        result = {name: value for name, value in last.items() if np.isfinite(value)}
-        with torch.no_grad():  # the counter of multiply-adds fails with a graph
-            mixture = search.architecture.mixture(moment=search.moment)
-        meta = _meta("search", config, profile, overridden, stretches, search, result, command)
-        meta["data"] = options["data"]
-        if around:
-            meta["around"] = {"name": around.name, **around.model_dump(mode="json")}
-        if cut is not None:
-            meta["largest_class"] = share_of_the_largest(cut.search_valid.labels)
-        if cut is not None and config.held_out > 0:  # else alpha has seen all images
-            unseen = dataset.evaluation_batches(cut.compare_valid, device=device)
-            meta["gap"] = gap.measure(search, unseen)
-        meta |= {
-            "gradient": config.gradient,
-            "weights": count_weights(search.supernet),
-            "multiply_adds": count_multiply_adds(
-                search.supernet, *_shape(dataset), mixture=mixture
-            ),
-        }
-        record = records.Record(folder.name, meta, history, search.architecture.derive())
-        records.save(record, folder)
-    return record
-
-
-def run_training(
-    config: TrainConfig,
-    genotype: Genotype,
-    folder: Path,
-    *,
-    data: str | Path = "data",
-    overridden: dict[str, Any] | None = None,
-    device: str | None = None,
-    **options: Any,
-) -> records.Record:
-    """A training from its settings to its record, written into the folder.
-
-    With config.part "compare" the record has the accuracy on the held-out images; with "final" the
-    test images are used once, after the last step. Arguments as in `run_search` and
-    `finish_training`.
-    """
-    device = find_device(device)
-    dataset = load(config.dataset, data, config.image_size)
-    config = fitted(config, dataset, overridden)
-    training, judged = begin_training(config, genotype, dataset, device)
-    batches, options = (
-        dataset.evaluation_batches(judged, device=device),
-        options | {"device": device},
-    )
-    return finish_training(training, dataset, batches, folder, overridden=overridden, **options)
-
-
-def finish_training(
-    training: Training,
-    dataset: DataSet | Loader,
+def finish(
+    loop: Search | Stages | Training,
+    data: DataSet | Loader,
     judged: BatchSource | None,
     folder: Path,
     *,
@@ -305,58 +226,109 @@ def finish_training(
     command: str | None = None,
     **options: Any,
 ) -> records.Record:
-    """Runs a training to its end and writes record and weights into the folder.
+    """Runs a loop to its end and writes its record into the folder, of a training weights, too.
 
     Args:
-        training: as `begin_training` makes it.
-        dataset: its data.
-        judged: the batches that the network is judged on; None for none.
-        genotype_name: what the record calls the cell.
-        folder, profile, overridden, device, command, options: as in `finish_search`.
+        loop, judged: as `begin_search` or `begin_training` makes them. Test images are used once,
+            after the last step.
+        data: their data.
+        folder: receives checkpoint, history, genotype and meta.
+        profile, overridden: for the record: where the settings come from, what was changed.
+        genotype_name: what the record of a training calls the cell.
+        device: where it runs.
+        command: for the record, what repeats the run; None for the present command line.
+        options: resume, progress, as in `drive`.
     """
-    config = training.config
+    config, trained = loop.config, hasattr(loop, "network")
     with alone(folder):
-        options |= {"device": device, "data": dataset.digest()}
-        stretches = drive(training, folder, **options)
-        history = _arrays(training.history)
-        accuracy = _last_epoch(history, "train_accuracy", training.steps, config.epochs)
-        result, by_class = {"train_accuracy": accuracy}, {}
-        if judged is not None:
-            loss, accuracy, by_class = judge(training, judged, dataset.class_names)
-            if config.part == "compare":
-                result["valid_accuracy"] = float(history["valid_accuracy"][-1])
-            else:
-                result["test_loss"], result["test_accuracy"] = loss, accuracy
-        meta = _meta("train", config, profile, overridden, stretches, training, result, command)
-        meta["data"] = options["data"]
-        meta |= by_class | {
-            "cell": genotype_name,
-            "weights": _weights_in_use(training.network),
-            "multiply_adds": count_multiply_adds(training.network, *_shape(dataset)),
+        digest = data.digest()
+        stretches = drive(loop, folder, device=device, data=digest, **options)
+        history = {name: np.asarray(values) for name, values in loop.history.items()}
+        of_loop = _of_training if trained else _of_search
+        genotype, result, found = of_loop(loop, data, judged, history)
+        meta = {
+            "kind": "train" if trained else "search",
+            "dataset": config.dataset,
+            "profile": profile,
+            "seed": config.seed,
+            "overridden": overridden or {},
+            "config": config.model_dump(mode="json"),
+            "command": command or _command(),
+            "commits": [stretch["commit"] for stretch in stretches],
+            "machines": [stretch["machine"] for stretch in stretches],
+            "versions": [stretch["versions"] for stretch in stretches],
+            "from_steps": [stretch["from_step"] for stretch in stretches],
+            "steps": loop.steps,
+            "seconds": loop.seconds,
+            "seconds_per_iteration": loop.seconds / loop.steps,
+            "cpu_seconds": sum(stretch["cpu_seconds"] for stretch in stretches),
+            "result": result,
+            **({"imports": dict(IMPORTED)} if IMPORTED else {}),
+            "data": digest,
+            **found,
         }
-        meta["images"] = about_images(dataset)
-        keep_weights(folder, training.network)
-        record = records.Record(folder.name, meta, history, training.genotype)
+        if trained:
+            meta["cell"] = genotype_name
+            keep_weights(folder, loop.network)
+        record = records.Record(folder.name, meta, history, genotype)
         records.save(record, folder)
     return record
 
 
-def _weights_in_use(network: FinalNetwork) -> int:
-    """The number of weights without those of the auxiliary head, which only helps training."""
-    helper = network.auxiliary_head
-    return count_weights(network) - (0 if helper is None else count_weights(helper))
+def _of_search(
+    search: Search | Stages, data: DataSet | Loader, unseen: Batches | None, history: History
+) -> Found:
+    config, architecture = search.config, search.architecture
+    # Means over batches in train mode. one_level has no batches of alpha's own.
+    names = ["train_accuracy"] + ["valid_accuracy"] * (config.gradient != "one_level")
+    last = {name: _last_epoch(history, name, search.steps, config.epochs) for name in names}
+    with torch.no_grad():  # the counter of multiply-adds fails with a graph
+        mixture = architecture.mixture(moment=search.moment)
+    found = {
+        "gradient": config.gradient,
+        "weights": count_weights(search.supernet),
+        "multiply_adds": count_multiply_adds(search.supernet, *_shape(data), mixture=mixture),
+    }
+    if isinstance(search, Stages):
+        around = search.around
+        found["around"] = {"name": around.name, **around.model_dump(mode="json")}
+    if isinstance(search.valid, Batches):
+        found["largest_class"] = share_of_the_largest(search.valid.subset.labels)
+    if unseen is not None:
+        found["gap"] = gap.measure(search, unseen)
+    result = {name: value for name, value in last.items() if np.isfinite(value)}
+    return architecture.derive(), result, found
 
 
-def sizes_of(dataset: DataSet | Loader) -> dict[str, int]:
-    """The sizes that a network needs of a data set."""
-    return {name: getattr(dataset, name) for name in ("num_classes", "in_channels", "image_size")}
+def _of_training(
+    training: Training, data: DataSet | Loader, judged: BatchSource | None, history: History
+) -> Found:
+    config, network = training.config, training.network
+    accuracy = _last_epoch(history, "train_accuracy", training.steps, config.epochs)
+    result, found = {"train_accuracy": accuracy}, {}
+    if judged is not None:
+        loss, accuracy, found = judge(training, judged, data.class_names)
+        if config.part == "compare":
+            result["valid_accuracy"] = float(history["valid_accuracy"][-1])
+        else:
+            result |= {"test_loss": loss, "test_accuracy": accuracy}
+    helper = network.auxiliary_head  # only helps training: its weights do not count
+    found["weights"] = count_weights(network) - (count_weights(helper) if helper else 0)
+    found["multiply_adds"] = count_multiply_adds(network, *_shape(data))
+    return training.genotype, result, found | {"images": about_images(data)}
+
+
+def sizes_of(data: DataSet | Loader | list[Loader]) -> dict[str, int]:
+    """The sizes that a network needs of a data set, or of sources of batches."""
+    known = data[0] if isinstance(data, list) else data
+    return {name: getattr(known, name) for name in ("num_classes", "in_channels", "image_size")}
 
 
 def _shape(dataset: DataSet | Loader) -> tuple[int, int, int]:
     return dataset.in_channels, dataset.image_size, dataset.image_size
 
 
-def _last_epoch(history: dict[str, np.ndarray], name: str, steps: int, epochs: int) -> float:
+def _last_epoch(history: History, name: str, steps: int, epochs: int) -> float:
     """The mean over the last epoch, as nearly as the records say; nan if alpha rested in all."""
     lengths = np.diff(history["step"], prepend=0)
     last = (history["step"] > steps - steps // epochs) & np.isfinite(history[name])
@@ -372,17 +344,18 @@ def _command() -> str | None:
 
 def _of_no_place(words: list[str]) -> Iterator[str]:
     """The words of a command without those that name folders of this machine."""
+    told = {
+        "--genotype": cell_name,
+        "--data": lambda data: locate(data)[0],
+        "--import": lambda file: Path(file).name,
+    }
     words = iter(words)
     for word in words:
         option, equals, value = word.partition("=")
-        if option in ("--out", "--data-folder", "--genotype", "--data", "--import"):
+        if option in (*told, "--out", "--data-folder"):
             value = value if equals else next(words, "")
-            if option == "--genotype":
-                yield from (option, cell_name(value))
-            elif option == "--data":
-                yield from (option, locate(value)[0])
-            elif option == "--import":
-                yield from (option, Path(value).name)
+            if option in told:
+                yield from (option, told[option](value))
         elif word != "--resume":
             yield word
 
@@ -404,37 +377,3 @@ def cell_name(genotype: str) -> str:
     if path.name in ("", "..", "genotype.json"):  # the folder's name counts, also that of "."
         path = path.resolve()
     return path.parent.name if path.name == "genotype.json" else path.name
-
-
-def _arrays(history: dict[str, list[Any]]) -> dict[str, np.ndarray]:
-    return {name: np.asarray(values) for name, values in history.items()}
-
-
-def _meta(
-    kind: str,
-    config: Config,
-    profile: str,
-    overridden: dict[str, Any] | None,
-    stretches: list[dict[str, Any]],
-    loop: Search | Training,
-    result: dict[str, float],
-    command: str | None,
-) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "dataset": config.dataset,
-        "profile": profile,
-        "seed": config.seed,
-        "overridden": overridden or {},
-        "config": config.model_dump(mode="json"),
-        "command": command or _command(),
-        "commits": [stretch["commit"] for stretch in stretches],
-        "machines": [stretch["machine"] for stretch in stretches],
-        "versions": [stretch["versions"] for stretch in stretches],
-        "from_steps": [stretch["from_step"] for stretch in stretches],
-        "steps": loop.steps,
-        "seconds": loop.seconds,
-        "seconds_per_iteration": loop.seconds / loop.steps,
-        "cpu_seconds": sum(stretch["cpu_seconds"] for stretch in stretches),
-        "result": result,
-    } | ({"imports": dict(IMPORTED)} if IMPORTED else {})

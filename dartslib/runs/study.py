@@ -15,25 +15,19 @@ Its stages, one after the other::
 their papers do: there the comparison is judged on alpha's own half, which favors the cells that
 were found over the random ones.
 
-A stage is a list of runs that do not need each other; the next one reads its records. Nothing is
-scheduled here: joblib takes the list, on this machine or, with its Dask back end, on a cluster. A
-run keeps its own state in a folder of its own, so that is all that is wanted of an engine.
+A stage is a list of runs that do not need each other; the next one reads its records.
 """
 
 import json
 import shlex
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
-
-import torch
-from joblib import Parallel, cpu_count, delayed, parallel_config
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dartslib.data.sets import is_own
 from dartslib.genotypes import Genotype
@@ -42,9 +36,10 @@ from dartslib.runs import records
 from dartslib.runs.drawing import draw
 from dartslib.runs.driving import progress
 from dartslib.runs.importing import Files
+from dartslib.runs.many import make_each
 from dartslib.runs.profiles import Profile, profile
 from dartslib.runs.results import used_gpu
-from dartslib.runs.running import run_search, run_training
+from dartslib.runs.running import make_run
 from dartslib.searching import SearchConfig
 from dartslib.settings import Config
 from dartslib.training import TrainConfig
@@ -126,15 +121,14 @@ class Study:
             raise ValueError(f"A study has one seed or more, not {self.seeds}.")
         self.settings = self.settings or profile(self.name)
         known = {*SearchConfig.model_fields, *TrainConfig.model_fields} - {*ITS_OWN}
-        for setting in self.changes:
-            if setting not in known:
-                (nearest,) = get_close_matches(setting, known, n=1, cutoff=0)
-                raise ValueError(
-                    f"A study has no setting {setting!r:.40} to change: choose another, such as "
-                    f"{nearest}."
-                )
-        kinds = {kind: getattr(self.settings, kind) for kind in ("search", "compare", *KINDS)}
-        self.settings = Profile(**{k: c.changed(**self._changes(c)) for k, c in kinds.items()})
+        for setting in self.changes.keys() - known:
+            (nearest,) = get_close_matches(setting, known, n=1, cutoff=0)
+            raise ValueError(
+                f"A study has no setting {setting!r:.40} to change: choose another, such as "
+                f"{nearest}."
+            )
+        kinds = vars(self.settings).items()
+        self.settings = Profile(**{k: c.changed(**self._changes(c)) for k, c in kinds})
         self.kinds = KINDS[:1] if "dataset" in self.changes else KINDS
         self.kept = self.recorded or self.folder
 
@@ -143,11 +137,7 @@ class Study:
         return (run for stage in self.stages() for run in stage)
 
     def find(self, name: str) -> Run:
-        """The run of a name.
-
-        Raises:
-            ValueError: there is none.
-        """
+        """The run of a name; ValueError if there is none."""
         runs = {run.name: run for run in self}
         if name not in runs:
             (nearest,) = get_close_matches(name, runs, n=1, cutoff=0)
@@ -176,10 +166,9 @@ class Study:
     @cached_property
     def compared(self) -> dict[str, list[Run]]:
         """Group of cells -> the trainings that compare them, all with seed 0."""
-        cells = {
-            gradient: [run.name for run in self.searches if run.config.gradient == gradient]
-            for gradient in SEARCHED
-        }
+        cells: dict[str, list[str]] = {gradient: [] for gradient in SEARCHED}
+        for run in self.searches:
+            cells[run.config.gradient].append(run.name)
         cells["random"] = [f"random-{number}" for number in range(len(self.searches))]
         return {
             group: [self._run("compare", f"{group}-{k}", cell) for k, cell in enumerate(found)]
@@ -248,20 +237,15 @@ class Study:
         return self.record(run, self.kept) is not None
 
     def genotype(self, run: Run) -> Genotype:
-        """The cell that a run trains.
-
-        Raises:
-            ValueError: the record that it comes from is missing.
-        """
+        """The cell that a run trains; ValueError if the record that it comes from is missing."""
         if run.cell.startswith("random-"):
             return draw(self.settings.search.space(), int(run.cell.removeprefix("random-")))
-        for search in self.searches:
-            record = self.record(search) if search.name == run.cell else None
-            if record is not None:
-                return record.genotype
-        raise ValueError(
-            f"{run.name} trains a cell that is not found yet: make the runs before it first."
-        )
+        found = [self.record(search) for search in self.searches if search.name == run.cell]
+        if not any(found):
+            raise ValueError(
+                f"{run.name} trains a cell that is not found yet: make the runs before it first."
+            )
+        return found[0].genotype
 
     def make(
         self,
@@ -270,28 +254,27 @@ class Study:
         device: str | None = None,
         progress: bool = False,
     ) -> records.Record:
-        """Makes a run, or what is left of it; arguments and errors as for `run_search`."""
-        options = {
-            "profile": self.name,
-            "overridden": run.changed,
-            "data": data,
-            "device": device,
-            "resume": True,
-            "progress": progress,
-            "command": shlex.join(
-                ["python", "-m", "dartslib", "study", "--profile", self.name]
-                + ["--seeds", str(self.seeds), "--only", run.name]
-                + [word for path in self.imports for word in ("--import", Path(path).name)]
-                + [w for k, v in self.changes.items() for w in ("--set", f"{k}={json.dumps(v)}")]
-            ),
-        }
-        folder = self.folder / run.name
+        """Makes a run, or what is left of it; arguments and errors as for `make_run`."""
         record = self.record(run, self.folder)
-        if record is None and isinstance(run.config, SearchConfig):
-            record = run_search(run.config, folder, **options)
-        elif record is None:
-            cell = self.genotype(run)
-            record = run_training(run.config, cell, folder, genotype_name=run.cell, **options)
+        if record is None:
+            command = f"python -m dartslib study --profile {self.name} --seeds {self.seeds}".split()
+            command += ["--only", run.name]
+            command += [word for path in self.imports for word in ("--import", Path(path).name)]
+            for name, value in self.changes.items():
+                command += ["--set", f"{name}={json.dumps(value)}"]
+            record = make_run(
+                run.config,
+                self.folder / run.name,
+                genotype=None if run.kind == "search" else self.genotype(run),
+                genotype_name=run.cell,
+                profile=self.name,
+                overridden=run.changed,
+                data=data,
+                device=device,
+                resume=True,
+                progress=progress,
+                command=shlex.join(command),
+            )
         if self.recorded is not None:
             records.save(record, self.recorded / run.name)
         return record
@@ -314,13 +297,13 @@ class Study:
         on its machine.
         """
         runs, prices = list(self), {}
-        for folder in (self.kept, RECORDED)[: 1 if "dataset" in self.changes else 2]:
-            found: dict[str, list[float]] = {}
+        for folder in (RECORDED, self.kept)["dataset" in self.changes :]:
+            found = defaultdict(list)
             for run in runs:
                 epochs, seconds = self._done(run, folder)
                 if epochs and seconds:
-                    found.setdefault(run.price_class, []).append(seconds / epochs)
-            prices = {name: mean(values) for name, values in found.items()} | prices
+                    found[run.price_class].append(seconds / epochs)
+            prices |= {name: mean(values) for name, values in found.items()}
         left: dict[str, float | None] = {}
         for run in runs:
             if not self.finished(run):
@@ -339,9 +322,8 @@ class Study:
             return [*lines, "all finished"]
         known = [seconds for seconds in left.values() if seconds is not None]
         hours = f"about {sum(known) / workers / 3600:.1f} hours, {workers} at once"
-        times = [hours] if known else []
-        if len(known) < len(left):
-            times.append(f"{len(left) - len(known)} whose time is not known yet")
+        others = f"{len(left) - len(known)} whose time is not known yet"
+        times = [hours] * bool(known) + [others] * (len(known) < len(left))
         return [*lines, f"{len(left)} of {len(lines)} runs left: {', and '.join(times)}"]
 
     def _of_which(self, run: Run) -> str:
@@ -368,7 +350,7 @@ def execute(
 
     Args:
         study: what to do.
-        data, device: as in `run_search`.
+        data, device: as in `make_run`.
         workers: runs at once, on this machine; they share its cores.
         cluster: address of a Dask scheduler, whose workers make the runs instead; they must see the
             same folders and have dartslib. If one is lost, another one goes on with its run.
@@ -377,59 +359,27 @@ def execute(
         ValueError: some runs could not be made, and why.
         ChildProcessError: a worker of this machine was killed.
     """
-    with _engine(workers, cluster):
-        for stage in study.stages():
-            left = [run for run in stage if not study.finished(run)]
-            parallel = Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
-            failed = []
-            try:
-                for run, trouble in parallel(delayed(_make)(study, r, data, device) for r in left):
-                    if trouble:
-                        failed.append(trouble)
-                    else:
-                        yield run
-            except TerminatedWorkerError:
-                raise ChildProcessError(
-                    "A worker process was killed, perhaps for want of memory: give the same "
-                    "command again, or fewer --workers; finished steps are kept."
-                ) from None
-            if failed:
-                raise ValueError(
-                    f"{len(failed)} of {len(left)} runs could not be made; the first is {failed[0]}"
-                )
+    make = partial(_make, study, data, device)
+    for stage in study.stages():
+        left, failed = [run for run in stage if not study.finished(run)], []
+        for run, trouble in make_each(make, left, workers=workers, cluster=cluster):
+            if trouble:
+                failed.append(trouble)
+            else:
+                yield run
+        if failed:
+            raise ValueError(
+                f"{len(failed)} of {len(left)} runs could not be made; the first is {failed[0]}"
+            )
 
 
-def _make(study: Study, run: Run, data: str | Path, device: str | None) -> tuple[Run, str]:
+def _make(study: Study, data: str | Path, device: str | None, run: Run) -> tuple[Run, str]:
     """A run in a worker; what went wrong, if anything, as a sentence."""
     try:
         study.make(run, data, device)
-    except (ValueError, OSError, FloatingPointError, ImportError) as error:
-        return run, f"{run.name}: {error}"
-    except Exception as error:  # any other must not end the runs beside it, hours old perhaps
-        first = (str(error).splitlines() or [""])[0]
-        return run, f"{run.name}: it stops with {type(error).__name__} ({first})."
+    except Exception as error:  # must not end the runs beside it, hours old perhaps
+        said = str(error)
+        if not isinstance(error, ValueError | OSError | FloatingPointError | ImportError):
+            said = f"it stops with {type(error).__name__} ({(said.splitlines() or [''])[0]})."
+        return run, f"{run.name}: {said}"
     return run, ""
-
-
-@contextmanager
-def _engine(workers: int, cluster: str | None) -> Iterator[None]:
-    """Where joblib sends a list of runs."""
-    if cluster is None:
-        # joblib's limit takes the place of OMP_NUM_THREADS: the smaller of both is to hold.
-        threads = min(max(1, cpu_count() // workers), torch.get_num_threads())
-        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
-            yield
-        return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ModuleNotFoundError(
-            "A cluster needs Dask: run `pip install distributed`, or leave --cluster out."
-        ) from None
-    with Client(cluster) as client, parallel_config("dask", client=client):
-        if any(threads > 1 for threads in client.nthreads().values()):
-            raise ValueError(
-                "A worker of this cluster has several threads, and two runs in one process would "
-                "disturb each other: start the workers with --nthreads 1."
-            )
-        yield

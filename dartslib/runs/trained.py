@@ -19,7 +19,7 @@ from dartslib.data.loaders import Loader
 from dartslib.runs import records
 from dartslib.runs.files import write_whole
 from dartslib.runs.importing import IMPORTED
-from dartslib.training import TrainConfig, Training
+from dartslib.training import TrainConfig
 
 WEIGHTS = "weights.safetensors"
 AT_ONCE = 256  # images
@@ -81,19 +81,9 @@ def about_images(dataset: DataSet | Loader) -> dict[str, Any]:
 
 
 def keep_weights(folder: Path, network: nn.Module) -> None:
-    """Writes the weights of a network, whole or not at all."""
+    """Writes the weights of a network into the folder of its training."""
     state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     write_whole(folder / WEIGHTS, save(state))
-
-
-def of_training(training: Training, images: dict[str, Any]) -> Trained:
-    """The network of a training as it is now, which goes on as before.
-
-    Args:
-        training: whose weights are copied.
-        images: as of `Trained`.
-    """
-    return _build(training.config, training.genotype, training.network.state_dict(), images)
 
 
 def load_trained(folder: str | Path) -> Trained:
@@ -104,7 +94,7 @@ def load_trained(folder: str | Path) -> Trained:
             weights, or they are damaged.
     """
     path = Path(folder) / WEIGHTS
-    if (path.with_name("checkpoint.pt")).exists() and not path.with_name("meta.json").exists():
+    if path.with_name("checkpoint.pt").exists() and not path.with_name("meta.json").exists():
         raise ValueError(f"The run in {folder} is not finished: go on with --resume.")
     record = records.load(folder)
     meta = record.meta
@@ -121,12 +111,13 @@ def load_trained(folder: str | Path) -> Trained:
         )
     try:
         config = TrainConfig(**meta["config"])
-        return _build(config, record.genotype, load_file(path), meta["images"])
+        return build(config, record.genotype, load_file(path), meta["images"])
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path} is damaged or of another network: train again.") from error
 
 
-def _build(config: TrainConfig, genotype: Any, state: dict[str, Tensor], images: Any) -> Trained:
+def build(config: TrainConfig, genotype: Any, state: dict[str, Tensor], images: Any) -> Trained:
+    """The network of a training with a copy of its weights; `images` as of `Trained`."""
     sizes = {name: images[name] for name in ("in_channels", "image_size")}
     network = config.network(genotype, num_classes=len(images["class_names"]), **sizes)
     network.load_state_dict(state)

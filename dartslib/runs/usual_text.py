@@ -20,18 +20,18 @@ def read_usual(text: str) -> Genotype | None:
     if "Genotype(" not in text:
         return None
     try:
-        parsed = ast.parse(text.strip())
+        parsed = ast.walk(ast.parse(text.strip()))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    calls = [node for node in ast.walk(parsed) if isinstance(node, ast.Call)]
+    calls = [node for node in parsed if isinstance(node, ast.Call)]
     call = next((c for c in calls if ast.unparse(c.func).split(".")[-1] == "Genotype"), None)
     if call is None:
         return None
     given = dict(zip(FIELDS, call.args, strict=False))
     given |= {word.arg: word.value for word in call.keywords}
-    found = {name: _value(given.get(name), name) for name in FIELDS}
+    cells = []
     for cell in ("normal", "reduce"):
-        pairs, kept = found[cell], found[f"{cell}_concat"]
+        pairs, kept = (_value(given.get(name), name) for name in (cell, f"{cell}_concat"))
         if not isinstance(pairs, list | tuple) or len(pairs) % 2:
             raise ValueError(
                 f"The Genotype's {cell} is to be a list of pairs (operation, state), two per node."
@@ -42,9 +42,8 @@ def read_usual(text: str) -> Genotype | None:
                 f"The Genotype's {cell}_concat is {kept!r:.60}: cells here give out all of their "
                 f"{len(pairs) // 2} nodes, so only cells that do so can be read."
             )
-    nodes = ([cell[k : k + 2] for k in range(0, len(cell), 2)] for cell in
-             (found["normal"], found["reduce"]))  # fmt: skip
-    return Genotype(*nodes)
+        cells.append([pairs[k : k + 2] for k in range(0, len(pairs), 2)])
+    return Genotype(*cells)
 
 
 def _value(node: ast.expr | None, name: str) -> Any:

@@ -9,31 +9,21 @@ before it is drawn. No file here bears the name of a function: `show.picture` is
 
 from importlib import import_module
 
-# name -> the submodule it lives in
-NAMES = {
-    "Picture": "pictures",
-    "picture": "pictures",
-    "lines": "drawings",
-    "points": "drawings",
-    "rows": "drawings",
-    "heatmap": "drawings",
-    "toy_map": "toy",
-    "XiExplorer": "toy_explorer",
-    "MixtureExplorer": "mixing",
-    "SearchExplorer": "moments",
-    "CurveExplorer": "switches",
-    "HypergradientExplorer": "microscope",
-    "CellExplorer": "choosing",
-    "cell": "cells",
-    "genotype_cells": "cells",
-    "search_cell": "cells",
-    "nas_picture": "diagrams",
-    "search_network": "diagrams",
-    "final_network": "diagrams",
-    "alpha_heatmap": "figures",
-    "margins": "decisions",
-    "choices_over_time": "decisions",
+FILES = {
+    "pictures": ("Picture", "picture"),
+    "drawings": ("lines", "points", "rows", "heatmap"),
+    "toy": ("toy_map",),
+    "cells": ("cell", "genotype_cells", "search_cell"),
+    "diagrams": ("nas_picture", "search_network", "final_network"),
+    "decisions": ("alpha_heatmap", "margins", "choices_over_time"),
+    "toy_explorer": ("XiExplorer",),
+    "mixing": ("MixtureExplorer",),
+    "moments": ("SearchExplorer",),
+    "switches": ("CurveExplorer",),
+    "microscope": ("HypergradientExplorer",),
+    "choosing": ("CellExplorer",),
 }
+NAMES = {name: file for file, names in FILES.items() for name in names}
 
 __all__ = list(NAMES)
 

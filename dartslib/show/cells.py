@@ -1,62 +1,52 @@
 """Cells as pictures: learned ones (Figures 7 and 8 of the report) and the search's own (Figure 3).
 
-Graphviz draws where its program dot is installed, matplotlib elsewhere (`staircase`). The
-description in words is the same for both, and so is the width on the page.
+Graphviz draws where its program dot is installed, matplotlib elsewhere. The description in words
+is the same for both, and so is the width on the page.
 """
 
 import io
 import shutil
 import subprocess
 from collections.abc import Sequence
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any
 
 import graphviz
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from dartslib.genotypes import Genotype
+from dartslib.show.parts import Wire, draw_cell
 from dartslib.show.pictures import DPI, Picture, picture, small_png
-from dartslib.show.staircase import Wire, draw_staircase
-from dartslib.show.style import GREY, WIDTH, look, state_look, state_name, state_words
+from dartslib.show.style import GREY, WIDTH, edges_words, look, state_look, state_name, styled
 from dartslib.space import CELL_TYPES, SearchSpace
 
-Engine = Literal["auto", "dot", "matplotlib"]
-ENGINES = ("auto", "dot", "matplotlib")
 THIN, THICK = 1.8, 4.5  # points of a wire that is one cell's own, and of one that two share
 
 
-def cell(
-    nodes_or_genotype: Any,
-    cell_type: str = "normal",
-    engine: Engine = "auto",
-    *,
-    title: str = "",
-    description: str = "",
-) -> Picture:
+def cell(nodes_or_genotype: Any, cell_type: str = "normal", *, title: str = "") -> Picture:
     """A learned cell; its description says in words what every node adds.
 
     Args:
         nodes_or_genotype: a `Genotype`, or the nodes of one cell in a genotype's form.
         cell_type: which cell of a genotype; for nodes, what the title calls them.
-        engine: "dot" (Graphviz), "matplotlib", or "auto": Graphviz where it is installed.
         title: above the cell, in place of the cell type.
-        description: in place of the words made from the cell. A live search finds another cell on
-            another machine: there, say only what is drawn.
 
     Raises:
-        ValueError: not a cell, or an unknown cell type or engine.
-        FileNotFoundError: engine is "dot" and the program is not installed.
+        ValueError: not a cell, or an unknown cell type.
     """
     genotype = nodes_or_genotype
     if not isinstance(genotype, Genotype):
         genotype = Genotype(nodes_or_genotype, nodes_or_genotype)
     nodes = genotype.cell(cell_type)
-    png = _draw(title or f"{cell_type} cell", len(nodes), _wires(nodes), engine)
-    return picture(png, description or _described(nodes, cell_type))
+    png = _draw(title or f"{cell_type} cell", len(nodes), _wires(nodes))
+    return picture(png, _described(nodes, cell_type))
 
 
 def genotype_cells(
-    genotype: Genotype, engine: Engine = "auto", *, title: str = "", beside: Genotype | None = None
+    genotype: Genotype, *, title: str = "", beside: Genotype | None = None
 ) -> Picture:
     """Both cells of a genotype, the normal one above the reduction cell.
 
@@ -64,7 +54,6 @@ def genotype_cells(
 
     Args:
         genotype: what a search found.
-        engine: as for `cell`.
         title: begins the title of each cell, for instance "recorded, ξ > 0".
         beside: another genotype; edges that it has as well are drawn thick.
     """
@@ -74,20 +63,15 @@ def genotype_cells(
         name = f"{title}: {cell_type} cell" if title else f"{cell_type} cell"
         other = beside.cell(cell_type) if beside else ()
         wires = _wires(nodes, other, genotype)
-        pngs.append(_draw(name, len(nodes), wires, engine))
+        pngs.append(_draw(name, len(nodes), wires))
         words.append(_described(nodes, cell_type))
         if beside is not None:
             words.append(f"Thick: {sum(w.width == THICK for w in wires)} of {len(wires)} edges.")
     return picture(_stack(pngs), " ".join(words))
 
 
-def search_cell(space: SearchSpace, engine: Engine = "auto") -> Picture:
-    """The cell during the search: a mixed operation on every edge (Figure 3 of the report).
-
-    Args:
-        space: its nodes and edges.
-        engine: as for `cell`.
-    """
+def search_cell(space: SearchSpace) -> Picture:
+    """The cell during the search: a mixed operation on every edge (Figure 3 of the report)."""
     wires = [Wire(source, target) for source, target in space.edges]
     title = "cell of the search: solid = mixed operation, dashed = concatenation"
     words = (
@@ -95,7 +79,7 @@ def search_cell(space: SearchSpace, engine: Engine = "auto") -> Picture:
         f"Every node adds a mixed operation of each earlier state: {len(wires)} solid lines. "
         f"{_output(space.nodes)}"
     )
-    return picture(_draw(title, space.nodes, wires, engine), words)
+    return picture(_draw(title, space.nodes, wires), words)
 
 
 def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digraph:
@@ -105,7 +89,7 @@ def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digrap
     before it, so that two cells compare.
     """
     letters = {"fontname": "DejaVu Sans,Helvetica,Arial", "fontsize": "13"}
-    near, far = ("0.16", "0.26") if any(wire.text for wire in wires) else ("0.4", "0.8")
+    near, far = ("0.16", "0.26") if any(wire.operation for wire in wires) else ("0.4", "0.8")
     graph = graphviz.Digraph(
         graph_attr=letters
         | {"rankdir": "LR", "label": title, "labelloc": "t", "fontsize": "14", "dpi": str(DPI)}
@@ -114,22 +98,20 @@ def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digrap
         node_attr=letters | {"style": "filled", "penwidth": "2", "margin": "0.06,0.03"},
         edge_attr={"arrowsize": "0.8"},
     )
-    with graph.subgraph(graph_attr={"rank": "same"}) as inputs:
-        for state in (0, 1):
-            inputs.node(str(state), **_state(state, nodes))
-        inputs.edge("0", "1", style="invis")  # c_{k-2} stands above c_{k-1}
-    for state in range(2, nodes + 3):
+    for state in range(nodes + 3):
         graph.node(str(state), **_state(state, nodes))
+    with graph.subgraph(graph_attr={"rank": "same"}) as inputs:
+        inputs.edge("0", "1", style="invis")  # c_{k-2} stands above c_{k-1}
     for number, wire in enumerate(wires):
-        pen = {"color": wire.color, "penwidth": f"{wire.width:.1f}"}
+        pen = {"color": wire.pen.color, "penwidth": f"{wire.width:.1f}"}
         source, target = str(wire.source), str(wire.target)
-        if not wire.text:
+        if not wire.operation:
             graph.edge(source, target, **pen)
             continue
         # The label is a node on the way: so dot leads every other edge around it.
         label, frame = f"label{number}", {"shape": "box", "style": "rounded,filled"}
-        frame |= {"fillcolor": "white", "color": wire.color, "penwidth": "1.5"}
-        graph.node(label, wire.text, height="0.3", width="1.42", **frame)
+        frame |= {"fillcolor": "white", "color": wire.pen.color, "penwidth": "1.5"}
+        graph.node(label, wire.operation, height="0.3", width="1.42", **frame)
         graph.edge(source, f"{label}:w", arrowhead="none", **pen)
         graph.edge(f"{label}:e", target, weight="3", **pen)
         if wire.target > max(2, wire.source + 1):  # not before the node before
@@ -141,37 +123,53 @@ def cell_graph(title: str, nodes: int, wires: Sequence[Wire]) -> graphviz.Digrap
     return graph
 
 
+@styled
+def plain_cell(title: str, nodes: int, wires: Sequence[Wire]) -> Figure:
+    """The drawing of a whole cell, as wide as a notebook's column: a legend names the operations.
+
+    Args:
+        title: stands above the cell.
+        nodes: how many intermediate nodes it has.
+        wires: its edges; states are numbered as in `SearchSpace`.
+    """
+    figure = Figure(figsize=(WIDTH, nodes + 1.9))
+    axes = figure.add_subplot(title=title)
+    lines, states = draw_cell(axes, nodes, [(wire.source, wire.target) for wire in wires])
+    named = {}
+    for line, wire in zip(lines, wires, strict=True):
+        line.set(color=wire.pen.color, ls=wire.pen.dashes, lw=wire.width + 1)
+        named[wire.operation] = Line2D([], [], color=wire.pen.color, ls=wire.pen.dashes, lw=3)
+    output = nodes + 1.5, (1 - nodes) / 2
+    axes.set_xlim(right=output[0] + 0.4)
+    for state in range(1, nodes + 1):  # the concatenation
+        ends = (state, output[0]), (1 - state, output[1])
+        axes.plot(*ends, "--", color=GREY, lw=1.6, zorder=1)
+    look, name = state_look(nodes + 2, nodes), {"ha": "center", "va": "center", "size": 13}
+    axes.text(*output, "$c_k$", bbox={"fc": look.fill, "ec": look.color, "lw": 2}, **name)
+    for artist in (*lines, *states):
+        artist.set_animated(False)
+    if any(named):
+        figure.legend(named.values(), named, loc="outside lower center", ncols=4)
+    return figure
+
+
 def _state(state: int, nodes: int) -> dict[str, str]:
-    """How Graphviz draws a state."""
-    style, output = state_look(state, nodes), state == nodes + 2
-    return {
-        "label": _markup("c_{k}" if output else state_name(state)),
-        "shape": style.shape,
-        "color": style.color,
-        "fillcolor": style.fill,
-        "peripheries": str(style.borders),
-        "fixedsize": "true",
-        "width": "0.58" if style.shape == "box" else "0.46",
-        "height": "0.46",
-    }
+    """How Graphviz draws a state; the index of c_{k-2} is set low."""
+    style = state_look(state, nodes)
+    name = "c_{k}" if state == nodes + 2 else state_name(state)
+    if "_" in name:
+        name = f"<{name.replace('_{', '<SUB>').replace('}', '</SUB>')}>"
+    size = {"width": "0.58" if style.shape == "box" else "0.46", "height": "0.46"}
+    pen = {"color": style.color, "fillcolor": style.fill, "peripheries": str(style.borders)}
+    return {"label": name, "shape": style.shape, "fixedsize": "true"} | pen | size
 
 
-def _draw(title: str, nodes: int, wires: Sequence[Wire], engine: str) -> bytes:
+def _draw(title: str, nodes: int, wires: Sequence[Wire]) -> bytes:
     """The PNG of a cell, always WIDTH inches wide."""
-    if engine not in ENGINES:
-        raise ValueError(f"engine is one of {', '.join(ENGINES)}, not {engine!r}.")
-    if engine == "dot" and not shutil.which("dot"):
-        raise FileNotFoundError(
-            "The program dot is not installed: install graphviz (apt install graphviz, "
-            "conda install graphviz), or draw with engine='matplotlib'."
-        )
-    if engine == "dot" or (engine == "auto" and shutil.which("dot")):
-        try:
+    if shutil.which("dot"):
+        with suppress(subprocess.CalledProcessError):  # a dot that cannot draw a PNG
             return _stack([cell_graph(title, nodes, wires).pipe("png", quiet=True)])
-        except (graphviz.ExecutableNotFound, subprocess.CalledProcessError):
-            if engine == "dot":  # a dot that cannot draw a PNG; "auto" draws without it
-                raise
-    return picture(draw_staircase(title, nodes, wires), title).png
+    return picture(plain_cell(title, nodes, wires), title).png
 
 
 def _stack(pngs: Sequence[bytes]) -> bytes:
@@ -203,17 +201,16 @@ def _wires(nodes: Sequence, other: Sequence = (), shown: Genotype | None = None)
         also = other[place] if place < len(other) else ()
         for operation, source in edges:
             width = THICK if (operation, source) in also else THIN
-            color = look(operation, names).color
-            wires.append(Wire(source, place + 2, operation, color, width))
+            wires.append(Wire(source, place + 2, operation, look(operation, names), width))
     return wires
 
 
 def _described(nodes: Sequence, cell_type: str) -> str:
     """A learned cell in words: what every node adds, and what the output is."""
-    parts = []
-    for number, edges in enumerate(nodes, start=1):
-        terms = [f"{operation} of {state_words(source)}" for operation, source in edges]
-        parts.append(f"node {number} {'is' if len(terms) == 1 else 'adds'} {_listed(terms)}")
+    parts = [
+        f"node {number} {'is' if len(edges) == 1 else 'adds'} {edges_words(edges)}"
+        for number, edges in enumerate(nodes, start=1)
+    ]
     stride = " Operations on the inputs have stride 2." if cell_type == "reduction" else ""
     words = f"{cell_type.capitalize()} cell: {'; '.join(parts)}."
     return f"{words} {_output(len(nodes))}{stride}"
@@ -222,16 +219,3 @@ def _described(nodes: Sequence, cell_type: str) -> str:
 def _output(nodes: int) -> str:
     joined = "is node 1" if nodes == 1 else f"concatenates nodes 1 to {nodes}"
     return f"The output c_k {joined} (dashed)."
-
-
-def _listed(words: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def _markup(name: str) -> str:
-    """c_{k-2} as Graphviz markup, with the index set low; a number as it is."""
-    if "_" not in name:
-        return name
-    letter, index = name.rstrip("}").split("_{")
-    return f"<{letter}<SUB>{index}</SUB>>"

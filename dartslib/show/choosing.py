@@ -2,19 +2,19 @@
 
 import ipywidgets as widgets
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from dartslib.genotypes import Genotype
-from dartslib.rivals.coding import Code, Coding
-from dartslib.show.explorers import DPI, WIDE, Explorer
-from dartslib.show.moments import draw_cell
-from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, WIDTH, look, state_name, state_words
+from dartslib.rivals.coding import Coding
+from dartslib.show.explorers import WIDE, Explorer
+from dartslib.show.parts import draw_cell
+from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, color_key, edges_words, look
 from dartslib.tabular import Table
 
-PAIRS = ((0, 1), (0, 2), (1, 2))  # what node 2 may read, in the coding's order
-DOT = {"ls": "none", "mec": "white", "animated": True}
+EDGES = ("c_{k-2} → 1", "c_{k-1} → 1", "first → 2", "second → 2")
+# What node 2 may read, in the coding's order.
+INPUTS = ("c_{k-2} and c_{k-1}", "c_{k-2} and node 1", "c_{k-1} and node 1")
+DOT = {"ls": "none", "mec": "white"}
 
 
 class CellExplorer(Explorer):
@@ -35,87 +35,72 @@ class CellExplorer(Explorer):
 
     def __init__(self, table: Table) -> None:
         self.table, self.locked, self._coding = table, False, Coding(table.space)
-        ends = (*(f"{state_name(k)} → 1" for k in (0, 1)), "first → 2", "second → 2")
-        self.operations = [
-            widgets.Dropdown(options=self._coding.operations, description=end, **WIDE)
-            for end in ends
-        ]
-        pairs = [(" and ".join(map(state_words, pair)), k) for k, pair in enumerate(PAIRS)]
-        self.inputs = widgets.Dropdown(options=pairs, description="node 2 reads", **WIDE)
+        names = self._coding.operations
+        self.operations = [widgets.Dropdown(options=names, description=e, **WIDE) for e in EDGES]
+        self.inputs = widgets.Dropdown(options=INPUTS, description="node 2 reads", **WIDE)
         last = len(table.classes)
-        self.guess = widgets.IntSlider(
-            last // 2, min=1, max=last, description="its rank is", **WIDE
-        )
+        limits = {"min": 1, "max": last, "description": "its rank is"}
+        self.guess = widgets.IntSlider(last // 2, **limits, **WIDE)
         self.lock = widgets.Button(description="lock my guess", icon="lock")
         self.lock.tooltip = "lock my guess, and show the cell's rank"
+        self.lock.on_click(lambda _: self._set(locked=True))
         rows = (self.operations[:2], self.operations[2:], (self.inputs,), (self.guess, self.lock))
-        colors = [look(name).color for name in self._coding.operations]
-        figure = Figure(figsize=(WIDTH, 4.6), dpi=DPI, layout="none")
-        super().__init__(figure, rows, (*colors, VERMILION))
+        super().__init__(4.6, rows, moves=[self.guess])
         for menu in (*self.operations, self.inputs):
-            menu.observe(self._other_cell, "value")
-        self.guess.observe(self.update, "value")
-        self.lock.on_click(self._lock)
+            menu.observe(lambda _: self._set(locked=False), "value")
+
+    def _set(self, locked: bool) -> None:
+        self.locked = self.guess.disabled = self.lock.disabled = locked
+        self.update()
 
     @property
-    def code(self) -> Code:
-        """The chosen cell as a row of numbers."""
+    def _code(self) -> tuple[int, ...]:
         first, second, third, fourth = (menu.index for menu in self.operations)
         return 0, first, second, self.inputs.index, third, fourth
 
     @property
     def genotype(self) -> Genotype:
         """The chosen cell."""
-        return self._coding.genotype(self.code)
+        return self._coding.genotype(self._code)
 
     @property
     def neighbors(self) -> dict[str, Genotype]:
         """The other classes that differ from it in one choice, by name."""
-        near = map(self._coding.genotype, self._coding.neighbors(self.code))
+        near = map(self._coding.genotype, self._coding.neighbors(self._code))
         mine = self.table.name(self.genotype)
         return {name: cell for cell in near if (name := self.table.name(cell)) != mine}
 
-    def _other_cell(self, _: dict) -> None:
-        self.locked = self.guess.disabled = self.lock.disabled = False
-        self.update()
-
-    def _lock(self, _: widgets.Button) -> None:
-        self.locked = self.guess.disabled = self.lock.disabled = True
-        self.update()
-
-    def ground(self) -> None:
-        """The axes, and all classes by rank."""
+    def _ground(self) -> None:
         self.figure.clear()
-        cell = self.figure.add_axes((0.0, 0.17, 0.36, 0.75))
-        self._wires, states = draw_cell(cell, self.table.space)
-        names = self._coding.operations
-        handles = [Rectangle((0, 0), 1, 1, fc=look(name).color, label=name) for name in names]
-        self.figure.legend(handles=handles, loc="lower left", fontsize=10, ncols=1)
+        axes = self.figure.add_axes((0.0, 0.17, 0.36, 0.75))
+        self._wires, states = draw_cell(axes, self.table.space.nodes, self.table.space.edges)
+        key = color_key(self._coding.operations)
+        self.figure.legend(handles=key, loc="lower left", fontsize=10, ncols=1)
         axes = self.figure.add_axes((0.46, 0.14, 0.525, 0.77))
-        runs = np.array([answer.valid for answers in self.table.trainings("short").values()
-                         for answer in answers])  # fmt: skip
-        truths = [self.table.truth(cell) for cell in self.table.classes]
-        axes.plot(1 + np.arange(len(truths)), sorted(truths)[::-1], color=GREY, lw=1.5)
-        room = 0.06 * np.ptp(runs)
-        axes.set(xlim=(-3, len(truths) + 4), ylim=(runs.min() - room, runs.max() + room))
+        trainings = self.table.trainings("short").values()
+        runs = np.array([answer.valid for answers in trainings for answer in answers])
+        self._truths = np.array([self.table.truth(cell) for cell in self.table.classes])
+        last, room = len(self._truths), 0.06 * np.ptp(runs)
+        axes.plot(1 + np.arange(last), np.sort(self._truths)[::-1], color=GREY, lw=1.5)
+        axes.set(xlim=(-3, last + 4), ylim=(runs.min() - room, runs.max() + room))
         axes.set(xlabel="rank among all classes (1 is the best)", ylabel="accuracy")
         axes.set_title("grey line: all classes", fontsize=12)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-        (self._guessed,) = axes.plot([], [], color=VERMILION, lw=2, ls="--", label="your guess",
-                                     animated=True)  # fmt: skip
-        (self._near,) = axes.plot([], [], "o", ms=8, mfc="white", label="neighbors",
-                                  **DOT | {"mec": BLUE, "mew": 1.6})  # fmt: skip
-        (self._runs,) = axes.plot([], [], "_", ms=22, label="its trainings",
-                                  **DOT | {"mec": BLACK, "mew": 2.2})  # fmt: skip
-        (self._mean,) = axes.plot([], [], "D", ms=7, color=BLACK, label="their mean", **DOT)
+        pens = {
+            "your guess": {"color": VERMILION, "lw": 2, "ls": "--"},
+            "neighbors": DOT | {"marker": "o", "ms": 8, "mfc": "white", "mec": BLUE, "mew": 1.6},
+            "its trainings": DOT | {"marker": "_", "ms": 22, "mec": BLACK, "mew": 2.2},
+            "their mean": DOT | {"marker": "D", "ms": 7, "color": BLACK},
+        }
+        lines = [axes.plot([], [], label=k, animated=True, **pen)[0] for k, pen in pens.items()]
+        self._guessed, *self._known = lines
         axes.legend(loc="upper right", fontsize=10)
-        self.moving = [*self._wires, *states, self._guessed, self._near, self._runs, self._mean]
+        self.moving = [*self._wires, *states, *lines]
 
-    def move(self) -> None:
-        """The cell, the guess, and what is known of the cell once the guess is locked."""
+    def _move(self) -> None:
         kept = {
-            (source, node + 2): name
-            for node, edges in enumerate(self.genotype.normal)
+            (source, node): name
+            for node, edges in enumerate(self.genotype.normal, start=2)
             for name, source in edges
         }
         for edge, wire in zip(self.table.space.edges, self._wires, strict=True):
@@ -123,37 +108,31 @@ class CellExplorer(Explorer):
             if edge in kept:
                 wire.set(color=look(kept[edge]).color, linewidth=5)
         self._guessed.set_data([self.guess.value] * 2, self._guessed.axes.get_ylim())
-        for artist in (self._near, self._runs, self._mean):
+        for artist in self._known:
             artist.set_visible(self.locked)
         if self.locked:
-            self._near.set_data(*zip(*map(self._place, self.neighbors.values()), strict=True))
-            rank, mean = self._place(self.genotype)
-            self._mean.set_data([rank], [mean])
-            values = self._trainings()
-            self._runs.set_data([rank] * len(values), values)
+            rank, mean, trainings = self._place(self.genotype)
+            near = [self._place(cell)[:2] for cell in self.neighbors.values()]
+            places = zip(*near, strict=True), ([rank] * len(trainings), trainings), ([rank], [mean])
+            for artist, place in zip(self._known, places, strict=True):
+                artist.set_data(*place)
 
-    def _place(self, cell: Genotype) -> tuple[int, float]:
-        return self.table.rank(cell), self.table.truth(cell)
+    def _place(self, cell: Genotype) -> tuple[int, float, list[float]]:
+        """Rank, mean, and what each training alone says."""
+        runs = [self.table.query(cell, run).valid for run in self.table.query(cell).runs]
+        return self.table.rank(cell), self.table.truth(cell), runs
 
-    def _trainings(self) -> list[float]:
-        runs = self.table.query(self.genotype).runs
-        return [self.table.query(self.genotype, run).valid for run in runs]
-
-    def words(self) -> str:
-        """The cell and the guess; locked, its rank, its trainings and its neighbors as well."""
-        nodes = [
-            f"node {k}: " + " and ".join(f"{name} of {state_words(s)}" for name, s in edges)
-            for k, edges in enumerate(self.genotype.normal, start=1)
-        ]
-        said = f"{'; '.join(nodes)}. Guess: rank {self.guess.value} of {self.guess.max}"
+    def _words(self) -> str:
+        edges = enumerate(self.genotype.normal, start=1)
+        nodes = "; ".join(f"node {k}: {edges_words(mine)}" for k, mine in edges)
+        said = f"{nodes}. Guess: rank {self.guess.value} of {self.guess.max}"
         if not self.locked:
             return f"{said}, not locked yet."
-        (rank, mean), trainings = self._place(self.genotype), self._trainings()
-        truths = np.array([self.table.truth(cell) for cell in self.table.classes])
-        alone = ", ".join(f"{value:.1%} (rank {1 + sum(truths > value)})" for value in trainings)
+        rank, mean, trainings = self._place(self.genotype)
+        alone = [f"{value:.1%} (rank {1 + sum(self._truths > value)})" for value in trainings]
         places = sorted(self.table.rank(cell) for cell in self.neighbors.values())
         return (
             f"{said}; it has rank {rank}, off by {abs(rank - self.guess.value)}. Accuracy "
-            f"{mean:.1%}; its trainings alone: {alone}. Its {len(places)} neighbors have the ranks "
-            f"{', '.join(map(str, places))}."
+            f"{mean:.1%}; its trainings alone: {', '.join(alone)}. Its {len(places)} neighbors "
+            f"have the ranks {', '.join(map(str, places))}."
         )

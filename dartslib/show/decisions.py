@@ -1,7 +1,7 @@
-"""How narrowly derivation decides, and what it would have decided at every moment of a search."""
+"""What a search decided: alpha's heatmap, how narrowly derivation decides, and when it changed."""
 
-from collections.abc import Mapping
-from itertools import groupby
+from collections.abc import Mapping, Sequence
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,15 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from dartslib.genotypes import Choice, as_array, choices
-from dartslib.show.drawings import OUTLINE
-from dartslib.show.figures import HISTORY, arrays
+from dartslib.show.drawings import heatmap, say
+from dartslib.show.parts import TOP
 from dartslib.show.pictures import Picture, picture
 from dartslib.show.style import (
     BLACK,
     GREY,
     VERMILION,
     WIDTH,
+    color_key,
     edge_names,
     ink,
     look,
@@ -28,9 +29,39 @@ from dartslib.show.style import (
 )
 from dartslib.space import CELL_TYPES, SearchSpace
 
+HISTORY = Mapping[str, Sequence | np.ndarray]  # of a record: arrays; of a live run: lists
 UP, DOWN = 0.17, 0.22  # in the row of an edge: its best operation above, the others below
 NAMED = 0.24  # a strip that is at least this part of the run bears the operation's name
-Stretch = tuple[float, float, str, bool]  # from step, to step, operation, kept
+OTHER = {"color": GREY, "marker": ".", "ms": 8}
+NONE = {"color": GREY, "marker": "|", "ms": 12, "mew": 2}
+
+
+def alpha_heatmap(runs: Mapping[str, Mapping[str, Any]], space: SearchSpace) -> Picture:
+    """The softmax of alpha on every edge: a column per run, its normal cell above the reduction.
+
+    Outlined is what derivation keeps: two edges per node, on each its best operation but none.
+
+    Args:
+        runs: what to call a run -> cell type -> (edges, operations); arrays or tensors.
+        space: the space they belong to.
+
+    Raises:
+        ValueError: the probabilities are not of this space.
+    """
+    panels, frames = {}, {}
+    for kind, (label, tables) in product(CELL_TYPES, runs.items()):
+        title, found = f"{label}: {kind} cell", choices(tables, space)
+        panels[title] = as_array(tables[kind]).T  # (operations, edges)
+        frames[title] = np.zeros(panels[title].shape, bool)
+        for choice in found:
+            if choice.kept and choice.cell_type == kind:
+                frames[title][space.operations.index(choice.operation), choice.edge] = True
+    return heatmap(
+        panels, rows=space.operations, columns=edge_names(space, "\n"), across=len(runs), top=TOP,
+        x="edge (from → to node)", color="probability (softmax of α)", outlined=frames,
+        outline="kept by derivation", form="{:.3f}" if len(runs) == 1 else "{:.2f}",
+        parted=_node_begins(space),
+    )  # fmt: skip
 
 
 @styled
@@ -68,15 +99,13 @@ def margins(
         axes.xaxis.set_major_locator(MaxNLocator(5))
     left, right = panels[0].get_xlim()
     panels[0].set_xlim(left, right + 0.1 * (right - left))  # for the numbers
-    best = [name for name in space.operations if any(c.operation == name for c in found)]
-    pen = {"color": GREY, "ls": "none", "mec": "none"}
-    handles = [
-        Line2D([], [], ls="none", color=p.color, marker=p.marker, ms=10, label=name)
-        for name, p in ((name, look(name, space.operations)) for name in best)
-    ] + [Line2D([], [], marker=".", ms=9, label="another operation", **pen)]
+    names = [n for n in space.operations if any(choice.operation == n for choice in found)]
+    pens = {name: look(name, space.operations) for name in names}
+    marks = {n: {"color": p.color, "marker": p.marker, "ms": 10} for n, p in pens.items()}
+    marks["another operation"] = OTHER | {"mec": "none", "ms": 9}
     if "none" in space.operations:
-        pen |= {"marker": "|", "ms": 12, "mew": 2, "mec": GREY}
-        handles.append(Line2D([], [], label="none", **pen))
+        marks["none"] = NONE
+    handles = [Line2D([], [], ls="none", label=name, **mark) for name, mark in marks.items()]
     _legend(
         figure, handles, "filled: kept; hollow: cut; band: margin between edges; dotted: uniform"
     )
@@ -104,62 +133,42 @@ def choices_over_time(history: HISTORY, space: SearchSpace, title: str = "") -> 
         space: the space of the search.
         title: above both cell types.
     """
-    rows = _rows(history, space)
     figure, panels = _panels(space, title, 0.31)
-    length = float(history["step"][-1] - history["step"][0])
+    steps = np.asarray(history["step"], dtype=float)
+    letters = {"ha": "center", "va": "center", "size": 12, "clip_on": True}
+    # What is derived in the end is seen, too: the last record gets as long a strip as the others.
+    ends = [*steps[1:], steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1.0)]
+    found = [(t, c) for t, tables in decided(history).items() for c in choices(tables, space)]
     for axes, cell_type in zip(panels, CELL_TYPES, strict=True):
-        for edge, row in enumerate(rows[cell_type]):
-            _draw_strip(axes, edge, row, length, space)
-        end = max((row[-1][1] for row in rows[cell_type] if row), default=1.0)
-        axes.set(xlabel="step", xlim=(0, end))
+        for edge in range(len(space.edges)):
+            mine = [(t, c) for t, c in found if c.cell_type == cell_type and c.edge == edge]
+            for (operation, kept), group in groupby(mine, lambda at: (at[1].operation, at[1].kept)):
+                times = [t for t, _ in group]
+                start, long = steps[times[0]], ends[times[-1]] - steps[times[0]]
+                color, height = look(operation, space.operations).color, 0.78 if kept else 0.2
+                place = [(start, long)], (edge - height / 2, height)
+                axes.broken_barh(*place, fc=color, ec="none")
+                if kept and long >= NAMED * (steps[-1] - steps[0]):
+                    name = operation.replace("_conv_", " ").replace("_pool_", " ")
+                    axes.text(start + long / 2, edge, name.replace("_connect", ""),
+                              color=ink(color), **letters)  # fmt: skip
+        axes.set(xlabel="step", xlim=(0, max((ends[t] for t, _ in found), default=1.0)))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid(visible=False)
-    handles = [
-        Rectangle((0, 0), 1, 1, fc=look(name, space.operations).color, label=name)
-        for name in space.operations
-        if name != "none"
-    ]
-    _legend(figure, handles, "thick: would be kept; thin: would be cut")
+    _legend(figure, color_key(space.operations), "thick: would be kept; thin: would be cut")
     words = "One strip per edge: its best operation at each step, thick while it would be kept."
     return picture(figure, words)
 
 
 def decided(history: HISTORY) -> dict[int, dict[str, np.ndarray]]:
     """The probabilities of each record at which alpha is no longer uniform, by its place."""
-    history = arrays(history)
-    every = {
-        t: {kind: history[f"probabilities_{kind}"][t] for kind in CELL_TYPES}
-        for t in range(len(history["step"]))
-    }
+    both = {kind: np.asarray(history[f"probabilities_{kind}"]) for kind in CELL_TYPES}
+    every = ({kind: table[t] for kind, table in both.items()} for t in range(len(history["step"])))
     return {
-        t: tables for t, tables in every.items() if any(np.ptp(p) > 1e-9 for p in tables.values())
+        t: tables
+        for t, tables in enumerate(every)
+        if any(np.ptp(table) > 1e-9 for table in tables.values())
     }
-
-
-def _rows(history: HISTORY, space: SearchSpace) -> dict[str, list[list[Stretch]]]:
-    """Per cell type and edge the stretches in which nothing changed.
-
-    Records at which alpha is still uniform decide nothing and are left out.
-    """
-    steps = np.asarray(history["step"], dtype=float)
-    # What is derived in the end is seen, too: the last record gets as long a strip as the others.
-    ends = [*steps[1:], steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1.0)]
-    moments: dict[tuple[str, int], list[Stretch]] = {
-        (kind, edge): [] for kind in CELL_TYPES for edge in range(len(space.edges))
-    }
-    for t, tables in decided(history).items():
-        for c in choices(tables, space):
-            moments[c.cell_type, c.edge].append((steps[t], ends[t], c.operation, c.kept))
-    return {
-        kind: [_joined(moments[kind, edge]) for edge in range(len(space.edges))]
-        for kind in CELL_TYPES
-    }
-
-
-def _joined(moments: list[Stretch]) -> list[Stretch]:
-    """Neighbors with the same operation and fate become one."""
-    grouped = [list(group) for _, group in groupby(moments, key=lambda moment: moment[2:])]
-    return [(group[0][0], group[-1][1], *group[0][2:]) for group in grouped]
 
 
 def _panels(space: SearchSpace, title: str, row: float) -> tuple[Figure, Any]:
@@ -168,15 +177,19 @@ def _panels(space: SearchSpace, title: str, row: float) -> tuple[Figure, Any]:
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     for axes, cell_type in zip(panels, CELL_TYPES, strict=True):
         axes.set_title(f"{cell_type} cell")
-        for edge in range(1, len(space.edges)):
-            if space.edges[edge][1] != space.edges[edge - 1][1]:
-                axes.axhline(edge - 0.5, color=GREY, lw=1)
+        for edge in _node_begins(space):
+            axes.axhline(edge - 0.5, color=GREY, lw=1)
     names = edge_names(space)
     panels[0].set(yticks=range(len(names)), yticklabels=names, ylabel="edge")
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     if title:
         figure.suptitle(title)
     return figure, panels
+
+
+def _node_begins(space: SearchSpace) -> list[int]:
+    """The first edge of each node but the first."""
+    return [space.edges_into(target)[0] for target in range(3, space.nodes + 2)]
 
 
 def _legend(figure: Figure, handles: list, title: str) -> None:
@@ -190,21 +203,14 @@ def _draw_edge(
     """The best operation of an edge, with its lead if it is kept; below it all others."""
     for name, probability in zip(space.operations, row, strict=True):
         if name != choice.operation:
-            pen = (
-                {"marker": "|", "ms": 12, "mew": 2} if name == "none" else {"marker": ".", "ms": 8}
-            )
-            axes.plot(probability, choice.edge + DOWN, color=GREY, ls="none", **pen)
-    pen = look(choice.operation, space.operations)
-    axes.plot(
-        choice.probability, choice.edge - UP, pen.marker or "o", ms=9, color=pen.color, mew=2,
-        mfc=pen.color if choice.kept else "white", zorder=4,
-    )  # fmt: skip
+            mark = NONE if name == "none" else OTHER
+            axes.plot(probability, choice.edge + DOWN, ls="none", **mark)
+    pen, place = look(choice.operation, space.operations), (choice.probability, choice.edge - UP)
+    fill = pen.color if choice.kept else "white"
+    axes.plot(*place, pen.marker or "o", ms=9, color=pen.color, mew=2, mfc=fill, zorder=4)
     if choice.kept and not np.isnan(choice.operation_margin):
-        axes.annotate(
-            f"+{choice.operation_margin:.3f}", (choice.probability, choice.edge - UP), (9, 0),
-            textcoords="offset points", va="center", size=12, path_effects=OUTLINE, zorder=5,
-            weight="bold" if narrowest else "normal",
-        )  # fmt: skip
+        weight = "bold" if narrowest else "normal"
+        say(axes, f"+{choice.operation_margin:.3f}", place, (9, 0), va="center", weight=weight)
 
 
 def _draw_band(axes: Axes, node: list[Choice]) -> None:
@@ -213,24 +219,7 @@ def _draw_band(axes: Axes, node: list[Choice]) -> None:
     if not cut:
         return
     margin, edges = node[0].edge_margin, [choice.edge for choice in node]
-    place = max(cut), min(edges) - 0.5
-    axes.add_patch(
-        Rectangle(place, margin, len(node), fc=VERMILION, ec=VERMILION, alpha=0.3, lw=1, zorder=2)
-    )
-    axes.annotate(
-        f"{margin:.3f}", (1, max(edges) + 0.45), (-3, 0), ha="right", va="bottom", size=12,
-        xycoords=axes.get_yaxis_transform(), textcoords="offset points", color=VERMILION,
-        path_effects=OUTLINE, zorder=5,
-    )  # fmt: skip
-
-
-def _draw_strip(
-    axes: Axes, edge: int, row: list[Stretch], length: float, space: SearchSpace
-) -> None:
-    for start, end, operation, kept in row:
-        color, height = look(operation, space.operations).color, 0.78 if kept else 0.2
-        axes.broken_barh([(start, end - start)], (edge - height / 2, height), fc=color, ec="none")
-        if kept and end - start >= NAMED * length:
-            short = operation.replace("_conv_", " ").replace("_pool_", " ").replace("_connect", "")
-            axes.text((start + end) / 2, edge, short, ha="center", va="center", color=ink(color),
-                      size=12, clip_on=True)  # fmt: skip
+    band = {"fc": VERMILION, "ec": VERMILION, "alpha": 0.3, "lw": 1, "zorder": 2}
+    axes.add_patch(Rectangle((max(cut), min(edges) - 0.5), margin, len(node), **band))
+    corner = {"ha": "right", "va": "bottom", "xycoords": axes.get_yaxis_transform()}
+    say(axes, f"{margin:.3f}", (1, max(edges) + 0.45), (-3, 0), color=VERMILION, **corner)

@@ -4,8 +4,6 @@ Figures 1, 4 and 9 of the report. Drawn with matplotlib, so that they look the s
 coordinates are inches from the lower left.
 """
 
-from collections.abc import Collection
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
@@ -62,69 +60,41 @@ def nas_picture() -> Picture:
     )
 
 
-def search_network(
-    layers: int = 8,
-    reductions: Collection[int] | None = None,
-    *,
-    channels: int = 16,
-    head: str = "mlp",
-) -> Picture:
+def search_network(layers: int = 8, *, channels: int = 16, head: str = "mlp") -> Picture:
     """The network of the search: a stack of cells that all share alpha (Figure 4).
 
     Args:
-        layers: number of cells.
-        reductions: which cells reduce, from 0; None means those at one and two thirds.
+        layers: number of cells; those at one and two thirds of the depth reduce.
         channels: of a node in the first cells.
         head: "mlp" (the report's) or "linear".
 
     Raises:
-        ValueError: no cell, a reduction that is none of the cells, or an unknown head.
+        ValueError: no cell, or an unknown head.
     """
     shared = " All normal cells share one alpha, all reduction cells another."
     what = "Network of the search", "mixed operations on all edges", shared
-    return _network(what, layers, reductions, channels, head)
+    return _network(what, layers, channels, head)
 
 
-def final_network(
-    layers: int = 14,
-    reductions: Collection[int] | None = None,
-    *,
-    channels: int = 16,
-    head: str = "mlp",
-    auxiliary: bool = False,
-) -> Picture:
+def final_network(layers: int = 14, *, channels: int = 16, head: str = "mlp") -> Picture:
     """The final network: the learned cells, stacked higher and trained from scratch (Figure 9).
 
-    Args:
-        auxiliary: draw the second head that helps training, after the cell at two thirds.
-        layers, reductions, channels, head: as for `search_network`.
-
-    Raises:
-        ValueError: as for `search_network`.
+    Arguments and errors are those of `search_network`.
     """
-    after = 2 * layers // 3 if auxiliary else None
-    shared = "" if after is None else f" An auxiliary head follows cell {after}."
-    what = "Final network", "one learned operation on each kept edge", shared
-    return _network(what, layers, reductions, channels, head, after)
+    what = "Final network", "one learned operation on each kept edge", ""
+    return _network(what, layers, channels, head)
 
 
 @styled
-def _network(
-    what: tuple[str, str, str],
-    layers: int,
-    reductions: Collection[int] | None,
-    channels: int,
-    head: str,
-    auxiliary: int | None = None,
-) -> Picture:
-    """Name, kind of cells, last sentence of the description; the cell an auxiliary head follows."""
+def _network(what: tuple[str, str, str], layers: int, channels: int, head: str) -> Picture:
+    """what: name, kind of cells, last sentence of the description."""
     if layers < 1 or head not in HEADS:
         raise ValueError(
             f"A network has layers >= 1 and a head of {', '.join(HEADS)}, not {layers}, {head!r}."
         )
-    reducing = reduction_cells(layers, reductions)
+    reducing = reduction_cells(layers)
     cells = "1 cell" if layers == 1 else f"{layers} cells"
-    height, y, size = 3.2 if auxiliary is None else 3.75, 1.5, 32
+    height, y, size = 3.2, 1.5, 32
     axes = _canvas(height)
     _words(axes, WIDTH / 2, height - 0.22, f"{what[0]}: {cells}, {what[1]}", size=14)
 
@@ -153,15 +123,11 @@ def _network(
         _arrow(axes, (ends[k] + half[k], y), (ends[k + 1] - half[k + 1], y))
     for k in range(layers - 1):
         start, tip = (x[k] + 0.06, y + tall[k] / 2), (x[k + 2] - 0.06, y + tall[k + 2] / 2 + 0.01)
-        _arrow(axes, start, tip, -0.42, GREY, 1.5)
+        _arrow(axes, start, tip, connectionstyle="arc3,rad=-0.42", color=GREY, lw=1.5)
     for (pixels, c), places in stages.items():  # a bracket under each
         left, end = x[places[0]] - 0.42 * step, x[places[-1]] + 0.42 * step
         axes.plot([left, left, end, end], [0.53, 0.46, 0.46, 0.53], color=GREY, lw=1.5)
         _words(axes, (left + end) / 2, 0.22, f"{pixels} x {pixels}\nC = {c}", size=12)
-    if auxiliary is not None:
-        place = auxiliary + 1
-        _arrow(axes, (x[place], y + tall[place] / 2), (x[place], y + 1.27))
-        _box(axes, x[place], y + 1.45, 1.55, 0.36, OUTPUT, "auxiliary head")
 
     which = ", ".join(map(str, sorted(reducing)))
     kinds = f"Reduction cells: {which}; the others are normal cells."
@@ -177,8 +143,7 @@ def _network(
 
 def _canvas(height: float) -> Axes:
     figure = Figure(figsize=(WIDTH, height), layout="none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, WIDTH), ylim=(0, height))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height))
     axes.axis("off")
     return axes
 
@@ -200,10 +165,8 @@ def _box(
 
 
 def _arrow(
-    axes: Axes, start: tuple[float, float], tip: tuple[float, float], bend: float = 0.0,
-    color: str = BLACK, width: float = 2.0,
-) -> None:  # fmt: skip
-    pen = {"color": color, "lw": width, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 12}
-    pen |= {"arrowstyle": "-|>,head_length=0.5,head_width=0.25"}
-    pen |= {"connectionstyle": f"arc3,rad={bend}"}
+    axes: Axes, start: tuple[float, float], tip: tuple[float, float], **look: object
+) -> None:
+    pen = {"color": BLACK, "lw": 2, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 12}
+    pen |= {"arrowstyle": "-|>,head_length=0.5,head_width=0.25"} | look
     axes.annotate("", tip, start, arrowprops=pen, zorder=2)

@@ -12,6 +12,7 @@ of formulas and records, which are the same on every machine; of live runs leave
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib.patheffects as effects
@@ -22,14 +23,31 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dartslib.show.pictures import Picture, picture
-from dartslib.show.style import BAND, BLACK, DASHED, KEPT, SHADES, WIDTH, Look, ink, looks, styled
+from dartslib.show.style import BLACK, DASHED, KEPT, SHADES, WIDTH, Look, ink, looks, styled
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label -> x, y
+NONE: Mapping[str, Any] = MappingProxyType({})
 OUTLINE = [effects.withStroke(linewidth=3, foreground="white")]  # of letters over lines
+DOTTED = {"color": BLACK, "ls": ":", "lw": 1.8, "zorder": 1}
 
 
+@styled
 def lines(
-    panels: Mapping[str, Series], *, x: str, y: str | Sequence[str], **options: Any
+    panels: Mapping[str, Series],
+    *,
+    x: str,
+    y: str | Sequence[str],
+    levels: Mapping[str, float] = NONE,
+    uprights: Mapping[str, float] = NONE,
+    dashed: Collection[str] = (),
+    bands: Mapping[str, Series] = NONE,
+    log: str = "",
+    percent: bool = False,
+    low: float | None = None,
+    high: float | None = None,
+    bar: tuple[str, float] | None = None,
+    numbers: bool = False,
+    joined: bool = True,
 ) -> Picture:
     """Lines over a common axis, a marker every few points.
 
@@ -44,81 +62,49 @@ def lines(
         log: "x", "y" or "xy" for logarithmic axes.
         percent: y is a share, shown in percent.
         low, high: ends of the vertical axis; what the values need where None.
-        numbers: the description says where each line ends.
-        height: of the figure, in inches.
+        bar: label and length of a bar at the right end, such as the noise of one point, in y's
+            unit.
+        numbers: the description says where each line ends, or every point.
+        joined: False for points alone, as `points` draws them.
 
     Raises:
         ValueError: nothing to draw, or xs and ys of different lengths.
     """
-    return _drawn(panels, x, y, "-", **options)
-
-
-def points(
-    panels: Mapping[str, Series], *, x: str, y: str | Sequence[str], **options: Any
-) -> Picture:
-    """The same without lines; takes one option more than `lines`.
-
-    Args:
-        panels, x, y: and all options, as for `lines`.
-        bar: label and length of a bar at the right end, such as the noise of one point, in y's
-            unit.
-    """
-    return _drawn(panels, x, y, "none", **options)
-
-
-@styled
-def _drawn(
-    panels: Mapping[str, Series],
-    x: str,
-    y: str | Sequence[str],
-    join: str,
-    *,
-    levels: Mapping[str, float] | None = None,
-    uprights: Mapping[str, float] | None = None,
-    dashed: Collection[str] = (),
-    bands: Mapping[str, Series] | None = None,
-    log: str = "",
-    percent: bool = False,
-    low: float | None = None,
-    high: float | None = None,
-    bar: tuple[str, float] | None = None,
-    numbers: bool = False,
-    height: float = 4.6,
-) -> Picture:
-    labels = _labels(panels)
+    labels, said = _labels(panels), []
     names = [y] * len(panels) if isinstance(y, str) else list(y)
-    figure = Figure(figsize=(WIDTH, height + 0.3 * (len(labels) > 1)))
+    figure = Figure(figsize=(WIDTH, 4.6 + 0.3 * (len(labels) > 1)))
     found = figure.subplots(1, len(panels), squeeze=False, sharey=isinstance(y, str))[0]
-    style = {**looks(labels), **dict.fromkeys(dashed, Look(BLACK, "", DASHED))}
+    style = looks(labels) | dict.fromkeys(dashed, Look(BLACK, "", DASHED))
+    form = "{:.1%}" if percent else "{:.3g}"
     for axes, (title, series), name in zip(found, panels.items(), names, strict=True):
-        dot = 11 if sum(len(xs) for xs, _ in series.values()) < 100 else 7
+        told, many = [], sum(len(xs) for xs, _ in series.values()) >= 100
         for label, (xs, ys) in series.items():
             if len(xs) != len(ys):
                 raise ValueError(f"{label!r} has {len(xs)} x for {len(ys)} y.")
-            pen, size = style[label], {"ms": 8 if join == "-" else dot}
-            if ends := (bands or {}).get(title, {}).get(label):
+            pen = style[label]
+            if ends := bands.get(title, {}).get(label):
                 axes.fill_between(xs, *ends, color=pen.color, alpha=0.16, lw=0)
-            axes.plot(
-                xs, ys, color=pen.color, marker=pen.marker, mec="white", label=label, **size,
-                ls=pen.dashes if join == "-" else "none",
-                markevery=every(len(xs)) if join == "-" else 1,
-            )  # fmt: skip
-        axes.set(title=title, xlabel=x)
+            look = {"ls": "none", "ms": 7 if many else 11}
+            if joined:
+                look = {"ls": pen.dashes, "ms": 8, "markevery": every(len(xs))}
+            axes.plot(xs, ys, label=label, **pen.pen | look)
+            values = ", ".join(map(form.format, ys[-1:] if joined else ys))
+            told.append(f"{label} {'ends at' if joined else 'at'} {values}" if numbers else label)
+        kind = "a line" if joined else "points"
+        said.append(f"{title}: {name} over {x}, {kind} for each of: {', '.join(told)}.")
+        axes.set(title=title, xlabel=x, **{f"{letter}scale": "log" for letter in log})
         if name not in (other.get_ylabel() for other in found):
             axes.set_ylabel(name)
-        if log:
-            axes.set(**{f"{letter}scale": "log" for letter in log})
-        for label, value in (levels or {}).items():
-            axes.axhline(value, color=BLACK, ls=":", lw=1.8, zorder=1)
-            _say(axes, label, (0.02, value), (0, 4), xycoords=("axes fraction", "data"))
-        for label, value in (uprights or {}).items():
-            axes.axvline(value, color=BLACK, ls=":", lw=1.8, zorder=1)
-            _say(axes, label, (value, 1), (4, -4), xycoords=("data", "axes fraction"), va="top")
+        for label, value in levels.items():
+            axes.axhline(value, **DOTTED)
+            say(axes, label, (0.02, value), (0, 4), xycoords=("axes fraction", "data"))
+        for label, value in uprights.items():
+            axes.axvline(value, **DOTTED)
+            say(axes, label, (value, 1), (4, -4), xycoords=("data", "axes fraction"), va="top")
         if bar:
-            axes.errorbar(
-                0.985, float(np.mean(axes.get_ylim())), yerr=bar[1] / 2, color=BLACK, capsize=7,
-                transform=axes.get_yaxis_transform(), elinewidth=2.2, capthick=2.2, label=bar[0],
-            )  # fmt: skip
+            middle, pen = float(np.mean(axes.get_ylim())), {"capsize": 7, "capthick": 2.2}
+            pen |= {"color": BLACK, "elinewidth": 2.2, "transform": axes.get_yaxis_transform()}
+            axes.errorbar(0.985, middle, yerr=bar[1] / 2, label=bar[0], **pen)
             axes.margins(x=0.09)  # the bar is no point
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -129,28 +115,23 @@ def _drawn(
     if (low, high) != (None, None):  # last, since it ends the search for what all panels need
         for axes in found:
             axes.set_ylim(low, high)
-    handles = {label: h for axes in found for h, label in zip(*axes.get_legend_handles_labels())}  # noqa: B905
+    legends = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in found]
+    handles = {label: handle for legend in legends for handle, label in legend}
     if len(handles) > 1 or bar:
         columns = max(1, min(len(handles), 110 // (8 + max(map(len, handles)))))
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
-    form = "{:.1%}" if percent else "{:.3g}"
-    what = "a line" if join == "-" else "points"
-    said = []
-    for (title, series), name in zip(panels.items(), names, strict=True):
-        told = ", ".join(
-            f"{label} {'ends at' if join == '-' else 'at'} "
-            + (form.format(ys[-1]) if join == "-" else ", ".join(map(form.format, ys)))
-            if numbers
-            else label
-            for label, (_, ys) in series.items()
-        )
-        said.append(f"{title}: {name} over {x}, {what} for each of: {told}.")
-    dotted = [*(levels or {}), *(uprights or {})]
-    said += [f"Dotted: {', '.join(dotted)}."] if dotted else []
+    said += [f"Dotted: {', '.join([*levels, *uprights])}."] if levels or uprights else []
     said += [f"A bar shows {bar[0]}."] if bar else []
-    shaded = dict.fromkeys(label for inside in (bands or {}).values() for label in inside)
+    shaded = dict.fromkeys(label for inside in bands.values() for label in inside)
     said += [f"A band around: {', '.join(shaded)}."] if shaded else []
     return picture(figure, " ".join(said))
+
+
+def points(
+    panels: Mapping[str, Series], *, x: str, y: str | Sequence[str], **options: Any
+) -> Picture:
+    """Points over a common axis, with all options of `lines`."""
+    return lines(panels, x=x, y=y, joined=False, **options)
 
 
 @styled
@@ -158,9 +139,8 @@ def rows(
     panels: Mapping[str, Mapping[str, float | Sequence[float]]],
     *,
     x: str,
-    reach: Mapping[str, Mapping[str, float]] | None = None,
-    levels: Mapping[str, float] | None = None,
-    band: tuple[str, float, float] | None = None,
+    reach: Mapping[str, Mapping[str, float]] = NONE,
+    levels: Mapping[str, float] = NONE,
     bars: bool = False,
     percent: bool = False,
     shared: bool = False,
@@ -175,7 +155,6 @@ def rows(
         x: name of the horizontal axis, with its unit.
         reach: title -> label -> how far an error bar goes to either side of the (mean) value.
         levels: label -> place of an upright dotted line, such as {"chance": 0.1}.
-        band: label, left and right end of a grey area behind.
         bars: draw bars that begin at zero, for costs and other amounts.
         percent: values are shares, shown in percent.
         shared: all panels have one scale.
@@ -187,49 +166,40 @@ def rows(
     """
     labels = _labels(panels)
     form = form or ("{:.1%}" if percent else "{:.3g}")
-    reach = reach or {}
-    figure = Figure(figsize=(WIDTH, 1.7 + 0.52 * len(labels) + 0.3 * bool(band)))
+    figure = Figure(figsize=(WIDTH, 1.7 + 0.52 * len(labels)))
     found = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    style, said, letters = looks(labels), [], 0
+    style, said, letters = looks(labels), [], 6
     for axes, (title, row) in zip(found, panels.items(), strict=True):
         told, numbered = [], []  # (text, end of what is drawn, place)
         for label, given in row.items():
-            values, place, pen = (
-                np.atleast_1d(np.asarray(given, float)),
-                labels.index(label),
-                style[label],
-            )
+            values, pen = np.atleast_1d(np.asarray(given, float)), style[label]
+            place, several = labels.index(label), len(values) > 1
             mean, wide = values.mean(), reach.get(title, {}).get(label)
+            text = ("mean " if several else "") + form.format(mean)
             if bars:
                 axes.barh(place, mean, height=0.62, fc=pen.color, ec=BLACK, lw=1, alpha=0.55)
-            elif len(values) > 1:
+            elif several:
                 axes.plot([mean] * 2, [place - 0.3, place + 0.3], color=BLACK, lw=2.4, zorder=2)
             if wide is not None:
-                axes.errorbar(
-                    mean, place, xerr=wide, color=pen.color, capsize=8, elinewidth=2.2, capthick=2.2
-                )
-            if not bars or len(values) > 1:
-                axes.plot(
-                    values, place + _apart(values), pen.marker or "o", color=pen.color, mec="white",
-                    ms=10, zorder=3,
-                )  # fmt: skip
-            text = ("mean " if len(values) > 1 else "") + form.format(mean)
-            text += "" if wide is None else f" ± {form.format(wide).lstrip('+')}"
+                text += f" ± {form.format(wide).lstrip('+')}"
+                caps = {"capsize": 8, "elinewidth": 2.2, "capthick": 2.2}
+                axes.errorbar(mean, place, xerr=wide, color=pen.color, **caps)
+            if several or not bars:
+                look = {"color": pen.color, "mec": "white", "ms": 10, "zorder": 3}
+                axes.plot(values, place + _apart(values), pen.marker or "o", **look)
             numbered.append((text, max(values.max(), mean + (wide or 0)), place))
-            each = f" ({', '.join(map(form.format, values))})" if len(values) > 1 else ""
+            each = f" ({', '.join(map(form.format, values))})" if several else ""
             told.append(f"{label} {text}{each}" if numbers else label)
         far = max((end for _, end, _ in numbered), default=0.0)
         for text, end, place in numbered:
             at = far if title in reach else end  # beside error bars in a column, clear of zero
-            _say(axes, text, (at, place), (9, 0), va="center")
-        for label, value in (levels or {}).items():
-            axes.axvline(value, color=BLACK, ls=":", lw=1.8, zorder=1)
-            _say(axes, label, (value, 1), (3, 2), xycoords=("data", "axes fraction"))
-        if band:
-            axes.axvspan(*band[1:], color=BAND, lw=0, zorder=-1, label=band[0])
+            say(axes, text, (at, place), (9, 0), va="center")
+            letters = max(letters, len(text))
+        for label, value in levels.items():
+            axes.axvline(value, **DOTTED)
+            say(axes, label, (value, 1), (3, 2), xycoords=("data", "axes fraction"))
         axes.set_title(title, pad=18 if levels else 6)
         axes.set(xlabel=x, ylim=(len(labels) - 0.4, -0.6))
-        letters = max([6, letters, *(len(text) for text, _, _ in numbered)])
         if percent:
             axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(visible=False, axis="y")
@@ -243,9 +213,6 @@ def rows(
         ticks = MaxNLocator(6 if len(panels) == 1 else 4, steps=[1, 2, 5, 10])
         axes.set_xticks([x for x in ticks.tick_values(left, right) if left <= x <= right])
     found[0].set(yticks=range(len(labels)), yticklabels=labels)
-    if band:
-        figure.legend(*found[0].get_legend_handles_labels(), loc="outside lower center")
-        said.append(f"Grey: {band[0]}, {form.format(band[1])} to {form.format(band[2])}.")
     said += [f"Dotted: {', '.join(levels)}."] if levels else []
     return picture(figure, " ".join(said))
 
@@ -262,7 +229,7 @@ def heatmap(
     low: float = 0.0,
     top: float | None = None,
     form: str = "{:.2f}",
-    outlined: Mapping[str, Any] | None = None,
+    outlined: Mapping[str, Any] = NONE,
     outline: str = "",
     across: int | None = None,
     parted: Sequence[int] = (),
@@ -294,24 +261,24 @@ def heatmap(
     for title, table in tables.items():
         if table.shape != (len(rows), len(columns)):
             raise ValueError(f"{title!r} is {table.shape}, its names {len(rows)} x {len(columns)}.")
-    top = top or max(np.nanmax(table) for table in tables.values())
+    values = np.stack(list(tables.values()))  # (panels, rows, columns)
+    top = top or np.nanmax(values)
     across = across or len(panels)
     down = -(-len(panels) // across)
     figure = Figure(figsize=(WIDTH, (0.36 * len(rows) + 1.0) * down + 0.9))
     found = figure.subplots(down, across, squeeze=False).ravel()[: len(panels)]
+    look = {"cmap": SHADES, "vmin": low, "vmax": top, "linewidths": 0.5, "linecolor": "white"}
+    look |= {"cbar": False, "fmt": "", "annot_kws": {"size": 12}, "xticklabels": list(columns)}
     for place, (axes, (title, table)) in enumerate(zip(found, tables.items(), strict=True)):
         texts = np.vectorize(lambda v: re.sub(r"\b0\.", ".", form.format(v)))(table)
-        sns.heatmap(
-            table, ax=axes, cmap=SHADES, vmin=low, vmax=top, annot=texts, fmt="", cbar=False,
-            annot_kws={"size": 12}, linewidths=0.5, linecolor="white",
-            xticklabels=list(columns), yticklabels=[] if place % across else list(rows),
-        )  # fmt: skip
+        names = [] if place % across else list(rows)
+        sns.heatmap(table, ax=axes, annot=texts, yticklabels=names, **look)
         for text, shade in zip(axes.texts, axes.collections[0].to_rgba(table.ravel()), strict=True):
             text.set_color(ink(shade))  # seaborn turns white too early
         for column in parted:
             axes.axvline(column, color="white", lw=7)
             axes.axvline(column, color=BLACK, lw=1)
-        for field in zip(*np.nonzero((outlined or {}).get(title, ())), strict=True):
+        for field in zip(*np.nonzero(outlined.get(title, ())), strict=True):
             for edge, width in (("white", 5.5), (KEPT, 3)):
                 frame = Rectangle(field[::-1], 1, 1, fill=False, ec=edge, lw=width, clip_on=False)
                 axes.add_patch(frame).set_zorder(3)
@@ -319,16 +286,10 @@ def heatmap(
         last, first = place >= len(panels) - across, place % across == 0
         axes.set(xlabel=x if last else "", ylabel=y if first else "")
         axes.tick_params(length=0, labelsize=12, rotation=0)
-    values = np.concatenate([table.ravel() for table in tables.values()])
-    beyond = {"min": np.nanmin(values) < low, "max": np.nanmax(values) > top}
-    more = "both" if all(beyond.values()) else next((k for k in beyond if beyond[k]), "neither")
-    bar = figure.colorbar(
-        found[0].collections[0], ax=list(found), pad=0.015, aspect=50, fraction=0.06, extend=more
-    )
-    bar.set_label(color)
-    if outlined:
-        handle = Rectangle((0, 0), 1, 1, fill=False, ec=KEPT, lw=3)
-        figure.legend([handle], [outline], loc="outside lower right")
+    below, above = np.nanmin(values) < low, np.nanmax(values) > top
+    more = "both" if below and above else "min" if below else "max" if above else "neither"
+    shades, place = found[0].collections[0], {"pad": 0.015, "aspect": 50, "fraction": 0.06}
+    figure.colorbar(shades, ax=list(found), extend=more, **place).set_label(color)
     size = f"{len(rows)} rows by {len(columns)} columns"
     said = [f"Heatmap of {color}, {size}, for each of: {'; '.join(tables)}."]
     for title, table in tables.items() if numbers else ():
@@ -337,13 +298,22 @@ def heatmap(
             for row, line in zip(rows, table, strict=True)
         )
         said.append(f"{title}: largest per row: {best}.")
-    said += [f"Outlined: {outline}."] if outlined else []
+    if outlined:
+        handle = Rectangle((0, 0), 1, 1, fill=False, ec=KEPT, lw=3)
+        figure.legend([handle], [outline], loc="outside lower right")
+        said.append(f"Outlined: {outline}.")
     return picture(figure, " ".join(said))
 
 
 def every(records: int, count: int = 6) -> int:
     """Distance of markers: about so many on a line of so many points."""
     return max(1, (records - 1) // (count - 1) if records > count else 1)
+
+
+def say(axes: Axes, text: str, at: tuple, by: tuple[float, float], **place: Any) -> None:
+    """A note at a place and so many points beside it, readable over lines."""
+    look = {"textcoords": "offset points", "size": 12, "path_effects": OUTLINE, "zorder": 5}
+    axes.annotate(text, at, by, **look | place)
 
 
 def _labels(panels: Mapping[str, Any]) -> list[str]:
@@ -359,10 +329,3 @@ def _apart(values: np.ndarray) -> np.ndarray:
     """How far below its row each point goes, so that equal ones do not hide one another."""
     same = [np.flatnonzero(values == value) for value in values]
     return np.array([0.2 * (list(s).index(k) - (len(s) - 1) / 2) for k, s in enumerate(same)])
-
-
-def _say(axes: Axes, text: str, at: tuple, by: tuple[float, float], **place: Any) -> None:
-    """A note in the figure, readable over lines."""
-    axes.annotate(
-        text, at, by, textcoords="offset points", size=12, path_effects=OUTLINE, zorder=5, **place
-    )

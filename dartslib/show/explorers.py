@@ -12,32 +12,28 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from PIL import Image
 
 from dartslib.show.pictures import CSS_PIXELS, Picture, image_tag, small_png
-from dartslib.show.style import styled
+from dartslib.show.style import WIDTH, styled
 
-DPI = 110
-GREYS = 33  # as many as PIL tells apart
 WIDE = {"style": {"description_width": "7em"}, "layout": {"width": "26em"}}
+HINT = "Tab goes to the next control, arrow keys move a slider, the space bar opens a menu."
 
 
 class Explorer(widgets.VBox):
     """Controls above one picture and the sentence that says what it shows.
 
-    A subclass makes the figure and its `moving` artists, calls `redraw` when anything else of the
-    figure has changed, and has three methods: `ground` draws what does not move, `move` sets the
-    moving artists, `words` says it.
+    A subclass has three methods: `_ground` draws what does not move and makes the `moving` artists,
+    `_move` sets these to what the controls say, `_words` says it in a sentence.
 
     Args:
-        figure: without automatic layout, which would take as long as all the drawing.
-        colors: of lines and letters; shades: all colors of a heatmap, (N, 4). Other colors come
-            out as the nearest of these.
+        height: of the figure, in inches. It has no automatic layout, which would take as long as
+            all the drawing.
         rows: the controls, those of a row beside each other where the page is wide enough.
+        moves: controls whose value moves what moves.
+        changes: controls whose value changes the ground, so that all is drawn anew.
 
     Attributes:
         moving: the artists that move, drawn in this order; all `animated`, so that a full draw
@@ -47,53 +43,44 @@ class Explorer(widgets.VBox):
 
     def __init__(
         self,
-        figure: Figure,
+        height: float,
         rows: Iterable[Sequence[widgets.Widget]],
-        colors: Sequence[str] = (),
-        shades: Sequence[Sequence[float]] = (),
+        moves: Iterable[widgets.Widget] = (),
+        changes: Iterable[widgets.Widget] = (),
     ) -> None:
-        self.figure, self.moving = figure, []
-        self._palette = _palette(colors, shades)
-        self._canvas = FigureCanvasAgg(figure)
+        self.figure, self.moving = Figure(figsize=(WIDTH, height), dpi=110, layout="none"), []
+        self._canvas = FigureCanvasAgg(self.figure)
         self.picture, self.status = widgets.HTML(), widgets.HTML()
-        hint = widgets.HTML("<small>Tab goes to the next control, the arrow keys move it.</small>")
+        hint = widgets.HTML(f"<small>{HINT}</small>")
         boxes = [widgets.HBox(row, layout={"flex_flow": "row wrap"}) for row in rows]
         super().__init__([*boxes, hint, self.picture, self.status])
         self.redraw()
-
-    def ground(self) -> None:
-        """Draws what does not move, and makes the artists that do."""
-        raise NotImplementedError
-
-    def move(self) -> None:
-        """Sets the moving artists to what the controls say."""
-        raise NotImplementedError
-
-    def words(self) -> str:
-        """What the picture shows at present, in a sentence."""
-        raise NotImplementedError
-
-    def redraw(self, *_: Any) -> None:
-        """The whole picture, after something of the ground has changed. Takes a change, too."""
-        self._draw_ground()
-        self.update()
+        for control in moves:
+            control.observe(self.update, "value")
+        for control in changes:
+            control.observe(self.redraw, "value")
 
     @styled
-    def _draw_ground(self) -> None:
-        self.ground()
+    def redraw(self, *_: Any) -> None:
+        """The whole picture, after something of the ground has changed. Takes a change, too."""
+        self._ground()
         self._canvas.draw()
-        self._kept = self._canvas.copy_from_bbox(self.figure.bbox)
+        self._pixels = self._canvas.copy_from_bbox(self.figure.bbox)
+        self.update()
 
     @styled
     def update(self, *_: Any) -> None:
         """Only what moves, on the ground as it is. Takes a widget's change, too."""
-        self.move()
-        self._canvas.restore_region(self._kept)
+        self._move()
+        self._canvas.restore_region(self._pixels)
         for artist in self.moving:
-            (artist.axes or self.figure).draw_artist(artist)
-        words, png = self.words(), small_png(self._canvas.buffer_rgba(), self._palette)
-        self.picture.value = image_tag(png, words)
+            artist.axes.draw_artist(artist)
+        words = self._words()
+        self.picture.value = image_tag(self._png(), words)
         self.status.value = f'<span role="status">{html.escape(words)}</span>'
+
+    def _png(self) -> bytes:
+        return small_png(self._canvas.buffer_rgba(), quick=True)
 
     def still(self, what: str) -> Picture:
         """What the explorer shows at present, for a page without a kernel.
@@ -101,14 +88,17 @@ class Explorer(widgets.VBox):
         Args:
             what: a sentence that says what is drawn; the explorer's own comes after it.
         """
-        width = round(self.figure.get_figwidth() * CSS_PIXELS)
-        png = small_png(self._canvas.buffer_rgba(), self._palette)
-        return Picture(png, f"{what} {self.words()}", width)
+        return Picture(self._png(), f"{what} {self._words()}", round(WIDTH * CSS_PIXELS))
 
 
 def slider(name: str, value: float, low: float, high: float, step: float) -> widgets.FloatSlider:
     """A slider that says what it moves."""
     return widgets.FloatSlider(value, min=low, max=high, step=step, description=name, **WIDE)
+
+
+def buttons(name: str, options: Sequence, width: str = "7em") -> widgets.ToggleButtons:
+    """Buttons side by side, so wide each, of which one is pressed."""
+    return widgets.ToggleButtons(options=options, description=name, style={"button_width": width})
 
 
 class Player(widgets.ToggleButton):
@@ -118,20 +108,18 @@ class Player(widgets.ToggleButton):
     the control from the kernel, and needs its event loop, which every notebook has.
 
     Args:
-        moved: the control.
-        what: of it that moves from 0 to `last`: its value, or its index.
+        moved: the control; its value goes from 0 to `last`.
         last: the end.
         step: how far at once.
         interval: seconds between two steps.
     """
 
     def __init__(
-        self, moved: widgets.Widget, what: str, last: int, step: int, interval: float
+        self, moved: widgets.Widget, last: int, step: int = 1, interval: float = 0.2
     ) -> None:
         super().__init__(description="play", icon="play", layout={"width": "6em"})
         self.tooltip = f"play or pause: {moved.description}"
-        self.moved, self.what, self.last = moved, what, last
-        self.step, self.interval = step, interval
+        self.moved, self.last, self.step, self.interval = moved, last, step, interval
         self.observe(self._toggled, "value")
 
     def _toggled(self, _: dict) -> None:
@@ -144,23 +132,7 @@ class Player(widgets.ToggleButton):
     async def _play(self) -> None:
         there = -1
         while there < self.last:
-            now = getattr(self.moved, self.what)
-            there = 0 if now >= self.last else min(self.last, now + self.step)
-            setattr(self.moved, self.what, there)
+            now = self.moved.value
+            self.moved.value = there = 0 if now >= self.last else min(self.last, now + self.step)
             await asyncio.sleep(self.interval)
         self.value = False
-
-
-def _palette(colors: Sequence[str], shades: Sequence[Sequence[float]]) -> Image.Image:
-    """The colors of a picture: greys, shades, and each color as it fades into the white ground.
-
-    It is given because to find the best colors takes longer than all the rest of a picture.
-    """
-    each = min(64, (256 - GREYS - len(shades)) // max(1, len(colors)))
-    # Not all the way: a grey must not turn blue.
-    fades = [np.linspace(c, 0.15 * c + 0.85, each) for c in map(np.array, map(to_rgb, colors))]
-    greys = np.linspace((0, 0, 0), (1, 1, 1), GREYS)
-    rows = np.concatenate([greys, np.reshape(shades, (-1, 4))[:, :3], *fades])
-    palette = Image.new("P", (1, 1))
-    palette.putpalette((255 * rows).round().astype(np.uint8).tobytes())
-    return palette

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 
 import ipywidgets as widgets
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Wedge
 
 from dartslib.genotypes import as_array
-from dartslib.show.explorers import DPI, WIDE, Explorer, Player
-from dartslib.show.style import BAND, BLACK, BLUE, DASHED, GREEN, SOLID, VERMILION, WIDTH, Look
+from dartslib.show.explorers import WIDE, Explorer, Player, buttons
+from dartslib.show.style import BAND, BLACK, BLUE, DASHED, GREEN, SOLID, VERMILION, Look
 
 SEARCH_XI = 0.025  # the learning rate of w at the start of a search, in every profile
 Record = Mapping[str, np.ndarray]
@@ -24,27 +22,24 @@ ARROWS = {  # how it is drawn, and its name in the legend
     "implicit": (Look(VERMILION, "^", DASHED), "ξ · implicit term"),
     "whole": (Look(GREEN, "D", SOLID), "the whole gradient"),
 }
-ANGLES = ("direct", "implicit", "whole")  # how far each turns, over xi
 
 
 def sizes_and_angles(record: Record, probe: int) -> dict[str, np.ndarray]:
     """What looking ahead changes, over xi, at one moment of the recorded search.
 
     Returns:
-        implicit: |xi * implicit| / |first|, exactly; by_difference: the same by finite difference.
+        implicit: |xi * implicit| / |first|, exactly.
         direct_change: |direct - first| / |first|.
         angle_direct, angle_whole: between the first-order gradient and each, in degrees.
         angle_implicit: how far the implicit term alone turns the direct one.
         Each (X,); and angle_other: (B,), to the first-order gradients of other batches.
     """
     first, direct = record["first_order"][probe], record["direct"][probe]
-    xi = record["xi"][:, None]
-    implicit, difference = (xi * record[name][probe] for name in ("implicit", "difference"))
+    implicit = record["xi"][:, None] * record["implicit"][probe]
     length = np.linalg.norm(first)
     whole = direct - implicit
     return {
         "implicit": np.linalg.norm(implicit, axis=1) / length,
-        "by_difference": np.linalg.norm(difference, axis=1) / length,
         "direct_change": np.linalg.norm(direct - first, axis=1) / length,
         "angle_direct": angle(direct, first),
         "angle_whole": angle(whole, first),
@@ -77,99 +72,81 @@ class HypergradientExplorer(Explorer):
     """
 
     def __init__(self, record: Record) -> None:
-        self.record = record
-        xi = record["xi"]
-        self.slider = widgets.SelectionSlider(
-            options=[(f"{value:.3f}", k) for k, value in enumerate(xi)],
-            index=int(np.abs(xi - SEARCH_XI).argmin()), description="ξ", **WIDE,
-        )  # fmt: skip
-        self.play = Player(self.slider, "index", len(xi) - 1, 1, 0.3)
-        self.moment = widgets.ToggleButtons(
-            options=[(f"step {int(step)}", k) for k, step in enumerate(record["step"])],
-            description="moment", style={"button_width": "6em"},
-        )  # fmt: skip
-        figure = Figure(figsize=(WIDTH, 4.6), dpi=DPI, layout="none")
-        controls = (self.slider, self.play), (self.moment,)
-        super().__init__(figure, controls, (BLUE, VERMILION, GREEN))
-        self.slider.observe(self.update, "index")
-        self.moment.observe(self.redraw, "value")
+        self.record, xi = record, record["xi"]
+        options = [(f"{value:.3f}", k) for k, value in enumerate(xi)]
+        start = int(np.abs(xi - SEARCH_XI).argmin())
+        self.slider = widgets.SelectionSlider(options=options, index=start, description="ξ", **WIDE)
+        self.play = Player(self.slider, len(xi) - 1, interval=0.3)
+        moments = [(f"step {int(step)}", k) for k, step in enumerate(record["step"])]
+        self.moment = buttons("moment", moments, "6em")
+        rows = (self.slider, self.play), (self.moment,)
+        super().__init__(4.6, rows, moves=[self.slider], changes=[self.moment])
 
-    def ground(self) -> None:
-        """Axes, the sector of other batches, and the angles over all xi."""
+    def _ground(self) -> None:
         self.figure.clear()
         left = self.figure.add_axes((0.085, 0.23, 0.5, 0.69))
         right = self.figure.add_axes((0.675, 0.23, 0.305, 0.69))
         xi = self.record["xi"]
         self._found = found = sizes_and_angles(self.record, self.moment.value)
-        self._planes = [_plane(self.record, self.moment.value, k) for k in range(len(xi))]
-        reach = 1.12 * np.abs([list(arrows.values()) for arrows in self._planes]).max()
+        self._tips = _plane(self.record, self.moment.value)
+        reach = 1.12 * max(1.0, np.abs(self._tips).max())
         others = found["angle_other"].min(), found["angle_other"].max()
         left.add_patch(Wedge((0, 0), 3 * reach, *others, color=BAND, lw=0))
         left.set(xlim=(-0.15 * reach, reach), ylim=(-0.1 * reach, 0.66 * reach), aspect="equal")
         left.set(xlabel="along the first-order gradient", ylabel="perpendicular to it")
         left.set_title("in multiples of first order; grey: other batches", fontsize=12)
         left.plot(0, 0, "o", color=BLACK)
-        for name in ANGLES:
-            pen, _ = ARROWS[name]
-            right.plot(xi, found[f"angle_{name}"], color=pen.color, ls=pen.dashes)
+        self._arrows, self._marks = [], {}
+        dot = {"mec": "white", "animated": True}
+        for name, (pen, label) in ARROWS.items():
+            look = {"markevery": [-1], "ms": 9, "lw": 3.4, "solid_capstyle": "round"}
+            look |= dot | {"color": pen.color, "label": label}
+            self._arrows += left.plot([], [], "o-", **look)
+            if name != "first":  # how far each turns, over xi
+                right.plot(xi, found[f"angle_{name}"], color=pen.color, ls=pen.dashes)
+                look = dot | {"color": pen.color, "ms": 10}
+                (self._marks[name],) = right.plot([], [], pen.marker, **look)
         right.axvline(SEARCH_XI, color=BLACK, ls=":", lw=1.4)
         right.set(xlabel="ξ", ylabel="degrees", xlim=(0, 1.05 * xi[-1]), ylim=(0, None))
         right.set_title("angles over ξ", fontsize=12)
-        self._make_moving(left, right)
+        self.figure.legend(handles=self._arrows, loc="lower center", ncols=4, columnspacing=1.4)
+        self.moving = [*self._arrows, *self._marks.values()]
 
-    def _make_moving(self, left: Axes, right: Axes) -> None:
-        self._arrows, self._marks = {}, {}
-        for name, (pen, label) in ARROWS.items():
-            (self._arrows[name],) = left.plot(
-                [], [], "o-", markevery=[-1], color=pen.color, mec="white", ms=9, lw=3.4,
-                solid_capstyle="round", animated=True, label=label,
-            )  # fmt: skip
-            if name in ANGLES:
-                (self._marks[name],) = right.plot(
-                    [], [], pen.marker, color=pen.color, mec="white", ms=10, animated=True
-                )
-        arrows, marks = list(self._arrows.values()), list(self._marks.values())
-        self.figure.legend(handles=arrows, loc="lower center", ncols=4, columnspacing=1.4)
-        self.moving = arrows + marks
-
-    def move(self) -> None:
-        """The arrows and marks of the present xi."""
+    def _move(self) -> None:
         k = self.slider.index
-        for name, line in self._arrows.items():
-            line.set_data(*self._planes[k][name].T)
+        start, ahead, end = (0, 0), *(tips[k] for tips in self._tips)
+        ends = (start, (1, 0)), (start, ahead), (ahead, end), (start, end)
+        for line, both in zip(self._arrows, ends, strict=True):
+            line.set_data(*np.transpose(both))
         for name, mark in self._marks.items():
             mark.set_data([self.record["xi"][k]], [self._found[f"angle_{name}"][k]])
 
-    def words(self) -> str:
-        """The sizes and angles at the present xi."""
-        k = self.slider.index
-        now = {name: values[k] for name, values in self._found.items() if name != "angle_other"}
-        others = self._found["angle_other"]
+    def _words(self) -> str:
+        k, found = self.slider.index, self._found
+        others = found["angle_other"]
         return (
             f"Step {self.record['step'][self.moment.value]:.0f}, ξ = {self.record['xi'][k]:.3f}: "
             f"in lengths of the first-order gradient, the direct term changes by "
-            f"{now['direct_change']:.1%}, the implicit term has {now['implicit']:.1%}. The whole "
-            f"is turned by {now['angle_whole']:.0f}°, the direct term alone by "
-            f"{now['angle_direct']:.0f}°, other batches {others.min():.0f}° to {others.max():.0f}°."
+            f"{found['direct_change'][k]:.1%}, the implicit term has {found['implicit'][k]:.1%}. "
+            f"The whole is turned by {found['angle_whole'][k]:.0f}°, the direct term alone by "
+            f"{found['angle_direct'][k]:.0f}°, other batches {others.min():.0f}° to "
+            f"{others.max():.0f}°."
         )
 
 
-def _plane(record: Record, probe: int, k: int) -> dict[str, np.ndarray]:
-    """Both ends of each arrow, (2, 2), in the plane of the first-order and the whole gradient."""
+def _plane(record: Record, probe: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tips of the direct term and of the whole, (X, 2), in the plane of first order and whole."""
     names = "first_order", "direct", "implicit"
     first, direct, implicit = (as_array(record[name][probe]) for name in names)
-    whole = direct[k] - float(record["xi"][k]) * implicit[k]
+    whole = direct - as_array(record["xi"])[:, None] * implicit  # (X, entries)
     length = np.linalg.norm(first)
     across = first / length
-    up = whole - (whole @ across) * across
-    height = np.linalg.norm(up)
+    up = whole - np.outer(whole @ across, across)
+    height = np.linalg.norm(up, axis=1, keepdims=True)
     # A record has single precision: at xi = 0 what is left is rounding, and has no direction.
-    up = up / height if height > 1e-5 * length else np.zeros_like(up)
-    start, plane = np.zeros(2), np.stack([across, up]) / length
-    ahead, end = plane @ direct[k], plane @ whole
-    return {
-        "first": np.stack([start, plane @ first]),
-        "direct": np.stack([start, ahead]),
-        "implicit": np.stack([ahead, end]),
-        "whole": np.stack([start, end]),
-    }
+    up = np.where(height > 1e-5 * length, up / np.maximum(height, 1e-300), 0.0)
+    direct, whole = (
+        np.stack([term @ across, (term * up).sum(axis=1)], axis=1) / length
+        for term in (direct, whole)
+    )
+    return direct, whole

@@ -4,15 +4,15 @@ All readers can tell the colors apart, and a marker or a dash says the same besi
 changes: `styled` puts the settings around one drawing function, no more.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TypeVar
 
 import matplotlib
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
 
 from dartslib.space import SearchSpace
 
@@ -24,9 +24,6 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 )  # fmt: skip
 BAND = "#e8e8e8"  # behind what is drawn
 GREY = "#767676"  # the lightest grey that text may have on white (contrast 4.5 : 1)
-# In this order; yellow is too light for lines.
-COLORS = (VERMILION, ORANGE, GREEN, BLUE, PURPLE, SKY, BLACK)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # a marker besides each color
 KEPT = VERMILION  # outlines what derivation keeps
 SHADES = colormaps["Blues"].resampled(50)  # few, so that a PNG with a palette has them all
 
@@ -49,16 +46,10 @@ RC = {
     "ytick.labelsize": 12,
     "figure.facecolor": "white",
     "figure.constrained_layout.use": True,
-    "svg.hashsalt": "dartslib",
 }  # fmt: skip
 
-Draw = TypeVar("Draw", bound=Callable)
-
-
-def styled(draw: Draw) -> Draw:
-    """Decorator: `draw` runs with the settings above, the caller's own are back afterwards."""
-    return matplotlib.rc_context(RC)(draw)
-
+# Decorator: a function draws with these settings; the caller's own are back afterwards.
+styled = matplotlib.rc_context(RC)
 
 SOLID, DASHED, DOTTED = "-", (0, (5, 1.6)), (0, (1.2, 1.6))
 
@@ -71,7 +62,14 @@ class Look:
     marker: str
     dashes: object = SOLID
 
+    @property
+    def pen(self) -> dict[str, str]:
+        """Color and marker, with a white rim."""
+        return {"color": self.color, "marker": self.marker, "mec": "white"}
 
+
+# In this order, a marker besides each color; yellow is too light for lines.
+LINES = tuple(map(Look, (VERMILION, ORANGE, GREEN, BLUE, PURPLE, SKY, BLACK), "os^DvPX"))
 PINK = "#E39FC9"  # Okabe and Ito's purple is to some eyes the grey of their green
 OPERATIONS = {
     "sep_conv_3x3": Look(BLUE, "o"),
@@ -96,9 +94,17 @@ def look(operation: str, operations: Sequence[str] = ()) -> Look:
     """
     if operation in OPERATIONS:
         return OPERATIONS[operation]
-    added = [name for name in operations if name not in OPERATIONS]
-    place = added.index(operation) if operation in added else sum(operation.encode())
-    return OTHERS[place % len(OTHERS)]
+    added = [name for name in (*operations, operation) if name not in OPERATIONS]
+    return OTHERS[added.index(operation) % len(OTHERS)]
+
+
+def color_key(operations: Sequence[str]) -> list[Rectangle]:
+    """Handles of a legend: the color of each operation but none."""
+    return [
+        Rectangle((0, 0), 1, 1, fc=look(name, operations).color, label=name)
+        for name in operations
+        if name != "none"
+    ]
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,12 @@ def state_words(state: int) -> str:
     return state_name(state) if state < 2 else f"node {state - 1}"
 
 
+def edges_words(edges: Sequence[tuple[str, int]]) -> str:
+    """What a node reads, (operation, state) each: sep_conv_3x3 of c_{k-2} and none of node 1."""
+    terms = [f"{operation} of {state_words(state)}" for operation, state in edges]
+    return " and ".join(filter(None, [", ".join(terms[:-1]), terms[-1]]))
+
+
 def edge_names(space: SearchSpace, gap: str = " ") -> list[str]:
     """The edges of a space for matplotlib: from, `gap`, and an arrow to the node."""
     return [f"{state_math(source)}{gap}→ {target - 1}" for source, target in space.edges]
@@ -159,9 +171,9 @@ WAYS = {
     "exact": "exact",
     "random": "at random",
 }
-_WAYS = dict(zip(WAYS, (Look(c, m) for c, m in zip(COLORS, MARKERS, strict=True)), strict=False))
+KNOWN = {name: pen for both, pen in zip(WAYS.items(), LINES, strict=False) for name in both}
 # The other xi that notebook 01 compares.
-_XIS = {"ξ = 0.3": Look(VERMILION, "o"), "ξ = 0.5": Look(GREEN, "^"), "ξ = 0.7": Look(BLUE, "D")}
+KNOWN |= {"ξ = 0.3": LINES[0], "ξ = 0.5": LINES[2], "ξ = 0.7": LINES[3]} | OPERATIONS
 
 
 def looks(labels: Collection[str]) -> dict[str, Look]:
@@ -169,11 +181,7 @@ def looks(labels: Collection[str]) -> dict[str, Look]:
 
     Before a comma a label may name its way: "ξ = 0, seed 1" looks as "ξ = 0" does.
     """
-    found, named = {}, {**_XIS, **_WAYS, **{WAYS[name]: pen for name, pen in _WAYS.items()}}
-    for label in labels:
-        way = named.get(label.split(",")[0].split("\n")[0].strip())
-        found[label] = OPERATIONS.get(label, way)
+    found = {label: KNOWN.get(label.split(",")[0].split("\n")[0].strip()) for label in labels}
     taken = {pen.color for pen in found.values() if pen}
-    spare = [Look(c, m) for c, m in zip(COLORS, MARKERS, strict=True) if c not in taken]
-    free = cycle(spare or [Look(BLACK, "X")])
+    free = cycle([pen for pen in LINES if pen.color not in taken] or LINES[-1:])
     return {label: pen or next(free) for label, pen in found.items()}

@@ -44,9 +44,8 @@ def draw_map(axes: Axes, view: tuple[float, float, float, float] = MAP) -> None:
     # The greys end beyond the highest loss, so that the ground stays lighter than the lines on it.
     greys = {"cmap": "Greys", "vmin": low, "vmax": low + 3 * (high - low)}
     axes.contourf(alpha, w, loss, levels, zorder=0, **greys)
-    lines = axes.contour(
-        alpha, w, loss, levels, colors="#8c8c8c", linewidths=0.8, linestyles="solid", zorder=1
-    )
+    pen = {"colors": "#8c8c8c", "linewidths": 0.8, "linestyles": "solid"}
+    lines = axes.contour(alpha, w, loss, levels, zorder=1, **pen)
     axes.clabel(lines, colors=[BLACK], fontsize=10, fmt="%g", zorder=2)
     along = np.array([max(alpha_from, w_from), min(alpha_to, w_to)])
     axes.plot(along, along, "--", color=BLACK, lw=1.6, label="feasible: w = α")
@@ -81,22 +80,21 @@ def toy_map(runs: Sequence[Trajectory] = (), first: int | None = None) -> Pictur
     figure = Figure(figsize=(WIDTH, 4.1 * rows + 1.1))
     found = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     view, style, said = map_view(runs), looks([f"ξ = {run.xi:g}" for run in runs]), []
+    steps = f"a marker every {every} steps"
     for axes, shown in zip(found, panels, strict=False):
         draw_map(axes, view)
         title = "Contours of $L_{val}$, with its values"
         for run in shown:
-            name, steps = f"ξ = {run.xi:g}", f"a marker every {every} steps"
-            pen = style[name]
-            axes.plot(
-                run.alpha, run.w, color=pen.color, marker=pen.marker, mec="white", ms=7,
-                markevery=every, label=steps if first is None else name,
-            )  # fmt: skip
+            name = f"ξ = {run.xi:g}"
+            look = style[name].pen | {"ms": 7, "markevery": every}
+            look |= {"label": steps if first is None else name}
+            axes.plot(run.alpha, run.w, **look)
             title = f"The first {first} steps, {steps}"
             if first is None:
                 title = f"{name}: {run.reason} after {run.steps} steps"
                 rest = toy.fixed_point(run.xi, run.curvature)
-                axes.plot(rest, rest, mec=pen.color, label="fixed point", **FIXED_POINT)
-                axes.plot(*run.end, color=pen.color, label="end of the run", **END)
+                axes.plot(rest, rest, mec=look["color"], label="fixed point", **FIXED_POINT)
+                axes.plot(*run.end, color=look["color"], label="end of the run", **END)
             ends = "({:.2f}, {:.2f})".format(*run.end)
             said.append(f"{name} goes to {ends} in {run.steps} steps")
         start = (shown[0].alpha[0], shown[0].w[0]) if shown else toy.START

@@ -2,11 +2,10 @@
 
 import ipywidgets as widgets
 import numpy as np
-from matplotlib.figure import Figure
 
 from dartslib import toy
-from dartslib.show.explorers import DPI, WIDE, Explorer, Player, slider
-from dartslib.show.style import BLACK, BLUE, GREY, VERMILION, WIDTH, styled
+from dartslib.show.explorers import WIDE, Explorer, Player, slider
+from dartslib.show.style import BLACK, BLUE, GREY, VERMILION
 from dartslib.show.toy import END, FIXED_POINT, START, draw_map, map_view
 from dartslib.toy import Trajectory
 
@@ -15,13 +14,13 @@ XI_TO = 1.5
 RATES = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 0.8)
 ARROWS = 13  # of the phase portrait, along each side
 PERCENT = 100  # what the slider `shown` has at its end
-# Path, start, fixed point, end: the artists on the map.
+PATH = {"color": BLUE, "lw": 2.6}
 ON_MAP = (
-    {"color": BLUE, "lw": 2.6},
+    PATH,
     START,
     FIXED_POINT | {"mec": VERMILION},
     END | {"color": BLUE},
-)
+)  # fixed point and end are marked twice
 LOSSES = {"$L_{train}$": VERMILION, "$L_{val}$": BLUE}
 AT_LOSS = {"marker": "o", "mec": "white", "ls": "none", "animated": True, "clip_on": False}
 TITLE = 1  # its height, given: to find a free one takes a sixth of a full draw
@@ -45,8 +44,8 @@ class XiExplorer(Explorer):
         run: the `Trajectory` shown.
     """
 
-    def __init__(self, xi: float = 0.5) -> None:
-        self.slider = slider("ξ", xi, 0, XI_TO, 0.05)
+    def __init__(self) -> None:
+        self.slider = slider("ξ", 0.5, 0, XI_TO, 0.05)
         self.report = []
         for value in REPORT_XIS:
             button = widgets.Button(description=f"ξ = {value:g}", layout={"width": "5.2em"})
@@ -61,27 +60,17 @@ class XiExplorer(Explorer):
         self.start_alpha = slider("start α", toy.START[0], -3, 3, 0.25)
         self.start_w = slider("start w", toy.START[1], -3, 3, 0.25)
         self.shown = widgets.IntSlider(PERCENT, min=0, max=PERCENT, description="shown, %", **WIDE)
-        self.play = Player(self.shown, "value", PERCENT, 2, 0.08)
-        rows = (
-            (self.slider, widgets.HBox(self.report)),
-            (self.lr, self.curvature),
-            (self.start_alpha, self.start_w),
-            (self.shown, self.play),
-        )
-        super().__init__(self._figure(), rows, (BLUE, VERMILION))
-        for control in (self.slider, self.shown):
-            control.observe(self.update, "value")
-        for control in (self.lr, self.curvature, self.start_alpha, self.start_w):
-            control.observe(self.redraw, "value")
+        self.play = Player(self.shown, PERCENT, 2, 0.08)
+        problem = (self.lr, self.curvature), (self.start_alpha, self.start_w)
+        rows = (self.slider, widgets.HBox(self.report)), *problem, (self.shown, self.play)
+        moves = self.slider, self.shown
+        super().__init__(5.2, rows, moves=moves, changes=problem[0] + problem[1])
 
-    @styled
-    def _figure(self) -> Figure:
-        figure = Figure(figsize=(WIDTH, 5.2), dpi=DPI, layout="none")
-        left, right = figure.add_gridspec(
-            1, 2, width_ratios=(1.25, 1), left=0.065, right=0.985, bottom=0.11, top=0.93, wspace=0.2
-        )
+    def _make_axes(self) -> None:
+        place = {"left": 0.065, "right": 0.985, "bottom": 0.11, "top": 0.93, "wspace": 0.2}
+        left, right = self.figure.add_gridspec(1, 2, width_ratios=(1.25, 1), **place)
         right = right.subgridspec(2, 1, hspace=0.55)
-        self._map, self._losses, self._ends = map(figure.add_subplot, (left, *right))
+        self._map, self._losses, self._ends = map(self.figure.add_subplot, (left, *right))
         self._map.set_title("from the start (■), on the contours of $L_{val}$", y=TITLE)
         self._ends.set_title("where runs end", y=TITLE)
         axes = self._losses
@@ -97,14 +86,14 @@ class XiExplorer(Explorer):
         colors = LOSSES.values()
         self._lines = [axes.plot([], [], color=color, animated=True)[0] for color in colors]
         self._dots = [axes.plot([], [], color=color, **AT_LOSS)[0] for color in colors]
-        return figure
 
     def _descend(self, xi: float) -> Trajectory:
         start = self.start_alpha.value, self.start_w.value
         return toy.descend(xi, curvature=self.curvature.value, lr=self.lr.value, start=start)
 
-    def ground(self) -> None:
-        """Map, axes and the ends of the runs of every xi, so that the slider of xi changes none."""
+    def _ground(self) -> None:
+        if not self.figure.axes:
+            self._make_axes()
         c = self.curvature.value
         runs = [self._descend(xi) for xi in np.linspace(0, XI_TO, 16)]
         ended = [run for run in runs if run.reason != "diverged"]
@@ -132,8 +121,7 @@ class XiExplorer(Explorer):
         self._at_ends = [self._ends.plot([], [], animated=True, **look)[0] for look in ON_MAP[2:]]
         self.moving = [self._arrows, *self._on_map, *self._lines, *self._dots, *self._at_ends]
 
-    def move(self) -> None:
-        """The run of the present xi, as far as it is shown."""
+    def _move(self) -> None:
         run = self.run = self._descend(self.slider.value)
         c, rest = run.curvature, toy.fixed_point(run.xi, run.curvature)
         self._now = now = round(run.steps * self.shown.value / PERCENT)
@@ -144,30 +132,21 @@ class XiExplorer(Explorer):
         so_far, here = slice(now + 1), slice(now, now + 1)
         places = (run.alpha[so_far], run.w[so_far]), (run.alpha[:1], run.w[:1])
         places += ([rest], [rest]), (run.alpha[here], run.w[here])
-        for artist, place in zip(self._on_map, places, strict=True):
-            artist.set_data(*place)
         part = np.linspace(0, PERCENT, run.steps + 1)
         with np.errstate(over="ignore", invalid="ignore"):  # of a run that diverges
             losses = toy.train_loss(run.w, run.alpha, c), toy.valid_loss(run.w, run.alpha)
-        for line, dot, loss in zip(self._lines, self._dots, losses, strict=True):
-            line.set_data(part[so_far], loss[so_far])
-            dot.set_data(part[here], loss[here])
-        for artist, end in zip(self._at_ends, (rest, run.alpha[-1]), strict=True):
-            artist.set_data([run.xi], [end])
+        places += tuple((part[so_far], loss[so_far]) for loss in losses)
+        places += tuple((part[here], loss[here]) for loss in losses)
+        places += ([run.xi], [rest]), ([run.xi], [run.alpha[-1]])
+        for artist, place in zip(self.moving[1:], places, strict=True):  # the arrows are set
+            artist.set_data(*place)
 
-    def words(self) -> str:
-        """Where the run is, or how it ended."""
+    def _words(self) -> str:
         return describe_run(self.run, self.lr.value, self._now)
 
 
 def describe_run(run: Trajectory, lr: float = 1e-2, now: int | None = None) -> str:
-    """Where a run is after `now` steps, or how it ended, in a sentence.
-
-    Args:
-        run: the run.
-        lr: its learning rate.
-        now: a number of steps; all of them if None.
-    """
+    """Where a run of learning rate `lr` is after `now` steps (None: all), or how it ended."""
     curved = f"curvature {run.curvature:g}, " if run.curvature != toy.CURVATURE else ""
     begin = f"ξ = {run.xi:.2f}, learning rate {lr:g}, {curved}"
     begin += f"start ({run.alpha[0]:g}, {run.w[0]:g}): "
