@@ -14,6 +14,7 @@ from dartslib.relaxation import RELAXATIONS
 from dartslib.rivals import contest, standings
 from dartslib.runs import records
 from dartslib.tabular.cells import SPACE, classes, name
+from dartslib.tabular.making import RECIPE
 
 ROOT = contest.PLAN.parents[2]
 NAMES = {name(cell.normal) for cell in classes()}
@@ -66,6 +67,12 @@ def test_the_plan_is_whole(small):
     for arm in contest.arms():
         config = contest.config_of(arm, 0.1, 3)
         assert set(config.operations) >= set(SPACE.operations) - {"none"} and config.seed == 3
+
+
+def test_a_search_has_the_sizes_of_the_tables_trainings():
+    config = contest.config_of("darts", 0.1, 3)
+    for key in ("layers", "channels", "reductions", "head", "held_out", "crop"):
+        assert getattr(config, key) == getattr(RECIPE, key)
 
 
 @pytest.mark.parametrize("arm", ["darts", "gdas", "fair_darts", "p_darts"])
@@ -138,6 +145,14 @@ def test_alpha_travels_as_far_as_it_may(small, images):
         assert 0 < moves <= 40 and loop.steps == 40
         rate = loop.alpha_optimizer.param_groups[0]["lr"]
         assert rate * moves == pytest.approx(times * contest.arms()[arm]["travel"])
+
+
+def test_stages_share_the_steps_and_tuning_comes_on_top(small, images):
+    options = {"w_lr": 0.1, "seed": 0, "steps": 42}
+    loop = contest.begin("p_darts", images, **options)
+    assert [search.steps for search in loop.searches] == [14, 14, 14] and loop.steps == 42
+    search, tuning = contest.begin("perturbation", images, **options).searches
+    assert search.steps == 42 and tuning.steps == 5 * 8 + 1  # six decisions, 0.2 of 42 apart
 
 
 def test_equal_seconds_are_steps_by_price(small):

@@ -99,7 +99,7 @@ def test_the_same_cells_trained_otherwise():
 
 def test_choices_tell_cells_apart():
     rows = landscape.choices(cells())
-    assert rows.shape == (243, 10) and len(np.unique(rows, axis=0)) == 243
+    assert rows.shape == (243, 15) and len(np.unique(rows, axis=0)) == 243
 
 
 def test_the_front_is_what_no_other_beats():

@@ -198,7 +198,7 @@ def test_all_ways_are_asked_for_both_kinds_of_answers():
 def test_rows_go_into_the_files_of_their_kinds(tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(race, "FOLDER", tmp_path)
-    monkeypatch.setattr(recording.collecting, "collect", lambda rows: kept.extend(rows))
+    monkeypatch.setattr(recording, "collect_table", kept.extend)
     rows = [
         {"recipe": "short", "epochs": [0.1]}, {"recipe": "hand", "epochs": [0.2]},
         {"recipe": "enas", "cell": "a"}, {"recipe": "score", "cell": "b"},

@@ -7,7 +7,7 @@ import pytest
 
 from dartslib import rivals
 from dartslib.genotypes import derive
-from dartslib.rivals.asking import FIRST
+from dartslib.rivals.asking import FIRST, POOL, Ask
 from dartslib.rivals.coding import Coding
 from dartslib.rivals.policy import probabilities, score_gradient
 from dartslib.rivals.prediction import features
@@ -37,9 +37,9 @@ def test_a_code_is_a_cell_and_every_cell_has_one():
         near = CODING.neighbors(code)
         assert len(set(near)) == len(near) == 2 + 4 * 2
         assert all(sum(a != b for a, b in zip(code, n, strict=True)) == 1 for n in near)
-    both = Coding(SearchSpace.report(), both=True)
-    cell = both.genotype(both.draw(np.random.default_rng(0)))
-    assert len(cell.normal) == len(cell.reduction) == 3 and cell.normal != cell.reduction
+    larger = Coding(SearchSpace.report())
+    cell = larger.genotype(larger.draw(np.random.default_rng(0)))
+    assert len(cell.normal) == 3 and cell.normal == cell.reduction
     tables = dict.fromkeys(CELL_TYPES, np.random.default_rng(0).random((5, 4)))
     assert len(derive(tables, SPACE).normal) == 2
 
@@ -64,6 +64,14 @@ def test_it_finds_the_best_of_a_planted_table(search):
     best = max(planted(cell)[0] for cell in cells())
     budget = 3000.0 if search is rivals.random_search else 600.0
     assert max(value for _, value, _ in search(planted, SPACE, budget, 0)) == best
+
+
+def test_a_small_space_is_asked_whole():
+    """Each cell once, not those that a thousand draws happen to find."""
+    assert Ask(planted, SPACE, 1.0, 0).pool() == set(CODING.all())
+    assert 0.9 * POOL < len(Ask(planted, SearchSpace.report(), 1.0, 0).pool()) <= POOL
+    for search in (rivals.counting, rivals.predictor):
+        assert len({genotype for genotype, *_ in search(planted, SPACE, 300.0, 0)}) == 243
 
 
 @pytest.mark.parametrize("search", rivals.ALL.values(), ids=rivals.ALL)

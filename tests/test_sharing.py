@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from dartslib.data import load, split
+from dartslib.genotypes import derive
 from dartslib.methods.gdas import OneOperation
 from dartslib.networks import FinalNetwork
 from dartslib.relaxation import Architecture
-from dartslib.rivals.controller import best_drawn, enas, read_path
+from dartslib.rivals.controller import best_drawn, enas
 from dartslib.rivals.inheriting import inherit
-from dartslib.rivals.sharing import SinglePath, draw_cell, shared_accuracies
-from dartslib.runs.gap import path
+from dartslib.rivals.sharing import SinglePath, draw_cell
+from dartslib.runs.gap import accuracy, path
 from dartslib.runs.profiles import profile
 from dartslib.searching import Search
 from dartslib.space import SearchSpace
@@ -25,7 +26,7 @@ def drawn_from(alpha, space, count, seed=0):
     generator, counts = torch.Generator().manual_seed(seed), Counter()
     for _ in range(count):
         path = draw_cell(alpha, space, generator).path
-        counts[repr(read_path(path, space).normal)] += 1
+        counts[repr(derive(path, space).normal)] += 1
     return counts
 
 
@@ -49,7 +50,7 @@ def test_cells_are_drawn_by_alpha():
     alpha = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
     counts = drawn_from(alpha, SPACE, 1500)
     drawn = draw_cell(alpha, SPACE, generator)
-    cell = read_path(drawn.path, SPACE).normal
+    cell = derive(drawn.path, SPACE).normal
     # By hand: the pair of node 2's inputs, and the operation on each edge that is kept.
     pairs = torch.softmax(alpha["inputs_normal"][1, :3], 0)
     of_pair = {(0, 1): 0, (0, 2): 1, (1, 2): 2}[tuple(sorted(s for _, s in cell[1]))]
@@ -92,7 +93,7 @@ def test_one_operation_per_kept_edge_runs_and_w_learns(small, monkeypatch):
     assert all((logits == 0).all() for logits in search.architecture.logits.values())  # alpha rests
     state = {name: value.clone() for name, value in search.supernet.state_dict().items()}
     unseen = data.evaluation_batches(split(data, config.half).compare_valid)
-    found = shared_accuracies(search, classes()[:3], unseen)
+    found = [accuracy(search, path(c, search.architecture), unseen) for c in classes()[:3]]
     assert len(found) == 3 and all(0 <= value <= 1 for value in found)
     assert all(torch.equal(value, state[n]) for n, value in search.supernet.state_dict().items())
 

@@ -10,14 +10,17 @@ from joblib.externals.loky import get_reusable_executor
 from made_up import noise_images
 
 from dartslib import operations
-from dartslib.data import DataSet
+from dartslib.data import DataSet, split
 from dartslib.genotypes import PUBLISHED, derive
 from dartslib.networks import FinalNetwork
+from dartslib.rivals import recording
 from dartslib.runs import many
+from dartslib.runs.running import begin_training, fast_form, sizes_of
 from dartslib.space import CELL_TYPES
-from dartslib.tabular import collecting, controls, making, pricing
+from dartslib.tabular import controls, making, pricing
 from dartslib.tabular import table as tables
 from dartslib.tabular.cells import OPERATIONS, SPACE, cells, classes, name, representative
+from dartslib.training import Training
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -92,6 +95,22 @@ def test_a_training_is_measured_and_can_be_made_again(images):
     assert row["seed"] != other["seed"] == making.seed_of(classes()[100], 1)
 
 
+def test_the_crop_is_the_recipes_setting_to_the_bit(images):
+    """As with the constant that once stood beside the recipe: batches by hand, cropped by 2."""
+    assert making.RECIPE.crop == 2 and {r.crop for r in making.RECIPES.values()} == {2}
+    recipe = making.RECIPE.changed(epochs=1, batch_size=16, channels=2, layers=2)
+    row = making.train(classes()[100], 0, recipe, images)
+    config, cut = recipe.changed(seed=row["seed"]), split(images, held_out=0.5)
+    batches = images.batches(cut.compare_train, 16, seed=row["seed"], crop=2)
+    by_hand = fast_form(Training(config, classes()[100], batches, **sizes_of(images)))
+    list(by_hand)
+    assert row["valid"] == by_hand.evaluate(images.evaluation_batches(cut.compare_valid))[1]
+    training, _ = begin_training(config, classes()[100], images)
+    list(training)
+    states = (loop.network.state_dict().values() for loop in (by_hand, training))
+    assert all(map(torch.equal, *states))
+
+
 def test_small_images_are_means_of_four_pixels(monkeypatch):
     generator = np.random.default_rng(0)
     x = generator.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
@@ -120,13 +139,12 @@ def table(tmp_path, monkeypatch):
     """Written and read as the real one is: each run of class k has (k + run / 100) / 1000."""
     names = [name(cell.normal) for cell in classes()]
     values = {cell: [(k + r / 100) / 1000 for r in range(3)] for k, cell in enumerate(names)}
-    for module in (collecting, tables):
-        for constant, file in (("HERE", ""), ("ROWS", "table.csv"), ("ABOUT", "table.json")):
-            monkeypatch.setattr(module, constant, tmp_path / file, raising=False)
-    monkeypatch.setattr(tables, "PRICES", tmp_path / "prices.csv")
+    files = {"HERE": "", "ROWS": "table.csv", "ABOUT": "table.json", "PRICES": "prices.csv"}
+    for constant, file in files.items():
+        monkeypatch.setattr(tables, constant, tmp_path / file)
     prices = ["cell,train_seconds", *(f"{cell},{k + 1}" for k, cell in enumerate(values))]
     (tmp_path / "prices.csv").write_text("\n".join(prices), encoding="utf-8")
-    collecting.collect(rows_of(values))
+    recording.collect_table(rows_of(values))
     tables.load.cache_clear()
     yield tables.load()
     tables.load.cache_clear()
@@ -201,11 +219,14 @@ def _length(job):
     return {"of": len(job)}
 
 
+COLUMNS = list(tables.read_rows(tables.PRICES)[0])
+
+
 def test_a_price_is_measured(images, monkeypatch):
     recipe = making.RECIPE.changed(epochs=2, batch_size=16, channels=2, layers=2)
     monkeypatch.setattr(pricing, "STEPS", 2)
     skips, convolutions = (pricing.price(classes()[k], images, recipe) for k in (100, 206))
-    assert set(skips) == set(pricing.COLUMNS) and skips["cell"] == name(classes()[100].normal)
+    assert list(skips) == COLUMNS and skips["cell"] == name(classes()[100].normal)
     steps = 2 * (48 // 16)  # half of 96 images, twice
     assert float(skips["train_seconds"]) == pytest.approx(
         steps * float(skips["step_seconds"]), abs=0.06
@@ -223,7 +244,7 @@ def test_prices_go_on_where_they_were(tmp_path, monkeypatch):
 
     def price(cell, images, recipe):
         asked.append(making.name_of(cell))
-        return dict.fromkeys(pricing.COLUMNS, len(asked)) | {"cell": asked[-1]}
+        return dict.fromkeys(COLUMNS, len(asked)) | {"cell": asked[-1]}
 
     monkeypatch.setattr(pricing, "price", price)
     pricing.price_all()

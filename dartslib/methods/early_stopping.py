@@ -48,19 +48,17 @@ class EarlyStopping(Around, name="early_stopping"):
         (search,) = loop.searches
         if record is None:
             return
-        values = search.history["eigenvalue"]
+        values, steps = search.history["eigenvalue"], search.history["step"]
         due = search.step >= np.isfinite(values).sum() * self.every * search.steps
         record["eigenvalue"] = float(torch.linalg.eigvalsh(hessian(search))[-1]) if due else nan
         values.append(record["eigenvalue"])
         known = np.flatnonzero(np.isfinite(values))  # the records that have one
-        now, before = len(known) - 1, len(known) - 1 - self.back
-        earliest = self.earliest * search.steps
-        if not due or before < 0 or search.history["step"][known[before]] < earliest:
+        before = len(known) - 1 - self.back
+        if not due or before < 0 or steps[known[before]] < self.earliest * search.steps:
             return
-        then, today = (
-            np.mean([values[k] for k in known[max(0, end + 1 - self.window) : end + 1]])
-            for end in (before, now)
-        )
+        lambdas = np.array(values)[known]
+        then = lambdas[max(0, before + 1 - self.window) : before + 1].mean()
+        today = lambdas[-self.window :].mean()
         if 0 < then < self.ratio * today:
             for name, logits in search.architecture.logits.items():
                 earlier = search.history[f"logits_{name}"][known[before]]
@@ -78,6 +76,7 @@ def hessian(search: Search, radius: float = 0.1) -> Tensor:
     """
     batch, alpha = search._batch(search.valid), search.architecture.alpha
     loss = BatchLoss(search.supernet, search.architecture, *batch, moment=search.moment)
+    flat = torch.cat([a.detach().flatten() for a in alpha])  # (logits,)
 
     def slope(flat: Tensor) -> Tensor:
         parts = flat.split([a.numel() for a in alpha])
@@ -85,7 +84,6 @@ def hessian(search: Search, radius: float = 0.1) -> Tensor:
         found = hypergradient(loss, loss, search.w, given, method="first_order")
         return torch.cat([g.flatten() for g in found.direct])
 
-    flat = torch.cat([a.detach().flatten() for a in alpha])  # (logits,)
     result = flat.new_zeros(len(flat), len(flat))
     for k in slope(flat).nonzero().flatten().tolist():
         step = torch.zeros_like(flat)

@@ -23,12 +23,13 @@ from torch import Tensor
 
 from dartslib.methods.gdas import gumbel_softmax
 from dartslib.methods.latency import Priced
+from dartslib.methods.pc_darts import WarmUp
 from dartslib.relaxation import Moment, Tables
 from dartslib.settings import Fraction
 from dartslib.space import CELL_TYPES, SearchSpace
 
 
-class FBNet(Priced, name="fbnet"):
+class FBNet(WarmUp, Priced, name="fbnet"):
     """A soft Gumbel sample, and latency as a factor of the loss (Wu et al. 2019, 3.2 and 3.3)."""
 
     scale: float = Field(0.2, gt=0)
@@ -51,7 +52,3 @@ class FBNet(Priced, name="fbnet"):
         """L_val times the factor."""
         log = (1000 * self.latency(alpha, space)).log()
         return loss * self.scale * log**self.power
-
-    def moves_alpha(self, moment: Moment) -> bool:
-        """Not during the warm-up."""
-        return moment.progress >= self.warm_up

@@ -54,22 +54,28 @@ class BestPairs(Relaxation):
         return Genotype(*(best_pairs(probabilities[k], space, edges_per_node) for k in CELL_TYPES))
 
 
-class GDAS(BestPairs, name="gdas"):
-    """Gumbel draws, hard forward, soft backward (Dong and Yang 2019, equations 3 to 6)."""
+class SoftDraws(Relaxation):
+    """A relaxation by soft Gumbel draws, which grow sharper."""
 
     tau_from: float = Field(10.0, gt=0)
     """Temperature of the first step."""
     tau_to: float = Field(0.1, gt=0)
     """Temperature of the last step; it falls linearly."""
 
-    def edge(self, names: tuple[str, ...], channels: int, stride: int) -> OneOperation:
-        """One operation runs."""
-        return OneOperation(names, channels, stride)
+    def mixture(self, alpha: Tables, space: SearchSpace, moment: Moment) -> Tables:
+        """A draw per edge; all cells of a type share it."""
+        tau = moment.between(self.tau_from, self.tau_to)
+        return {kind: gumbel_softmax(alpha[kind], tau, moment) for kind in CELL_TYPES}
+
+
+class GDAS(BestPairs, SoftDraws, name="gdas"):
+    """Gumbel draws, hard forward, soft backward (Dong and Yang 2019, equations 3 to 6)."""
+
+    edge = staticmethod(OneOperation)
 
     def mixture(self, alpha: Tables, space: SearchSpace, moment: Moment) -> Tables:
         """1 for the drawn operation of each edge, else 0, with the gradient of the softmax."""
-        tau = moment.between(self.tau_from, self.tau_to)
-        return {k: hard(gumbel_softmax(alpha[k], tau, moment)) for k in CELL_TYPES}
+        return {kind: hard(p) for kind, p in super().mixture(alpha, space, moment).items()}
 
 
 def gumbel_softmax(logits: Tensor, tau: float, moment: Moment) -> Tensor:
@@ -89,13 +95,9 @@ def hard(soft: Tensor) -> Tensor:
 def best_pairs(table: Tensor, space: SearchSpace, count: int) -> list[list[tuple[str, int]]]:
     """Per node the `count` best pairs (operation, input) of a table (edges, operations)."""
     nodes, table = [], as_array(table)
+    real = [k for k, name in enumerate(space.operations) if name != "none"]
     for target in range(2, 2 + space.nodes):
-        pairs = [
-            (float(table[edge, k]), name, space.edges[edge][0])
-            for edge in space.edges_into(target)
-            for k, name in enumerate(space.operations)
-            if name != "none"
-        ]
-        pairs.sort(key=lambda pair: -pair[0])
-        nodes.append([(name, source) for _, name, source in pairs[:count]])
+        places = [(edge, k) for edge in space.edges_into(target) for k in real]
+        places.sort(key=lambda place: -table[place])
+        nodes.append([(space.operations[k], space.edges[edge][0]) for edge, k in places[:count]])
     return nodes

@@ -17,6 +17,7 @@ Not to be confused with iDARTS (Zhang et al., ICML 2021), which is about the imp
 """
 
 import torch
+from torch import Tensor
 
 from dartslib.methods.gdas import BestPairs
 from dartslib.relaxation import Tables
@@ -28,9 +29,10 @@ class IDARTS(BestPairs, name="i_darts"):
 
     def probabilities(self, alpha: Tables, space: SearchSpace) -> Tables:
         """The rows of a node sum to 1 together."""
-        nodes = [space.edges_into(2 + node) for node in range(space.nodes)]
-        found = {}
-        for kind in CELL_TYPES:
-            rows = [alpha[kind][edges] for edges in nodes]  # (edges of a node, operations) each
-            found[kind] = torch.cat([r.flatten().softmax(dim=0).view_as(r) for r in rows])
-        return found
+        return {kind: softmax_per_node(alpha[kind], space) for kind in CELL_TYPES}
+
+
+def softmax_per_node(logits: Tensor, space: SearchSpace) -> Tensor:
+    """One softmax over all logits (edges, …) of the edges that enter a node."""
+    nodes = [logits[space.edges_into(2 + node)] for node in range(space.nodes)]
+    return torch.cat([rows.flatten().softmax(dim=0).view_as(rows) for rows in nodes])

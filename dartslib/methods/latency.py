@@ -10,10 +10,11 @@ Operations are measured alone, as they are in a final network. Without the rest 
 cell of nothing would cost nothing, and a loss with the factor log E would be lowest there.
 """
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from statistics import median
 from time import perf_counter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ Milliseconds = dict[
     Literal[CELL_TYPES], tuple[tuple[Annotated[float, Field(ge=0)], ...], ...]
 ]  # cell type -> (edges, operations), over all cells of that type
 
-WARM, PASSES = 3, 50  # forward passes of an operation; the median of the latter counts
+WARM, PASSES = 3, 50  # calls that do not count, and forward passes of an operation that do
 
 
 def measure(config: SearchConfig, image_size: int, images: int = 1) -> Milliseconds:
@@ -55,19 +56,26 @@ def measure(config: SearchConfig, image_size: int, images: int = 1) -> Milliseco
     return {kind: tuple(map(tuple, table.tolist())) for kind, table in found.items()}
 
 
+@torch.inference_mode()
 def _milliseconds(name: str, channels: int, stride: int, size: int, images: int) -> float:
     if name == "none":
         return 0.0
     operation = build(name, channels, stride, searching=False).eval()
     operation.to(memory_format=torch.channels_last)
     x = torch.ones(images, channels, size, size).contiguous(memory_format=torch.channels_last)
+    return 1000 * typical(partial(operation, x), PASSES)
+
+
+def typical(
+    call: Callable[[], Any], count: int, clock: Callable[[], float] = perf_counter
+) -> float:
+    """Median seconds of `count` calls, after a few that do not count."""
     times = []
-    with torch.inference_mode():
-        for _ in range(WARM + PASSES):
-            began = perf_counter()
-            operation(x)
-            times.append(perf_counter() - began)
-    return 1000 * median(times[WARM:])
+    for _ in range(WARM + count):
+        began = clock()
+        call()
+        times.append(clock() - began)
+    return median(times[WARM:])
 
 
 class Priced(Relaxation):

@@ -27,9 +27,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dartslib.genotypes import Choice, Genotype, as_array, choices
+from dartslib.genotypes import Genotype, as_array
+from dartslib.methods.pc_darts import WarmUp
 from dartslib.methods.stages import Around, Stages
-from dartslib.relaxation import START, MixedOperation, Moment, Relaxation, Tables
+from dartslib.relaxation import START, MixedOperation, Moment, Tables
 from dartslib.searching import SearchConfig
 from dartslib.settings import Fraction
 from dartslib.space import SearchSpace
@@ -56,7 +57,7 @@ class DroppedSkip(MixedOperation):
         return found + mixture[self.skip] * x * (kept.to(x) / (1 - rate) - 1)
 
 
-class PDARTS(Relaxation, name="p_darts"):
+class PDARTS(WarmUp, name="p_darts"):
     """One stage: dropout on identities, and at most so many skips (Chen et al. 2019, 3.3)."""
 
     dropout: Fraction = 0.0
@@ -77,32 +78,28 @@ class PDARTS(Relaxation, name="p_darts"):
             return DroppedSkip(names, channels, stride, self.rate)
         return super().edge(names, channels, stride)
 
-    def moves_alpha(self, moment: Moment) -> bool:
-        """Not during the warm-up."""
-        return moment.progress >= self.warm_up
-
     def derive(
         self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2
     ) -> Genotype:
         """By DARTS's rule; then without the least probable skip, until few enough are left."""
+        if self.most_skips is None or SKIP not in space.operations:
+            return super().derive(probabilities, space, edges_per_node)
         tables = {kind: as_array(table).copy() for kind, table in probabilities.items()}
-        table, real = tables["normal"], [name != "none" for name in space.operations]
+        normal, skip, weakened = tables["normal"], space.operations.index(SKIP), set()
         while True:
-            left = (table[:, real] > 0).sum(axis=1)  # operations that each edge has
-            skips = [c for c in choices(tables, space, edges_per_node) if _is_skip(c)]
-            spare = [
-                c for c in skips
-                if (left[space.edges_into(2 + c.node)] > 0).sum() - (left[c.edge] == 1)
-                >= edges_per_node
-            ]  # fmt: skip
-            if self.most_skips is None or len(skips) <= self.most_skips or not spare:
+            found = super().derive(tables, space, edges_per_node)
+            skips = {
+                space.edges.index((source, target))
+                for target, node in enumerate(found.normal, start=2)
+                for name, source in node
+                if name == SKIP
+            }
+            if len(skips) <= self.most_skips or skips <= weakened:
+                normal[list(skips & weakened), skip] *= 1e100  # they stay, as strong as they were
                 return super().derive(tables, space, edges_per_node)
-            weakest = min(spare, key=lambda choice: choice.probability)
-            table[weakest.edge, space.operations.index(SKIP)] = 0.0
-
-
-def _is_skip(choice: Choice) -> bool:
-    return choice.kept and (choice.cell_type, choice.operation) == ("normal", SKIP)
+            weakest = min(skips - weakened, key=lambda edge: normal[edge, skip])
+            weakened.add(weakest)
+            normal[weakest, skip] *= 1e-100  # kept only where its node has nothing else
 
 
 class Progressive(Around, name="p_darts"):
@@ -121,11 +118,14 @@ class Progressive(Around, name="p_darts"):
             for layers, _, dropout in self.stages
         ]
 
+    def share(self, steps: int) -> int:
+        """All stages are as long as each other."""
+        return steps // len(self.stages)
+
     def begin(self, loop: Stages) -> None:
         """Opens what was most probable in the stage before."""
         before, search = loop.searches[loop.stage - 1 : loop.stage + 1]
         for kind, p in before.architecture.probabilities().items():
             best = p.topk(min(self.stages[loop.stage][1], p.shape[1]), dim=1).indices
-            is_open = search.architecture.open[kind]
-            is_open.copy_(torch.zeros_like(is_open).scatter(1, best, True))
+            search.architecture.open[kind].zero_().scatter_(1, best, True)
         search.prune()

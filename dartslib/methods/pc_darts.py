@@ -23,6 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dartslib.methods.i_darts import softmax_per_node
 from dartslib.relaxation import START, MixedOperation, Moment, Relaxation, Tables
 from dartslib.settings import Fraction
 from dartslib.space import CELL_TYPES, SearchSpace
@@ -58,13 +59,22 @@ class PartialChannels(MixedOperation):
         return F.channel_shuffle(both, self.k)
 
 
-class PCDARTS(Relaxation, name="pc_darts"):
+class WarmUp(Relaxation):
+    """A relaxation whose alpha rests at first."""
+
+    warm_up: Fraction = 0.3
+    """Fraction of the search in which only w moves."""
+
+    def moves_alpha(self, moment: Moment) -> bool:
+        """Not during the warm-up."""
+        return moment.progress >= self.warm_up
+
+
+class PCDARTS(WarmUp, name="pc_darts"):
     """Partial channels and a softmax over the edges of a node (Xu et al. 2020, equations 2, 3)."""
 
     k: int = Field(4, ge=1)
     """One of k channels is searched."""
-    warm_up: Fraction = 0.3
-    """Fraction of the search in which only w moves."""
 
     def edge(self, names: tuple[str, ...], channels: int, stride: int) -> PartialChannels:
         """A mixed operation on the first channels."""
@@ -79,12 +89,6 @@ class PCDARTS(Relaxation, name="pc_darts"):
         """p * beta: the operations of an edge sum to its beta, the edges of a node to 1."""
         found = super().probabilities(alpha, space)
         for cell_type, p in found.items():
-            logits = alpha[f"beta_{cell_type}"]  # (edges,)
-            of_nodes = [space.edges_into(2 + node) for node in range(space.nodes)]
-            beta = torch.cat([logits[edges].softmax(dim=0) for edges in of_nodes])  # (edges,)
+            beta = softmax_per_node(alpha[f"beta_{cell_type}"], space)  # (edges,)
             found[cell_type] = p * beta[:, None]
         return found
-
-    def moves_alpha(self, moment: Moment) -> bool:
-        """Not during the warm-up."""
-        return moment.progress >= self.warm_up

@@ -102,8 +102,5 @@ def _places(search: Search) -> list[list[int]]:
     generator = torch.Generator().manual_seed(search.config.seed)
     edges = [[edge] for edge in range(len(space.edges))]
     nodes = [space.edges_into(2 + node) for node in range(1, space.nodes)]
-    return [
-        group[k]
-        for group in (edges, nodes)
-        for k in torch.randperm(len(group), generator=generator).tolist()
-    ]
+    orders = (torch.randperm(len(group), generator=generator) for group in (edges, nodes))
+    return [group[k] for group, order in zip((edges, nodes), orders, strict=True) for k in order]

@@ -32,6 +32,7 @@ from torch import Tensor
 from dartslib.loops import step_generator
 from dartslib.methods.gdas import OneOperation
 from dartslib.methods.latency import Milliseconds, Priced
+from dartslib.methods.pc_darts import WarmUp
 from dartslib.relaxation import START, Moment, Tables
 from dartslib.searching import Search
 from dartslib.settings import Fraction
@@ -58,7 +59,7 @@ class Gates(OneOperation):
         return found
 
 
-class ProxylessNAS(Priced, name="proxyless"):
+class ProxylessNAS(WarmUp, Priced, name="proxyless"):
     """Binary gates, and latency in the loss if it is given (Cai et al. 2019, 3.1 to 3.3)."""
 
     milliseconds: Milliseconds = {}
@@ -76,9 +77,7 @@ class ProxylessNAS(Priced, name="proxyless"):
     weight: float = Field(0.1, ge=0)
     """Of the linear form's latency."""
 
-    def edge(self, names: tuple[str, ...], channels: int, stride: int) -> Gates:
-        """Operations with gates."""
-        return Gates(names, channels, stride)
+    edge = staticmethod(Gates)
 
     def mixture(self, alpha: Tables, space: SearchSpace, moment: Moment) -> Tables:
         """The gates, with the gradient of p."""
@@ -113,7 +112,7 @@ class ProxylessNAS(Priced, name="proxyless"):
 
     def moves_alpha(self, moment: Moment) -> bool:
         """After the warm-up, in the last of every few steps."""
-        return moment.progress >= self.warm_up and (moment.step + 1) % self.every == 0
+        return super().moves_alpha(moment) and (moment.step + 1) % self.every == 0
 
     def after_step(self, search: Search) -> None:
         """With two paths: shifts the logits of both, and puts the others back."""

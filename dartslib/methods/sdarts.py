@@ -49,18 +49,17 @@ class SDARTS(Relaxation, name="sdarts"):
         reach = moment.between(self.reach_from, self.reach_to)
         clean = {kind: p.detach() for kind, p in mixture.items()}
         moved = {kind: p + reach * noise(p, moment) for kind, p in clean.items()}
-        if self.attack == "adversarial":
-            for _ in range(self.ascents):
-                free = {kind: p.requires_grad_() for kind, p in moved.items()}
-                slopes = torch.autograd.grad(loss(free), [*free.values()], materialize_grads=True)
-                for (kind, p), slope in zip(free.items(), slopes, strict=True):
-                    ahead = p.detach() + 2 * reach / self.ascents * slope.sign()
-                    moved[kind] = ahead.clamp(clean[kind] - reach, clean[kind] + reach)
+        adversarial = self.attack == "adversarial"
+        for _ in range(self.ascents if adversarial else 0):
+            free = {kind: p.requires_grad_() for kind, p in moved.items()}
+            slopes = torch.autograd.grad(loss(free), [*free.values()], materialize_grads=True)
+            for (kind, p), slope in zip(free.items(), slopes, strict=True):
+                ahead = p.detach() + 2 * reach / self.ascents * slope.sign()
+                moved[kind] = ahead.clamp(clean[kind] - reach, clean[kind] + reach)
         moved = {kind: as_mixture(p.detach(), clean[kind]) for kind, p in moved.items()}
-        if self.attack == "adversarial":
-            with torch.no_grad():
-                if not loss(moved) > loss(clean):
-                    moved = clean
+        with torch.no_grad():
+            if adversarial and not loss(moved) > loss(clean):
+                moved = clean
         return {kind: p + (moved[kind] - p).detach() for kind, p in mixture.items()}
 
 

@@ -21,17 +21,15 @@ Its settings: first order, all else as in DARTS.
 """
 
 from math import log
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from dartslib.relaxation import Relaxation
+from dartslib.searching import Search
 from dartslib.space import SearchSpace
-
-if TYPE_CHECKING:
-    from dartslib.searching import Search
 
 
 class SGAS(Relaxation, name="sgas"):
@@ -44,7 +42,7 @@ class SGAS(Relaxation, name="sgas"):
     last: float = Field(0.88, gt=0, le=1)
     """The same of the last edge. With both at 1 all are decided after a search of DARTS."""
 
-    def after_step(self, search: "Search") -> None:
+    def after_step(self, search: Search) -> None:
         """Decides what is due, and notes q for criterion 2."""
         architecture, step, space = search.architecture, search.step, search.architecture.space
         done, before = (self.decisions(n / search.steps, space) for n in (step, step - 1))

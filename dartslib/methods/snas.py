@@ -24,12 +24,12 @@ import torch
 from pydantic import Field
 
 from dartslib.genotypes import Genotype
-from dartslib.methods.gdas import gumbel_softmax
-from dartslib.relaxation import Moment, Relaxation, Tables
+from dartslib.methods.gdas import SoftDraws
+from dartslib.relaxation import Tables
 from dartslib.space import CELL_TYPES, SearchSpace
 
 
-class SNAS(Relaxation, name="snas"):
+class SNAS(SoftDraws, name="snas"):
     """Soft Gumbel draws (Xie et al. 2019)."""
 
     tau_from: float = Field(1.0, gt=0)
@@ -38,11 +38,6 @@ class SNAS(Relaxation, name="snas"):
     """Temperature of the last step; it falls linearly."""
     derivation: Literal["darts", "every_edge"] = "darts"
     """How the cell is derived: by DARTS's rule, or as the paper's, an operation per edge."""
-
-    def mixture(self, alpha: Tables, space: SearchSpace, moment: Moment) -> Tables:
-        """A soft draw per edge; all cells of a type share it."""
-        tau = moment.between(self.tau_from, self.tau_to)
-        return {kind: gumbel_softmax(alpha[kind], tau, moment) for kind in CELL_TYPES}
 
     def derive(
         self, probabilities: Tables, space: SearchSpace, edges_per_node: int = 2
@@ -53,10 +48,10 @@ class SNAS(Relaxation, name="snas"):
         every, cells = super().derive(probabilities, space, space.nodes + 1), []
         for kind in CELL_TYPES:
             likely = torch.as_tensor(probabilities[kind]).argmax(dim=1).tolist()  # (edges,)
-            kept = {edge for edge, k in zip(space.edges, likely, strict=True)
-                    if space.operations[k] != "none"}  # fmt: skip
+            names = {edge: space.operations[k] for edge, k in zip(space.edges, likely, strict=True)}
+            nodes = enumerate(every.cell(kind), start=2)
             cells.append([
-                [pair for pair in pairs if (pair[1], target) in kept] or pairs[:1]
-                for target, pairs in enumerate(every.cell(kind), start=2)
+                [pair for pair in pairs if names[pair[1], target] != "none"] or pairs[:1]
+                for target, pairs in nodes
             ])  # fmt: skip
         return Genotype(*cells)

@@ -29,6 +29,10 @@ class Around(Config):
         """The settings of its searches, from those of the run."""
         return [config]
 
+    def share(self, steps: int) -> int:
+        """Steps of its first search in a run of so many; what tunes afterwards has its own."""
+        return steps
+
     def prepare(self, searches: list[Search]) -> None:
         """Called once these are made, also in a run that is resumed."""
 

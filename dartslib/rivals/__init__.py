@@ -8,24 +8,12 @@ with `epochs` the value after so many, of a training that a later question goes 
 ends when the cost of all answers passes the budget. `rivals.ALL` has them by name.
 """
 
-from dartslib.rivals.counts import counting
-from dartslib.rivals.evolution import aging_evolution
+from dartslib.rivals.counts import counting, random_search
+from dartslib.rivals.evolution import aging_evolution, local_search
 from dartslib.rivals.halving import successive_halving
-from dartslib.rivals.neighbors import local_search
 from dartslib.rivals.policy import reinforce
 from dartslib.rivals.prediction import predictor
-from dartslib.rivals.random_cells import random_search
 
-ALL = {
-    search.__name__: search
-    for search in (
-        random_search,
-        counting,
-        successive_halving,
-        aging_evolution,
-        reinforce,
-        predictor,
-        local_search,
-    )
-}
+_IN_ORDER = random_search, counting, successive_halving, aging_evolution, reinforce, predictor
+ALL = {search.__name__: search for search in (*_IN_ORDER, local_search)}
 __all__ = ["ALL", *ALL]

@@ -1,11 +1,11 @@
 """What all rivals share: they ask what a cell is worth, pay for the answer, and stop in time.
 
-A rival is a generator function of (ask, coding, generator) under the decorator `rival`:
+A rival is a generator function of an `Ask` under the decorator `rival`:
 
     @rival
-    def random_search(ask, coding, generator):
+    def random_search(ask):
         while True:
-            yield from ask(coding.draw(generator))
+            yield from ask(ask.draw())
 
 which makes of it `random_search(evaluate, space, budget, seed)`: an iterator of (genotype, value,
 cost so far). `value = yield from ask(code)` gives the rival the answer.
@@ -13,6 +13,7 @@ cost so far). `value = yield from ask(code)` gives the rival the answer.
 
 from collections.abc import Callable, Generator, Iterator
 from functools import wraps
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from dartslib.rivals.coding import Code, Coding
 from dartslib.space import SearchSpace
 
 FIRST = 10  # cells that every rival draws and asks first: for one seed the same ones
+POOL = 1000  # cells among which a rival that scores cells chooses
 Found = tuple[Genotype, float, float]  # genotype, value, cost of all answers so far
 # evaluate(genotype, epochs=None) -> value (more is better), cost of this answer
 Evaluate = Callable[..., tuple[float, float]]
@@ -35,12 +37,14 @@ class Ask:
     """Asks for a cell's value and keeps account. `value = yield from ask(code)`.
 
     Attributes:
+        coding, generator: what a cell is written in, and what all random numbers come from.
         spent: cost of all answers so far, in the unit of the budget.
         budget: where the search ends.
     """
 
-    def __init__(self, evaluate: Evaluate, coding: Coding, budget: float) -> None:
-        self.evaluate, self.coding, self.budget, self.spent = evaluate, coding, budget, 0.0
+    def __init__(self, evaluate: Evaluate, space: SearchSpace, budget: float, seed: int) -> None:
+        self.evaluate, self.budget, self.spent = evaluate, budget, 0.0
+        self.coding, self.generator = Coding(space), np.random.default_rng(seed)
 
     def __call__(self, code: Code, epochs: int | None = None) -> Generator[Found, None, float]:
         """The cell's value after all epochs, or after so many."""
@@ -52,34 +56,35 @@ class Ask:
         yield genotype, value, self.spent
         return value
 
+    def draw(self) -> Code:
+        """A cell, each as likely."""
+        return self.coding.draw(self.generator)
+
+    def first(self) -> Generator[Found, None, list[tuple[Code, float]]]:
+        """Draws and asks the first cells: (code, value) of each."""
+        codes = [self.draw() for _ in range(FIRST)]
+        known = []
+        for code in codes:
+            known.append((code, (yield from self(code))))
+        return known
+
+    def pool(self) -> set[Code]:
+        """Cells to choose among: all of a small space, some thousand of a large one."""
+        if prod(self.coding.sizes) <= POOL:
+            return set(self.coding.all())
+        return {self.draw() for _ in range(POOL)}
+
 
 def rival(search: Callable[..., Iterator[Found]]) -> Callable[..., Iterator[Found]]:
-    """Decorator: gives a rival its coding, its account and its generator, and ends it in time."""
+    """Decorator: gives a rival its account, and ends it in time."""
 
     @wraps(search)
     def run(
-        evaluate: Evaluate,
-        space: SearchSpace,
-        budget: float,
-        seed: int,
-        *,
-        both: bool = False,
-        **options: Any,
+        evaluate: Evaluate, space: SearchSpace, budget: float, seed: int, **options: Any
     ) -> Iterator[Found]:
-        coding = Coding(space, both)
-        ask = Ask(evaluate, coding, budget)
         try:
-            yield from search(ask, coding, np.random.default_rng(seed), **options)
+            yield from search(Ask(evaluate, space, budget, seed), **options)
         except _Spent:
             return
 
     return run
-
-
-def first(ask: Ask, coding: Coding, generator: np.random.Generator) -> Any:
-    """Draws and asks the first cells: (code, value) of each."""
-    codes = [coding.draw(generator) for _ in range(FIRST)]
-    known = []
-    for code in codes:
-        known.append((code, (yield from ask(code))))
-    return known

@@ -23,7 +23,7 @@ import numpy as np
 
 from dartslib.data import DataSet
 from dartslib.methods import latency
-from dartslib.methods.stages import AROUND, Stages
+from dartslib.methods.stages import AROUND, Around, Stages
 from dartslib.relaxation import Moment
 from dartslib.rivals.measuring import new_search
 from dartslib.runs import records
@@ -69,31 +69,24 @@ def rates() -> list[str]:
 def plan() -> list[str]:
     """The names of all searches, seed by seed, so that whatever is finished can be compared."""
     all_of = settings()
-    budget, travel = all_of["budget"]["seeds"], all_of["travel"]
-    found = [f"{arm}-budget-{seed}" for seed in range(budget) for arm in all_of["arms"]]
+    every, seeds, travel = list(all_of["arms"]), all_of["budget"]["seeds"], all_of["travel"]
+    found = [f"{arm}-budget-{seed}" for seed in range(seeds) for arm in every]
     for group in ("equal_steps", "collapse", "long"):
-        seeds = range(all_of[group]["seeds"])
-        found += [f"{arm}-{group}-{seed}" for seed in seeds for arm in all_of[group]["arms"]]
-    found += [
-        f"{arm}-travel{number}-{seed}"
-        for seed in range(budget, budget + travel["seeds"])
-        for number in range(len(travel["times"]))
-        for arm in all_of["arms"]
-    ]
-    found += [
-        f"fbnet-latency{number}-{seed}"
-        for seed in range(all_of["latency"]["seeds"])
-        for number in range(len(all_of["latency"]["powers"]))
-    ]
+        own = all_of[group]
+        found += [f"{arm}-{group}-{seed}" for seed in range(own["seeds"]) for arm in own["arms"]]
+    for seed in range(seeds, seeds + travel["seeds"]):
+        groups = [f"travel{number}" for number in range(len(travel["times"]))]
+        found += [f"{arm}-{group}-{seed}" for group in groups for arm in every]
+    powers = range(len(all_of["latency"]["powers"]))
+    for seed in range(all_of["latency"]["seeds"]):
+        found += [f"fbnet-latency{number}-{seed}" for number in powers]
     return found
 
 
 def config_of(arm: str, w_lr: float, seed: int, **changed: Any) -> SearchConfig:
     """The settings of an arm; the number of steps and alpha's rate come with the budget.
 
-    Args:
-        arm, w_lr, seed: its name, w's first rate, the seed.
-        changed: settings of its relaxation that differ.
+    `changed` are settings of FBNet's relaxation that differ.
     """
     own = {k: v for k, v in arms()[arm].items() if k not in ("travel", "around")}
     if arm in settings()["latency"]["arms"]:
@@ -112,7 +105,7 @@ def begin(
     steps: int,
     times: float = 1.0,
     **changed: Any,
-) -> Search | Stages:
+) -> Stages:
     """An arm's search before its first step.
 
     Args:
@@ -120,18 +113,14 @@ def begin(
         images: those of the table.
         w_lr: w's first rate.
         seed: of everything.
-        steps: how many in all; of methods in stages, of all stages that are as long as the first.
+        steps: how many in all; where the method tunes after the search, that comes on top.
         times: alpha's travel, in multiples of the arm's.
-        changed: settings of its relaxation that differ.
+        changed: as in `config_of`.
     """
-    config, own = (
-        config_of(arm, w_lr, seed, **changed),
-        dict(arms()[arm].get("around", {"name": ""})),
-    )
-    method = AROUND[around](**own) if (around := own.pop("name")) else None
-    count = len(method.configs(config)) if method else 1
-    # A stage that tunes after the search sets its own length from that of the search.
-    each = max(1, steps // count if around == "p_darts" else steps)
+    config = config_of(arm, w_lr, seed, **changed)
+    own = dict(arms()[arm].get("around", {}))
+    around = AROUND.get(own.pop("name", None), Around)(**own)
+    each = max(1, around.share(steps))
     moves = sum(config.relaxation.moves_alpha(Moment(k, each, None)) for k in range(each))
     config = config.changed(alpha_lr=times * arms()[arm]["travel"] / max(1, moves))
 
@@ -140,10 +129,10 @@ def begin(
         search.steps = each
         return search
 
-    return Stages(method, config, one) if method else one(config)
+    return Stages(around, config, one)
 
 
-def follow(loop: Search | Stages) -> dict[str, Any]:
+def follow(loop: Stages) -> dict[str, Any]:
     """Runs a search to its end: seconds of the processor, and what its records say."""
     began, found = process_time(), {"at": [], "cells": [], "probabilities": [], "eigenvalues": []}
     for record in loop:
@@ -164,31 +153,28 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
     """
     arm, group, seed = job.split("-")
     if arm == "rate":  # alpha hardly moves: the uniform supernet
-        steps = settings()["budget"]["steps"]
-        rate, times = float(group), 1e-9
-        loop = begin("darts", images, w_lr=rate, seed=int(seed), steps=steps, times=times)
-        return {"train_loss": follow(loop)["train_loss"], "w_lr": rate}
+        options = {"w_lr": float(group), "steps": settings()["budget"]["steps"], "times": 1e-9}
+        found = follow(begin("darts", images, seed=int(seed), **options))
+        return {"train_loss": found["train_loss"], "w_lr": float(group)}
     steps, changed = steps_of(arm, group), {}
     if group.startswith("travel"):
         changed["times"] = settings()["travel"]["times"][int(group.removeprefix("travel"))]
     elif group.startswith("latency"):
         changed["power"] = settings()["latency"]["powers"][int(group.removeprefix("latency"))]
     loop = begin(arm, images, w_lr=w_lr(), seed=int(seed), steps=steps, **changed)
-    what = {"arm": arm, "group": group, "seed": int(seed), "digest": digest()}
-    return what | {"steps": steps} | follow(loop)
+    what = {"arm": arm, "group": group, "seed": int(seed), "digest": digest(), "steps": steps}
+    return what | follow(loop)
 
 
 def steps_of(arm: str, group: str) -> int:
     """How many steps an arm may make: equal seconds, or equal steps."""
-    all_of, prices = settings(), _read(PRICES, "--price, on a quiet machine")
-    steps = all_of["budget"]["steps"]
-    if group == "equal_steps":
-        return steps
-    if group == "collapse":
-        return steps * all_of["collapse"]["times"]
+    all_of = settings()
+    steps, times = all_of["budget"]["steps"], all_of.get(group, {}).get("times", 1)
+    if group in ("equal_steps", "collapse"):
+        return times * steps
+    prices = _read(PRICES, "--price, on a quiet machine")
     darts, mine = prices["darts"], prices[arm]
-    seconds = darts["once"] + steps * darts["per_step"]
-    seconds *= all_of["long"]["times"] if group == "long" else 1
+    seconds = times * (darts["once"] + steps * darts["per_step"])
     return max(1, round((seconds - mine["once"]) / mine["per_step"]))
 
 
@@ -219,37 +205,30 @@ def price_all(images: DataSet) -> None:
     write_text(LATENCY, json.dumps(found, indent=1) + "\n")
     found = {}
     for arm in arms():
-        seconds = []
-        for steps in SHORT:
-            loop = begin(arm, images, w_lr=0.05, seed=0, steps=steps)
-            seconds.append(follow(loop)["seconds"])
-        per_step = (seconds[1] - seconds[0]) / (SHORT[1] - SHORT[0])
-        found[arm] = {"per_step": per_step, "once": max(0.0, seconds[0] - SHORT[0] * per_step)}
+        few, many = (
+            follow(begin(arm, images, w_lr=0.05, seed=0, steps=steps))["seconds"] for steps in SHORT
+        )
+        per_step = (many - few) / (SHORT[1] - SHORT[0])
+        found[arm] = {"per_step": per_step, "once": max(0.0, few - SHORT[0] * per_step)}
     write_text(PRICES, json.dumps(found, indent=1) + "\n")
 
 
 def price_operations(config: SearchConfig, image_size: int) -> dict[str, Any]:
-    """What operations cost, and whether their sum explains what the table's cells cost.
-
-    Args:
-        config: of a search in the small space.
-        image_size: pixels per side.
+    """What operations cost in the small space, and whether their sum explains what cells cost.
 
     Returns:
         "milliseconds" per edge and operation, for one image; "rest", by which the table's cells
         take longer on average; "explained", R squared of their milliseconds by the sums.
     """
     found, space = latency.measure(config, image_size), config.space()
-    table = np.array(found["normal"])  # (edges, operations)
     measured = {row["cell"]: float(row["forward_1_ms"]) for row in read_rows(TABLE_PRICES)}
     pairs = []
     for cell in classes():
-        places = [
-            (space.edges.index((source, target)), space.operations.index(operation))
-            for target, node in enumerate(cell.normal, start=2)
-            for operation, source in node
-        ]
-        pairs.append((sum(table[place] for place in places), measured[name(cell.normal)]))
+        edges = [(space.edges.index((source, target)), space.operations.index(operation))
+                 for target, node in enumerate(cell.normal, start=2)
+                 for operation, source in node]  # fmt: skip
+        whole = sum(found["normal"][edge][operation] for edge, operation in edges)
+        pairs.append((whole, measured[name(cell.normal)]))
     sums, milliseconds = np.array(pairs).T  # each (classes,)
     return {
         "milliseconds": {"normal": found["normal"]},
@@ -267,24 +246,20 @@ def fresh(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, Any]] = ()) -> None:
-    """Writes a record per arm: what `make` says of its searches, and their arrays.
+    """Writes a record per arm, of what `make` says of its searches, and their arrays.
 
-    Args:
-        rows: of searches.
-        trained: of fresh trainings, for fresh.json.
+    Fresh trainings go into fresh.json.
     """
     write_text(FOLDER / "fresh.json", json.dumps(list(trained), indent=1) + "\n")
     of_arm: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         of_arm.setdefault(row["arm"], []).append(row)
+    keys = ("group", "seed", "steps", "seconds", "cells", "at", "eigenvalues", "commit", "digest")
     for arm, mine in of_arm.items():
-        keys = ("group", "seed", "steps", "seconds", "cells", "at", "eigenvalues")
-        keys += ("commit", "digest")
-        same = ("data", "machine", "versions")
         meta: dict[str, Any] = {"kind": "contest", "arm": arm}
-        for key in same:
-            parts = [row[key] for row in mine]
-            meta[key] = [part for k, part in enumerate(parts) if part not in parts[:k]]  # once each
+        for key in ("data", "machine", "versions"):
+            meta[key] = []
+            meta[key] += (row[key] for row in mine if row[key] not in meta[key])  # once each
         meta["searches"] = [{key: row[key] for key in keys} for row in mine]
         history = {
             f"{row['group']}-{row['seed']}": np.array(row["probabilities"], np.float16)

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 
 import torch
 
-from dartslib.genotypes import Genotype
-from dartslib.gradients import accuracy
+from dartslib.genotypes import Genotype, derive
+from dartslib.gradients import BatchLoss
 from dartslib.loops import BatchSource
 from dartslib.relaxation import Tables
 from dartslib.rivals.sharing import Drawn, draw_cell
 from dartslib.searching import Search
-from dartslib.space import CELL_TYPES, SearchSpace
+
+DECAY = 0.99  # of the baseline, a running mean of the rewards
 
 
 def enas(
@@ -29,7 +30,6 @@ def enas(
     children: int = 10,
     rate: float = 0.0035,
     entropy: float = 1e-4,
-    decay: float = 0.99,
     seed: int = 0,
 ) -> Iterator[float]:
     """Runs a search of the relaxation single_path; after each epoch of w the controller learns.
@@ -40,7 +40,6 @@ def enas(
         children: cells drawn per step.
         rate: of Adam, for the controller's logits, which are the search's alpha.
         entropy: how much entropy is worth beside accuracy.
-        decay: of the baseline, a running mean of the rewards.
         seed: of the draws.
 
     Yields:
@@ -60,7 +59,7 @@ def enas(
                 reward = _accuracy(search, drawn.path, search.valid, asked)
                 reward += entropy * drawn.entropy.item()
                 baseline = reward if baseline is None else baseline
-                baseline = decay * baseline + (1 - decay) * reward
+                baseline = DECAY * baseline + (1 - DECAY) * reward
                 loss = loss - (reward - baseline) * drawn.log_probability / children
                 asked += 1
             optimizer.zero_grad()
@@ -73,22 +72,8 @@ def best_drawn(search: Search, unseen: BatchSource, *, count: int = 100, seed: i
     """Draws cells by what the controller has learned; the best on one batch each, the same one."""
     generator = torch.Generator().manual_seed(seed)
     drawn = [_draw(search, generator).path for _ in range(count)]
-    values = [_accuracy(search, path, unseen, 0) for path in drawn]
-    best = drawn[max(range(count), key=values.__getitem__)]
-    return read_path(best, search.architecture.space)
-
-
-def read_path(path: Tables, space: SearchSpace) -> Genotype:
-    """The genotype of a mixture that has one cell only."""
-    cells = []
-    for kind in CELL_TYPES:
-        nodes = []
-        for target in range(2, 2 + space.nodes):
-            rows = [(edge, path[kind][edge]) for edge in space.edges_into(target)]
-            kept = [(edge, int(row.argmax())) for edge, row in rows if row.any()]
-            nodes.append([(space.operations[k], space.edges[edge][0]) for edge, k in kept])
-        cells.append(nodes)
-    return Genotype(*cells)
+    best = max(drawn, key=lambda path: _accuracy(search, path, unseen, 0))
+    return derive(best, search.architecture.space)
 
 
 def _draw(search: Search, generator: torch.Generator) -> Drawn:
@@ -99,10 +84,7 @@ def _draw(search: Search, generator: torch.Generator) -> Drawn:
 @torch.no_grad()
 def _accuracy(search: Search, path: Tables, batches: BatchSource, number: int) -> float:
     """Of one path on one batch, with that batch's statistics; w's buffers stay as they are."""
-    supernet = search.supernet
-    buffers = {name: buffer.clone() for name, buffer in supernet.named_buffers()}
-    images, labels = batches.at(number)
-    found = accuracy(supernet.train()(images, path), labels)
-    for name, buffer in supernet.named_buffers():
-        buffer.copy_(buffers[name])
-    return float(found)
+    search.supernet.train()
+    of_batch = BatchLoss(search.supernet, search.architecture, *batches.at(number))
+    of_batch.at(search.w, path)
+    return float(of_batch.accuracy)

@@ -1,15 +1,20 @@
-"""Counting: train the cells with the most separable convolutions first. The baseline to beat.
+"""What every other way has to beat: random search, and counting convolutions.
 
-Counting costs nothing, so this is what a search without any method would do.
+Counting costs nothing, so to train the cells with the most separable convolutions first is what a
+search without any method would do.
 """
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
 from dartslib.genotypes import Genotype
-from dartslib.rivals.asking import Ask, Found, first, rival
-from dartslib.rivals.coding import Coding
+from dartslib.rivals.asking import Ask, Found, rival
+
+
+@rival
+def random_search(ask: Ask) -> Iterator[Found]:
+    """Each cell drawn uniformly and independently; one that comes up twice is trained twice."""
+    while True:
+        yield from ask(ask.draw())
 
 
 def convolutions(genotype: Genotype) -> float:
@@ -19,27 +24,18 @@ def convolutions(genotype: Genotype) -> float:
 
 @rival
 def counting(
-    ask: Ask,
-    coding: Coding,
-    generator: np.random.Generator,
-    *,
-    score: Callable[[Genotype], float] = convolutions,
-    drawn: int = 1000,
-    at_once: bool = False,
+    ask: Ask, *, score: Callable[[Genotype], float] = convolutions, at_once: bool = False
 ) -> Iterator[Found]:
     """Asks the first cells as all do, then those with the highest score, each once.
 
     Args:
-        ask, coding, generator: as `rival` gives them.
+        ask: as `rival` gives it.
         score: genotype -> a number that costs nothing, such as `convolutions` or a number of
             weights; ties in random order.
-        drawn: as many cells are scored, drawn without the same twice; all where there are fewer.
         at_once: leave out the first cells, which are drawn by chance.
     """
-    asked = set()
-    if not at_once:
-        asked = {code for code, _ in (yield from first(ask, coding, generator))}
-    scored = {coding.draw(generator) for _ in range(drawn)} - asked
-    order = {code: (-score(coding.genotype(code)), generator.random()) for code in sorted(scored)}
+    asked = set() if at_once else {code for code, _ in (yield from ask.first())}
+    left, genotype = sorted(ask.pool() - asked), ask.coding.genotype
+    order = {code: (-score(genotype(code)), ask.generator.random()) for code in left}
     for code in sorted(order, key=order.__getitem__):
         yield from ask(code)

@@ -6,33 +6,21 @@ one schedule, so that an early value is of a high learning rate; (2) rounds are 
 cells until the budget ends.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from dartslib.rivals.asking import Ask, Found, rival
-from dartslib.rivals.coding import Coding
+from dartslib.rivals.asking import FIRST, Ask, Found, rival
+
+RUNGS = 2, 4, None  # epochs after which cells are compared; None for a whole training
 
 
 @rival
-def successive_halving(
-    ask: Ask,
-    coding: Coding,
-    generator: np.random.Generator,
-    *,
-    start: int = 10,
-    rungs: Sequence[int | None] = (2, 4, None),
-) -> Iterator[Found]:
-    """Rounds of `start` cells; at each rung the better half goes on to the next.
-
-    Args:
-        ask, coding, generator: as `rival` gives them.
-        start: cells per round.
-        rungs: epochs after which they are compared; None for a whole training.
-    """
+def successive_halving(ask: Ask) -> Iterator[Found]:
+    """Rounds of ten cells; at each rung the better half goes on to the next."""
     while True:
-        alive = [coding.draw(generator) for _ in range(start)]
-        for epochs in rungs:
+        alive = [ask.draw() for _ in range(FIRST)]
+        for epochs in RUNGS:
             values = []
             for code in alive:
                 values.append((yield from ask(code, epochs)))

@@ -24,9 +24,8 @@ def inherit(child: FinalNetwork, parent: FinalNetwork) -> float:
     Raises:
         ValueError: the networks have different sizes.
     """
-    theirs, mine = _named(parent), _named(child)
-    copied = 0
-    for name, tensor in mine.items():
+    theirs, copied = _named(parent), 0
+    for name, tensor in _named(child).items():
         if name in theirs:
             if theirs[name].shape != tensor.shape:
                 raise ValueError("A child inherits from a network of its own sizes.")
@@ -38,18 +37,10 @@ def inherit(child: FinalNetwork, parent: FinalNetwork) -> float:
 def _named(network: FinalNetwork) -> dict[str, torch.Tensor]:
     """Parameters and buffers; an operation's by node, source and kind instead of its place."""
     found = {}
-    parts = {name: part for name, part in network.named_children() if name != "cells"}
-    for name, part in parts.items():
-        found |= {f"{name}.{key}": value for key, value in _tensors(part).items()}
-    for k, cell in enumerate(network.cells):
-        for name in ("adjust_before", "adjust_last"):
-            found |= {f"{k}.{name}.{x}": v for x, v in _tensors(getattr(cell, name)).items()}
-        for node, (operations, edges) in enumerate(zip(cell.nodes, cell.edges, strict=True)):
-            for operation, (kind, source) in zip(operations, edges, strict=True):
-                key = f"{k}.{node}.{source}.{kind}"
-                found |= {f"{key}.{x}": v for x, v in _tensors(operation).items()}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        parts = name.split(".")  # such as cells.0.nodes.1.0.2.weight
+        if parts[0] == "cells" and parts[2] == "nodes":
+            cell, node, place = (int(parts[k]) for k in (1, 3, 4))
+            parts[4] = str(network.cells[cell].edges[node][place])
+        found[".".join(parts)] = tensor
     return found
-
-
-def _tensors(part: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return dict(part.named_parameters()) | dict(part.named_buffers())

@@ -15,36 +15,32 @@ import torch
 
 from dartslib.data import DataSet, split
 from dartslib.genotypes import Genotype
-from dartslib.networks import FinalNetwork
 from dartslib.rivals import scores
 from dartslib.rivals.coding import Coding
 from dartslib.rivals.controller import best_drawn, enas
 from dartslib.rivals.inheriting import inherit
 from dartslib.rivals.race import SEEDS
-from dartslib.rivals.sharing import shared_accuracies
-from dartslib.runs.running import fast_form, sizes_of
+from dartslib.runs import gap
+from dartslib.runs.running import begin_search, begin_training
 from dartslib.searching import Search, SearchConfig
 from dartslib.tabular.cells import SPACE, classes, name
-from dartslib.tabular.making import CROP, RECIPE, WATCHED, seed_of
-from dartslib.training import Training
+from dartslib.tabular.making import RECIPE, WATCHED, numbered, seed_of
+from dartslib.training import TrainConfig, Training
 
-FAMILIES, CHILDREN = 4, 5
-CHILD_EPOCHS = 2
+CHILDREN, CHILD_EPOCHS = 5, 2
 # Five trainings' worth of steps, with the table's batch and rate. Never tuned.
 SHARED = SearchConfig(
-    dataset="cifar10", held_out=0.5, nodes=SPACE.nodes, operations=SPACE.operations,
-    relaxation="single_path", layers=RECIPE.layers, reductions=(), channels=RECIPE.channels,
-    head="linear", batch_size=RECIPE.batch_size, w_lr=RECIPE.lr, epochs=80,
+    dataset="cifar10", held_out=0.5, crop=RECIPE.crop, nodes=SPACE.nodes,
+    operations=SPACE.operations, relaxation="single_path", layers=RECIPE.layers, reductions=(),
+    channels=RECIPE.channels, head="linear", batch_size=RECIPE.batch_size, w_lr=RECIPE.lr,
+    epochs=80,
 )  # fmt: skip
 INITS, BATCH, KERNEL, POINTS = 3, 128, 24, 1000  # of the scores
 
 
 def plan() -> list[str]:
     """Names of the jobs, "enas-3": kind and number."""
-    counts = {
-        "score": len(classes()), "family": FAMILIES, "single_path": SEEDS, "enas": SEEDS
-    }  # fmt: skip
-    return [f"{kind}-{number}" for kind, count in counts.items() for number in range(count)]
+    return numbered(score=len(classes()), family=4, single_path=SEEDS, enas=SEEDS)
 
 
 def make(job: str, images: DataSet) -> dict[str, Any]:
@@ -56,13 +52,8 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
 
 def new_search(config: SearchConfig, images: DataSet) -> Search:
     """A search of the small space on its two halves, in the fast form where there is one."""
-    cut = split(images, config.half, config.held_out)
-    halves = [
-        images.batches(half, config.batch_size, seed=config.seed, crop=CROP)
-        for half in (cut.search_train, cut.search_valid)
-    ]
     with warnings.catch_warnings(action="ignore"):  # edges of a method's own run plain
-        return fast_form(Search(config, *halves, **sizes_of(images)))
+        return begin_search(config, images)[0]
 
 
 def shared(seed: int, images: DataSet) -> dict[str, Any]:
@@ -79,10 +70,12 @@ def shared(seed: int, images: DataSet) -> dict[str, Any]:
     trained = process_time()
     cut = split(images, held_out=SHARED.held_out)
     unseen = images.evaluation_batches(cut.search_valid.first(WATCHED))
-    values = shared_accuracies(search, classes(), unseen)
+    values = {
+        name(cell.normal): gap.accuracy(search, gap.path(cell, search.architecture), unseen)
+        for cell in classes()
+    }
     asked = (process_time() - trained) / len(values)
-    found = {name(cell.normal): value for cell, value in zip(classes(), values, strict=True)}
-    return {"values": found, "train_seconds": trained - began, "ask_seconds": asked}
+    return {"values": values, "train_seconds": trained - began, "ask_seconds": asked}
 
 
 def controlled(seed: int, images: DataSet) -> dict[str, Any]:
@@ -103,33 +96,32 @@ def family(number: int, images: DataSet) -> dict[str, Any]:
         beginning of its own.
     """
     cell = sorted(classes(), key=partial(seed_of, run=7))[number]  # an order of chance
-    parent = _trained(cell, RECIPE.changed(seed=number), images)
+    config = RECIPE.changed(seed=number)
+    parent, _, valid = _trained(cell, config, images)
     coding, generator = Coding(SPACE), np.random.default_rng(number)
     written = next(code for code in coding.all() if coding.genotype(code) == cell)
-    children = []
+    children, few = [], config.changed(epochs=CHILD_EPOCHS)
     for code in generator.permutation(coding.neighbors(written))[:CHILDREN]:
-        child = coding.genotype(tuple(code))
-        config = RECIPE.changed(epochs=CHILD_EPOCHS, seed=number)
-        heir = _trained(child, config, images, parent.network)
-        alone = _trained(child, config, images)
-        children.append(
-            {
-                "cell": name(child.normal), "inherited": heir.share,
-                "valid": _judged(heir, images), "alone": _judged(alone, images),
-            }
-        )  # fmt: skip
-    return {"parent": name(cell.normal), "valid": _judged(parent, images), "children": children}
+        child = coding.genotype(code)
+        _, share, with_help = _trained(child, few, images, parent)
+        *_, alone = _trained(child, few, images)
+        found = {"cell": name(child.normal), "inherited": share}
+        children.append(found | {"valid": with_help, "alone": alone})
+    return {"parent": name(cell.normal), "valid": valid, "children": children}
 
 
 def score(number: int, images: DataSet) -> dict[str, Any]:
     """What the scores say of a class before training: mean of three first weights, and CPU time."""
     cell, seconds = classes()[number], {}
-    drawn = images.batches(split(images, held_out=0.5).compare_train, BATCH, seed=0, crop=CROP)
+    train = split(images, held_out=RECIPE.held_out).compare_train
+    drawn = images.batches(train, BATCH, seed=0, crop=RECIPE.crop)
     found: dict[str, list[float]] = {}
     for seed in range(INITS):
         batch, labels = drawn.at(seed)
         network = RECIPE.changed(seed=seed).network(cell, num_classes=10, image_size=16)
-        thin = _thin(cell, seed)
+        # One channel per operation, for counting regions.
+        thin = RECIPE.changed(channels=1, layers=1, seed=seed)
+        thin = thin.network(cell, num_classes=10, in_channels=1, image_size=3)
         points = torch.randn(POINTS, 1, 3, 3, generator=torch.Generator().manual_seed(seed))
         ways = {
             "gradient_norm": partial(scores.gradient_norm, network, batch, labels),
@@ -146,25 +138,13 @@ def score(number: int, images: DataSet) -> dict[str, Any]:
     return {"cell": name(cell.normal), "scores": means, "score_seconds": seconds}
 
 
-def _thin(cell: Genotype, seed: int) -> FinalNetwork:
-    """A network of one channel per operation, for counting regions."""
-    config = RECIPE.changed(channels=1, layers=1, seed=seed)
-    return config.network(cell, num_classes=10, in_channels=1, image_size=3)
-
-
-def _trained(cell: Genotype, config: Any, images: DataSet, parent: Any = None) -> Training:
-    """A training at its end; with a parent it begins with its weights (`share` of its own)."""
-    batches = images.batches(
-        split(images, held_out=config.held_out).compare_train,
-        config.batch_size, seed=config.seed, crop=CROP,
-    )  # fmt: skip
-    training = fast_form(Training(config, cell, batches, **sizes_of(images)))
-    training.share = inherit(training.network, parent) if parent is not None else 0.0
+def _trained(
+    cell: Genotype, config: TrainConfig, images: DataSet, parent: Training | None = None
+) -> tuple[Training, float, float]:
+    """A training at its end, the share of weights it began with, accuracy on judging images."""
+    training, _ = begin_training(config, cell, images)
+    training.watched, judging = None, split(images, held_out=config.held_out).compare_valid
+    share = inherit(training.network, parent.network) if parent else 0.0
     for _ in training:
         pass
-    return training
-
-
-def _judged(training: Training, images: DataSet) -> float:
-    cut = split(images, held_out=RECIPE.held_out)
-    return training.evaluate(images.evaluation_batches(cut.compare_valid))[1]
+    return training, share, training.evaluate(images.evaluation_batches(judging))[1]

@@ -8,13 +8,15 @@ deviation.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 import numpy as np
 
-from dartslib.rivals.asking import FIRST, Ask, Found, first, rival
-from dartslib.rivals.coding import Code, Coding
+from dartslib.rivals.asking import FIRST, Ask, Found, rival
+from dartslib.rivals.coding import Code
 
 TRAVEL = 3.0  # how far Adam can carry a logit in the whole budget: steps x rate
+DECAY = 0.9  # of the running mean and deviation of rewards
 
 
 def probabilities(logits: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -29,34 +31,26 @@ def score_gradient(logits: Sequence[np.ndarray], code: Code) -> list[np.ndarray]
 
 
 @rival
-def reinforce(
-    ask: Ask, coding: Coding, generator: np.random.Generator, *, decay: float = 0.9
-) -> Iterator[Found]:
-    """Draws a cell from the table, asks, and raises its logits where it was better than usual.
-
-    Args:
-        ask, coding, generator: as `rival` gives them.
-        decay: of the running mean and deviation of rewards.
-    """
-    values = [value for _, value in (yield from first(ask, coding, generator))]
+def reinforce(ask: Ask) -> Iterator[Found]:
+    """Draws a cell from the table, asks, and raises its logits where it was better than usual."""
+    values = [value for _, value in (yield from ask.first())]
     mean, variance = np.mean(values), np.var(values)
     # Adam by hand, in numpy: as many steps as the rest of the budget pays for.
-    steps = max(1.0, (ask.budget - ask.spent) / (ask.spent / FIRST))
-    rate = TRAVEL / steps
-    logits = [np.zeros(size) for size in coding.sizes]
-    first_moment, second_moment = ([np.zeros(size) for size in coding.sizes] for _ in range(2))
-    step = 0
-    while True:
-        code = tuple(int(generator.choice(len(p), p=p)) for p in probabilities(logits))
+    rate = TRAVEL / max(1.0, (ask.budget - ask.spent) / (ask.spent / FIRST))
+    flat, slopes, squares = np.zeros((3, sum(ask.coding.sizes)))  # all choices in a row
+    ends = np.cumsum(ask.coding.sizes)[:-1]
+    for step in count(1):
+        logits = np.split(flat, ends)
+        code = tuple(int(ask.generator.choice(len(p), p=p)) for p in probabilities(logits))
         reward = yield from ask(code)
-        advantage = (reward - mean) / max(variance**0.5, 1e-8)
-        mean = decay * mean + (1 - decay) * reward
-        variance = decay * variance + (1 - decay) * (reward - mean) ** 2
-        step += 1
-        for place, gradient in enumerate(score_gradient(logits, code)):
-            up = advantage * gradient
-            first_moment[place] = 0.9 * first_moment[place] + 0.1 * up
-            second_moment[place] = 0.999 * second_moment[place] + 0.001 * up**2
-            corrected = first_moment[place] / (1 - 0.9**step)
-            scale = np.sqrt(second_moment[place] / (1 - 0.999**step)) + 1e-8
-            logits[place] = logits[place] + rate * corrected / scale
+        up = (
+            (reward - mean)
+            / max(variance**0.5, 1e-8)
+            * np.concatenate(score_gradient(logits, code))
+        )
+        mean = DECAY * mean + (1 - DECAY) * reward
+        variance = DECAY * variance + (1 - DECAY) * (reward - mean) ** 2
+        slopes = 0.9 * slopes + 0.1 * up
+        squares = 0.999 * squares + 0.001 * up**2
+        scale = np.sqrt(squares / (1 - 0.999**step)) + 1e-8
+        flat = flat + rate * (slopes / (1 - 0.9**step)) / scale

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from dartslib.genotypes import Genotype
 from dartslib.rivals import ALL
 from dartslib.rivals.account import FromTable
 from dartslib.rivals.asking import Found
@@ -28,38 +27,33 @@ MARKS = (5, 20, 60, 180)  # minutes
 MINUTES = np.unique(np.concatenate([np.geomspace(1, 180, 60), MARKS]))
 REPEATS = 200
 SEEDS = 10  # of supernets: repeats that differ by as much share one
+SHARED = 100  # cells that random search with weight sharing compares
 Way = Callable[[FromTable, float, int], Iterator[Found]]  # evaluate, budget, seed
 
 
 def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
     """Every way to search, by name.
 
-    Args:
-        measured: the records of `measuring`, kind -> rows; what is missing does not enter.
+    `measured` are the records of `measuring`, kind -> rows; what is missing does not enter.
     """
     found: dict[str, Way] = {name: on_the_space(search) for name, search in ALL.items()}
     # Without the ten cells that all begin with.
     found["counting_at_once"] = on_the_space(partial(counting, at_once=True))
-    rows = measured.get("score", [])
-    for name in rows[0]["scores"] if rows else ():
-        prices = sum(row["score_seconds"][name] for row in rows)
-        found[name] = _ranked([{row["cell"]: row["scores"][name] for row in rows}], [prices])
-    if rows:  # TE-NAS: the ranks of both its scores, summed
-        both = ("ntk_condition", "linear_regions")
-        ranks = [np.argsort(np.argsort([row["scores"][k] for row in rows])) for k in both]
-        total = dict(zip((row["cell"] for row in rows), np.add(*ranks).tolist(), strict=True))
-        prices = sum(row["score_seconds"][name] for row in rows for name in both)
-        found["te_nas"] = _ranked([total], [prices])
-    if rows := measured.get("single_path"):
-        seconds = [row["train_seconds"] + len(row["values"]) * row["ask_seconds"] for row in rows]
-        found["single_path"] = _ranked([row["values"] for row in rows], seconds)
-        found["random_sharing"] = lambda evaluate, budget, seed: _random_sharing(
-            evaluate, budget, seed, rows
-        )
+    if rows := measured.get("score"):
+        scores = {name: [row["scores"][name] for row in rows] for name in rows[0]["scores"]}
+        paid = {name: sum(row["score_seconds"][name] for row in rows) for name in scores}
+        both = ("ntk_condition", "linear_regions")  # TE-NAS: their ranks, summed
+        scores["te_nas"] = sum(np.argsort(np.argsort(scores[name])) for name in both).tolist()
+        paid["te_nas"] = sum(paid[name] for name in both)
+        cells = [row["cell"] for row in rows]
+        for name, values in scores.items():
+            found[name] = _ranked([dict(zip(cells, values, strict=True))], [paid[name]])
+    if shared := measured.get("single_path"):
+        paid = [row["train_seconds"] + len(row["values"]) * row["ask_seconds"] for row in shared]
+        found["single_path"] = _ranked([row["values"] for row in shared], paid)
+        found["random_sharing"] = _named(lambda seed: _best_drawn(shared[seed % len(shared)], seed))
     if trained := measured.get("enas"):
-        found["enas"] = lambda evaluate, budget, seed: _named(
-            evaluate, budget, trained[seed % len(trained)]
-        )
+        found["enas"] = _named(lambda seed: trained[seed % len(trained)])
     return found
 
 
@@ -69,60 +63,50 @@ def on_the_space(search: Callable[..., Iterator[Found]]) -> Way:
 
 
 def recorded() -> dict[str, Any]:
-    """What was measured, kind -> rows, and the race under "race"; needs no torch.
-
-    What is not made yet is not there.
-    """
+    """What was measured so far, kind -> rows, and the race under "race"; needs no torch."""
     files = sorted(FOLDER.glob("*.json"))
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
 def per_supernet(values: np.ndarray) -> np.ndarray:
-    """(SEEDS, ...): means over the repeats that share a supernet.
+    """(SEEDS, ...): means of values (repeats, ...), in their order, over those of one supernet.
 
     So a bar between two ways takes no supernet twice, and does the same to all ways.
-
-    Args:
-        values: (repeats, ...), in the order of repeats.
     """
     return np.stack([np.asarray(values)[seed::SEEDS].mean(axis=0) for seed in range(SEEDS)])
-
-
-def _later(found: Iterator[Found], seconds: float) -> Iterator[Found]:
-    for genotype, value, cost in found:
-        yield genotype, value, cost + seconds
 
 
 def _ranked(values: list[Mapping[str, float]], seconds: list[float]) -> Way:
     """Trains the cells in the order of a score that cost so many seconds; a seed has its own."""
 
     def way(evaluate: FromTable, budget: float, seed: int) -> Iterator[Found]:
-        which = seed % len(values)
-        name, paid = evaluate.table.name, seconds[which]
+        which, name = seed % len(values), evaluate.table.name
+        paid = seconds[which]
         order = {"score": lambda cell: values[which][name(cell)], "at_once": True}
-        return _later(counting(evaluate, SPACE, budget - paid, seed, **order), paid)
+        for genotype, value, cost in counting(evaluate, SPACE, budget - paid, seed, **order):
+            yield genotype, value, cost + paid
 
     return way
 
 
-def _random_sharing(
-    evaluate: FromTable, budget: float, seed: int, rows: list[Mapping[str, Any]], count: int = 100
-) -> Iterator[Found]:
+def _named(found: Callable[[int], Mapping[str, Any]]) -> Way:
+    """A way that ends with a name: one training more. By seed its "cell", and its "seconds"."""
+
+    def way(evaluate: FromTable, budget: float, seed: int) -> Iterator[Found]:
+        row, table = found(seed), evaluate.table
+        (cell,) = (c for c in table.classes if table.name(c) == row["cell"])
+        value, cost = evaluate(cell)
+        if row["seconds"] + cost <= budget:
+            yield cell, value, row["seconds"] + cost
+
+    return way
+
+
+def _best_drawn(shared: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Li and Talwalkar: of cells drawn at random, the one that a shared network finds best."""
-    row = rows[seed % len(rows)]
-    drawn = np.random.default_rng([seed, 2]).choice(sorted(row["values"]), count)
-    cell = max(drawn, key=row["values"].__getitem__)
-    paid = row["train_seconds"] + count * row["ask_seconds"]
-    return _named(evaluate, budget, {"cell": cell, "seconds": paid})
-
-
-def _named(evaluate: FromTable, budget: float, row: Mapping[str, Any]) -> Iterator[Found]:
-    """A way that ends with a name: one training more."""
-    table = evaluate.table
-    (cell,) = (c for c in table.classes if table.name(c) == row["cell"])
-    value, cost = evaluate(cell)
-    if row["seconds"] + cost <= budget:
-        yield cell, value, row["seconds"] + cost
+    drawn = np.random.default_rng([seed, 2]).choice(sorted(shared["values"]), SHARED)
+    paid = shared["train_seconds"] + SHARED * shared["ask_seconds"]
+    return {"cell": max(drawn, key=shared["values"].__getitem__), "seconds": paid}
 
 
 def followed(
@@ -131,34 +115,30 @@ def followed(
     """(repeats, minutes): the truth of a way's cell at these times; nan before it has one."""
     found = np.full((repeats, len(minutes)), np.nan)
     for repeat in range(repeats):
-        evaluate, best, truth = FromTable(table, repeat), -np.inf, np.nan
-        chosen: Genotype | None = None
+        evaluate, best, chosen = FromTable(table, repeat), -np.inf, None
         for genotype, value, cost in way(evaluate, 60.0 * minutes[-1], repeat):
             if value > best:
                 best, chosen = value, genotype
-            truth = evaluate.truth(chosen)
-            found[repeat, minutes * 60 >= cost] = truth
+            found[repeat, minutes * 60 >= cost] = evaluate.truth(chosen)
     return found
 
 
 def run(table: Table, ways: Mapping[str, Way]) -> dict[str, Any]:
     """The whole race, as it is recorded: mean and deciles over time, all values at the marks."""
     curves = {}
-    at = [int(np.argmin(abs(MINUTES - mark))) for mark in MARKS]
     for name, way in ways.items():
         truths = followed(way, table)
         started = ~np.isnan(truths).any(axis=0)  # times at which every repeat has a cell
         shown = truths[:, started]
         low, high = np.quantile(shown, (0.1, 0.9), axis=0)
+        marks = {mark: int(np.argmin(abs(MINUTES - mark))) for mark in MARKS}
         curves[name] = {
             "minutes": MINUTES[started].round(3).tolist(),
             "mean": shown.mean(axis=0).round(5).tolist(),
             "low": low.round(5).tolist(),
             "high": high.round(5).tolist(),
             "marks": {
-                str(mark): truths[:, k].round(5).tolist()
-                for mark, k in zip(MARKS, at, strict=True)
-                if started[k]
+                str(mark): truths[:, k].round(5).tolist() for mark, k in marks.items() if started[k]
             },
         }
     return {"repeats": REPEATS, "curves": curves}

@@ -2,6 +2,10 @@
 
 The table's trainings first, then its controls, then what `measuring` has: `python -m dartslib
 tabular --make`. A job's kind stands before its first hyphen.
+
+table.csv has a row per training, table.json says how and where they were made, with the licence
+and how to cite it. A row's column `made` points to an entry of table.json, `recipe` to how it was
+trained: "short" or "long", or one of the controls.
 """
 
 import json
@@ -11,11 +15,21 @@ from typing import Any
 
 from dartslib.rivals import measuring, race
 from dartslib.rivals.outside import optuna_tpe
-from dartslib.runs.files import write_text
+from dartslib.runs.files import write_text, write_together
 from dartslib.runs.machine import commit
-from dartslib.tabular import collecting, controls, load, making
+from dartslib.tabular import controls, load, making, table
 
 LISTS = (making, controls, measuring)
+COLUMNS = ("recipe", "cell", "run", "seed", "valid", "test", "train", "epochs", "seconds", "made")
+ABOUT_IT = {
+    "what": "The 207 classes of the 243 cells of a small space of DARTS, each trained three times.",
+    "images": "CIFAR-10 at 16 pixels, means of 2 x 2: 20,000 to train on, 20,000 to judge on.",
+    "licence": "MIT, as all of dartslib; CIFAR-10 itself is not in it.",
+    "cite": "dartslib, the table of the small space; version and commit as in `made`.",
+    "valid": "accuracy on all judging images after the last epoch, a fraction; so test and train",
+    "epochs": "accuracy on the first 2,000 judging images after each epoch",
+    "seconds": "of the processor, as other work on the machine let it; prices are in prices.csv",
+}
 
 
 def plan() -> list[str]:
@@ -31,12 +45,30 @@ def make(job: str, folder: Path) -> dict[str, Any]:
 
 def collect(rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes the table's files, and a file per kind of other jobs into data/recorded/rivals."""
-    rows = list(rows)
-    collecting.collect(row for row in rows if "epochs" in row)
-    kinds = {job.split("-")[0] for job in measuring.plan()}
-    for kind in sorted(kinds & {row["recipe"] for row in rows}):
-        of_kind = [row for row in rows if row["recipe"] == kind]
-        write_text(race.FOLDER / f"{kind}.json", json.dumps(of_kind, indent=1) + "\n")
+    trainings, kinds = [], {}
+    for row in rows:
+        kind = trainings if "epochs" in row else kinds.setdefault(row["recipe"], [])
+        kind.append(row)
+    collect_table(trainings)
+    for kind, found in kinds.items():
+        write_text(race.FOLDER / f"{kind}.json", json.dumps(found, indent=1) + "\n")
+
+
+def collect_table(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes table.csv and table.json, both whole or none, of rows as `making.make` gives them."""
+    made, found = [], []
+    for row in rows:
+        where = {key: row[key] for key in ("commit", "data", "machine", "versions")}
+        if where not in made:
+            made.append(where)
+        epochs = " ".join(f"{value:.4f}" for value in row["epochs"])
+        rounded = {"seconds": f"{row['seconds']:.1f}", "epochs": epochs, "made": made.index(where)}
+        found.append({**row, **rounded})
+    recipes = {name: recipe.model_dump(mode="json") for name, recipe in making.RECIPES.items()}
+    about = json.dumps(ABOUT_IT | {"recipes": recipes, "made": made}, indent=1) + "\n"
+    text = table.as_csv(COLUMNS, found)
+    files = {table.ROWS.name: text.encode(), table.ABOUT.name: about.encode()}
+    write_together(table.HERE, files)
 
 
 def record_race() -> None:

@@ -1,12 +1,10 @@
 """What a network is worth, guessed without training it: more is better, for all four.
 
-Each takes a network as it was built and a batch, and leaves the network as it was. They cost a
-forward pass or a few. What they have to beat is `counting`: the number of weights, or of
-convolutions.
+Each takes a network as it was built and images (N, C, H, W), and leaves the network as it was.
+BatchNorm takes its statistics from the batch. They cost a forward pass or a few. What they have to
+beat is `counting`: the number of weights, or of convolutions.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
@@ -20,12 +18,7 @@ def gradient_norm(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Sum over convolutions and linear layers of the length of the loss's gradient.
 
     Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS, ICLR 2021: a sum of lengths, not the
-    length of all.
-
-    Args:
-        network: whose BatchNorm takes its statistics from the batch.
-        images: (N, C, H, W).
-        labels: (N,).
+    length of all. `labels` are (N,).
     """
     network = deepcopy(network).train()
     weights = [part.weight for part in network.modules() if isinstance(part, LAYERS)]
@@ -39,10 +32,7 @@ def synflow(network: nn.Module, shape: tuple[int, ...]) -> float:
     Tanaka et al., Pruning Neural Networks without Any Data by Iteratively Conserving Synaptic
     Flow, NeurIPS 2020: all weights positive, BatchNorm left out, input of ones, the sum over
     weights of w dR/dw with R the sum of the outputs. In float64: deep networks overflow float32.
-
-    Args:
-        network: of ReLUs, pools, convolutions and linear layers.
-        shape: of one image, (C, H, W).
+    `shape` is that of one image, (C, H, W).
     """
     network = deepcopy(network).double().eval()
     for part in list(network.modules()):
@@ -63,11 +53,8 @@ def synflow(network: nn.Module, shape: tuple[int, ...]) -> float:
 def naswot(network: nn.Module, images: Tensor) -> float:
     """How differently the images switch the ReLUs: log |det K|, K_ij the units that agree.
 
-    Mellor et al., Neural Architecture Search without Training, ICML 2021.
-
-    Args:
-        network: whose BatchNorm takes its statistics from the batch.
-        images: (N, C, H, W). Two that are equal give minus infinity.
+    Mellor et al., Neural Architecture Search without Training, ICML 2021. Two equal images give
+    minus infinity.
     """
     codes = torch.cat(_switched(network, images), dim=1).double()  # (N, units), 0 or 1
     agree = codes @ codes.T + (1 - codes) @ (1 - codes).T  # (N, N)
@@ -79,11 +66,8 @@ def ntk_condition(network: nn.Module, images: Tensor) -> float:
     """Minus the condition number of the neural tangent kernel: how alike images are learned.
 
     Chen, Gong, Wang, Neural Architecture Search on ImageNet in Four GPU Hours (TE-NAS), ICLR 2021:
-    the kernel is G G', a row of G the gradient of one image's sum of scores for all weights.
-
-    Args:
-        network: whose BatchNorm takes its statistics from the batch, so that images are coupled.
-        images: (N, C, H, W); N backward passes.
+    the kernel is G G', a row of G the gradient of one image's sum of scores for all weights. It
+    takes N backward passes; BatchNorm couples the images.
     """
     network = deepcopy(network).train()
     weights = [p for name, p in network.named_parameters() if name.endswith("weight")]
@@ -98,11 +82,8 @@ def ntk_condition(network: nn.Module, images: Tensor) -> float:
 def linear_regions(network: nn.Module, inputs: Tensor) -> float:
     """Into how many linear pieces the network cuts these inputs: distinct patterns of its ReLUs.
 
-    The other half of TE-NAS, which ranks cells by the sum of both ranks.
-
-    Args:
-        network: thin, so that the count is not the number of inputs.
-        inputs: (N, C, H, W), small.
+    The other half of TE-NAS, which ranks cells by the sum of both ranks. Inputs are small, and the
+    network is thin, so that the count is not the number of inputs.
     """
     switched = _switched(network, inputs)
     return float(len(torch.unique(torch.cat(switched, dim=1), dim=0))) if switched else 1.0
@@ -111,22 +92,14 @@ def linear_regions(network: nn.Module, inputs: Tensor) -> float:
 def _switched(network: nn.Module, images: Tensor) -> list[Tensor]:
     """Of every ReLU, which units are on: (N, units) booleans."""
     found: list[Tensor] = []
-    network = deepcopy(network).train()
-    with torch.no_grad(), _watched(network, found):
-        network(images)
-    return found
 
-
-@contextmanager
-def _watched(network: nn.Module, found: list[Tensor]) -> Iterator[None]:
     def keep(module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
         found.append((result > 0).flatten(1))
 
-    handles = [
-        part.register_forward_hook(keep) for part in network.modules() if isinstance(part, nn.ReLU)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    network = deepcopy(network).train()
+    for part in network.modules():
+        if isinstance(part, nn.ReLU):
+            part.register_forward_hook(keep)
+    with torch.no_grad():
+        network(images)
+    return found

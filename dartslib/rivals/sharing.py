@@ -1,20 +1,17 @@
 """One supernet for all cells: train a path at a time, then ask it what each cell is worth.
 
-    settings = config.changed(relaxation="single_path")
-    search = Search(settings, …);  for _ in search: pass
-    values = shared_accuracies(search, genotypes, unseen)
+    search = Search(config.changed(relaxation="single_path"), …);  for _ in search: pass
+    value = gap.accuracy(search, gap.path(genotype, search.architecture), unseen)
 
 Bender et al., Understanding and Simplifying One-Shot Architecture Search, ICML 2018; Guo et al.,
 Single Path One-Shot Neural Architecture Search with Uniform Sampling (SPOS), ECCV 2020; Li and
-Talwalkar, Random Search and Reproducibility for Neural Architecture Search, UAI 2019: with cells
-drawn at random for `genotypes`, and the best of them kept, this is theirs. Differences: (1) each
-step of w draws a cell uniformly from what can be derived, one for all cells of a type;
-(2) no path dropout (Bender's), since other operations do not run at all; (3) BatchNorm's statistics
-are taken anew for each cell, as SPOS does: those of the supernet are of a mixture and wrong for any
-one path.
+Talwalkar, Random Search and Reproducibility for Neural Architecture Search, UAI 2019: the best of
+cells drawn at random. Differences: (1) each step of w draws a cell uniformly from what can be
+derived, one for all cells of a type; (2) no path dropout (Bender's), since other operations do not
+run at all; (3) BatchNorm's statistics are taken anew for each cell, as SPOS does: those of the
+supernet are of a mixture and wrong for any one path.
 """
 
-from collections.abc import Iterable
 from itertools import combinations
 from math import comb
 from typing import NamedTuple
@@ -22,12 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dartslib.genotypes import Genotype
-from dartslib.loops import BatchSource
 from dartslib.methods.gdas import OneOperation
 from dartslib.relaxation import Moment, Relaxation, Tables
-from dartslib.runs.gap import accuracy, path
-from dartslib.searching import Search
 from dartslib.space import CELL_TYPES, SearchSpace
 
 
@@ -35,12 +28,10 @@ class SinglePath(Relaxation, name="single_path"):
     """w learns on a cell that is drawn in each step, by the probabilities in alpha; alpha rests.
 
     Alpha begins at zero, so that every cell is as likely. It has a table of pairs of inputs per
-    cell type beside the operations' table; a controller may move both (see `rivals.enas`).
+    cell type beside the operations' table; a controller may move both (see `controller.enas`).
     """
 
-    def edge(self, names: tuple[str, ...], channels: int, stride: int) -> OneOperation:
-        """What is not drawn does not run."""
-        return OneOperation(names, channels, stride)
+    edge = staticmethod(OneOperation)  # what is not drawn does not run
 
     def parameters(self, space: SearchSpace) -> dict[str, tuple[int, ...]]:
         """DARTS's tables, and per cell type (nodes, pairs of inputs of the last node)."""
@@ -57,14 +48,11 @@ class SinglePath(Relaxation, name="single_path"):
 
 
 class Drawn(NamedTuple):
-    """A drawn cell: its mixture, the log of its probability, the entropy of what it was drawn by.
+    """A drawn cell; both scalars can be differentiated in alpha."""
 
-    The last two are scalars, differentiable in alpha.
-    """
-
-    path: Tables
+    path: Tables  #: its mixture
     log_probability: Tensor
-    entropy: Tensor
+    entropy: Tensor  #: of what it was drawn by
 
 
 def draw_cell(alpha: Tables, space: SearchSpace, generator: torch.Generator | None) -> Drawn:
@@ -77,31 +65,18 @@ def draw_cell(alpha: Tables, space: SearchSpace, generator: torch.Generator | No
     """
     real = [k for k, name in enumerate(space.operations) if name != "none"]
     paths = {kind: torch.zeros_like(alpha[kind].detach()) for kind in CELL_TYPES}
-    logs, entropies = [], []
+    chosen, entropies = [], []  # logarithms of probabilities, and entropies, choice by choice
 
     def draw(logits: Tensor) -> int:
-        logs_here = logits.log_softmax(dim=0)
-        drawn = int(torch.multinomial(logs_here.detach().exp().cpu(), 1, generator=generator))
-        logs.append(logs_here[drawn])
-        entropies.append(-(logs_here.exp() * logs_here).sum())
+        logs = logits.log_softmax(dim=0)
+        drawn = int(torch.multinomial(logs.detach().exp().cpu(), 1, generator=generator))
+        chosen.append(logs[drawn])
+        entropies.append(-(logs.exp() * logs).sum())
         return drawn
 
-    for kind, path_ in paths.items():
+    for kind, path in paths.items():
         for node in range(space.nodes):
             pairs = list(combinations(space.edges_into(2 + node), 2))
             for edge in pairs[draw(alpha[f"inputs_{kind}"][node, : len(pairs)])]:
-                path_[edge, real[draw(alpha[kind][edge, real])]] = 1.0
-    return Drawn(paths, torch.stack(logs).sum(), torch.stack(entropies).sum())
-
-
-def shared_accuracies(
-    search: Search, genotypes: Iterable[Genotype], unseen: BatchSource
-) -> list[float]:
-    """What the shared weights say of each cell, as a fraction.
-
-    Args:
-        search: trained with the relaxation single_path, or any other.
-        genotypes: of its space.
-        unseen: batches that judge, in neither half of the search.
-    """
-    return [accuracy(search, path(g, search.architecture), unseen) for g in genotypes]
+                path[edge, real[draw(alpha[kind][edge, real])]] = 1.0
+    return Drawn(paths, torch.stack(chosen).sum(), torch.stack(entropies).sum())

@@ -26,19 +26,13 @@ def worth_random(percentile: float) -> float:
 
 
 class Difference(NamedTuple):
-    """Of a method to DARTS, in percentiles, seed by seed.
-
-    Attributes:
-        mean, low, high: with scipy's BCa interval.
-        p: of scipy's permutation test of pairs, corrected by Holm.
-        told_apart: whether p is below the level.
-    """
+    """Of a method to DARTS, in percentiles, seed by seed."""
 
     mean: float
-    low: float
+    low: float  #: of scipy's BCa interval
     high: float
-    p: float
-    told_apart: bool
+    p: float  #: of scipy's permutation test of pairs, corrected by Holm
+    told_apart: bool  #: whether p is below the level
 
 
 def differences(
@@ -71,8 +65,9 @@ def differences(
         ).confidence_interval
         rows[method] = (apart.mean(), low, high)
         p_values[method] = stats.permutation_test(
-            (values, base), _mean_difference, permutation_type="samples", vectorized=True, **options
-        ).pvalue
+            (values, base), lambda one, other, axis: one.mean(axis) - other.mean(axis),
+            permutation_type="samples", vectorized=True, **options,
+        ).pvalue  # fmt: skip
     corrected = holm(p_values)
     return {
         method: Difference(*map(float, row), corrected[method], corrected[method] < level)
@@ -87,7 +82,3 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
         found[name] = float(largest)
     return found
-
-
-def _mean_difference(one: np.ndarray, other: np.ndarray, axis: int = -1) -> np.ndarray:
-    return one.mean(axis=axis) - other.mean(axis=axis)

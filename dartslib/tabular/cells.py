@@ -27,13 +27,18 @@ def cells() -> tuple[Genotype, ...]:
     return tuple(found)
 
 
+def ordered(normal: Nodes) -> Nodes:
+    """The same cell with each node's edges by source."""
+    return tuple(tuple(sorted(node, key=lambda edge: edge[1])) for node in normal)
+
+
 def representative(normal: Nodes) -> Nodes:
     """Of all equal cells, the one that the table contains.
 
     The order of a node's edges does not matter. If node 2 reads the inputs 0 and 1, exchanging it
     with node 1 gives the same network, up to the order of its channels.
     """
-    node_1, node_2 = (tuple(sorted(node, key=lambda edge: edge[1])) for node in normal)
+    node_1, node_2 = ordered(normal)
     if all(source < 2 for _, source in node_2):
         node_1, node_2 = sorted((node_1, node_2))
     return node_1, node_2

@@ -14,19 +14,18 @@ from dartslib.genotypes import Genotype
 from dartslib.operations import OPERATIONS, max_pool_3x3, register
 from dartslib.runs.dense import STAND_IN, DenseConfig
 from dartslib.tabular.cells import cells, classes
-from dartslib.tabular.making import IMAGES, RECIPE, RUNS, seed_of, train
+from dartslib.tabular.making import IMAGES, RECIPE, RUNS, numbered, seed_of, train
 from dartslib.tabular.table import PRICES, read_rows
 
 RATES = (0.05, 0.15, 0.45)  # of the network made by hand; the cells have RECIPE's
 TWINS, POOLS = 6, 12
 NORMED = "max_pool_3x3_norm"
-HAND = DenseConfig(**RECIPE.model_dump() | {"layers": 3})
+HAND = DenseConfig(**RECIPE.model_dump())
 
 
 def plan() -> list[str]:
     """Names of the trainings, "twin-0"."""
-    counts = {"twin": TWINS, "pools": POOLS, "hand": len(RATES)}
-    return [f"{kind}-{number}" for kind, count in counts.items() for number in range(count)]
+    return numbered(twin=TWINS, pools=POOLS, hand=len(RATES))
 
 
 def make(job: str, images: DataSet) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
 def twins() -> list[Genotype]:
     """Cells that equal a class of the table without being it, in an order of chance."""
     others = [cell for cell in cells() if cell not in classes()]
-    return sorted(others, key=lambda cell: seed_of(cell, RUNS))[:TWINS]
+    return sorted(others, key=_chance)[:TWINS]
 
 
 def normed() -> list[Genotype]:
@@ -53,16 +52,13 @@ def normed() -> list[Genotype]:
         def normed_pool(channels: int, stride: int, searching: bool) -> nn.Module:
             return max_pool_3x3(channels, stride, True)  # as the search builds it
 
-    chosen = [cell for cell in classes() if "max_pool" in str(cell.normal)]
+    chosen = sorted((cell for cell in classes() if "max_pool" in str(cell.normal)), key=_chance)
+    texts = (cell.to_json().replace("max_pool_3x3", NORMED) for cell in chosen[:POOLS])
+    return [Genotype.from_json(text) for text in texts]
 
-    def change(cell: Genotype) -> Genotype:
-        nodes = tuple(
-            tuple((NORMED if name == "max_pool_3x3" else name, source) for name, source in node)
-            for node in cell.normal
-        )
-        return Genotype(nodes, nodes)
 
-    return [change(cell) for cell in sorted(chosen, key=lambda c: seed_of(c, RUNS))[:POOLS]]
+def _chance(cell: Genotype) -> int:
+    return seed_of(cell, RUNS)
 
 
 def equal_epochs() -> int:

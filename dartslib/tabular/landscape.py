@@ -19,10 +19,9 @@ CONVOLUTION = "sep_conv_3x3"
 
 def values(table: Table, key: str = "valid") -> np.ndarray:
     """(classes, runs): an accuracy of every training, in the order of `table.classes`."""
-    runs = table.query(table.classes[0]).runs
-    return np.array(
-        [[getattr(table.query(cell, run), key) for run in runs] for cell in table.classes]
-    )
+    trainings = table.trainings("short")
+    of_class = (trainings[table.name(cell)] for cell in table.classes)
+    return np.array([[getattr(answer, key) for answer in answers] for answers in of_class])
 
 
 def costs(table: Table, key: str) -> np.ndarray:
@@ -33,9 +32,7 @@ def costs(table: Table, key: str) -> np.ndarray:
 def trained_otherwise(table: Table, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """(cells, runs) accuracies of some classes, and (cells,) of the same ones trained otherwise.
 
-    Args:
-        table: the table.
-        kind: "long", or "twin" or "pools" of `tabular.controls`.
+    `kind` is "long", or "twin" or "pools" of `tabular.controls`.
     """
     other = table.trainings(kind)
     places = [k for k, cell in enumerate(table.classes) if table.name(cell) in other]
@@ -49,15 +46,10 @@ def convolutions(cells: Sequence[Genotype]) -> np.ndarray:
 
 
 class Spread(NamedTuple):
-    """How far trainings of one cell and means of cells differ, as standard deviations.
+    """How far trainings of one cell and means of cells differ, as standard deviations."""
 
-    Attributes:
-        noise: of one training, from the trainings of each class.
-        cells: of the classes' true values: what is left of the means' variance without noise.
-    """
-
-    noise: float
-    cells: float
+    noise: float  #: of one training, from the trainings of each class
+    cells: float  #: of true values: what is left of the means' variance without noise
 
 
 def spread(runs: np.ndarray) -> Spread:
@@ -73,25 +65,24 @@ def agreement(runs: np.ndarray) -> float:
     return float(np.mean([stats.spearmanr(runs[:, a], runs[:, b])[0] for a, b in pairs]))
 
 
+def _others(runs: np.ndarray) -> np.ndarray:
+    """(classes, runs): of each training, the mean of the others of its class."""
+    columns = [np.delete(runs, run, axis=1).mean(axis=1) for run in range(runs.shape[1])]
+    return np.stack(columns, axis=1)
+
+
 def held_back(runs: np.ndarray, share: float) -> list[np.ndarray]:
     """Of each run, by the other runs: which classes are the best share of all, (classes,) bools.
 
     Chosen by the others, so that the run itself is no luckier there than elsewhere.
     """
-    found = []
-    for run in range(runs.shape[1]):
-        others = np.delete(runs, run, axis=1).mean(axis=1)
-        found.append(others >= np.quantile(others, 1 - share))
-    return found
+    return [others >= np.quantile(others, 1 - share) for others in _others(runs).T]
 
 
 def agreement_of_the_best(runs: np.ndarray, share: float = 0.1) -> float:
     """Spearman's correlation of each run with the mean of the others, among their best share."""
-    found = []
-    for run, best in enumerate(held_back(runs, share)):
-        others = np.delete(runs, run, axis=1).mean(axis=1)
-        found.append(stats.spearmanr(runs[best, run], others[best])[0])
-    return float(np.mean(found))
+    rows = zip(runs.T, _others(runs).T, held_back(runs, share), strict=True)
+    return float(np.mean([stats.spearmanr(run[k], others[k])[0] for run, others, k in rows]))
 
 
 class Correlation(NamedTuple):
@@ -103,11 +94,9 @@ class Correlation(NamedTuple):
 
 
 def correlation(scores: np.ndarray, worth: np.ndarray, resamples: int = 400) -> Correlation:
-    """Kendall's tau-b of two values of some cells, its interval by a bootstrap over cells.
+    """Kendall's tau-b of two values of cells, (cells,) each; its interval by a bootstrap of cells.
 
-    Args:
-        scores, worth: (cells,).
-        resamples: of the bootstrap, with a seed of its own.
+    The bootstrap has a seed of its own.
     """
     found = stats.bootstrap(
         (scores, worth), lambda a, b: stats.kendalltau(a, b)[0], paired=True, vectorized=False,
@@ -117,17 +106,11 @@ def correlation(scores: np.ndarray, worth: np.ndarray, resamples: int = 400) -> 
 
 
 class Best(NamedTuple):
-    """The class with the best mean, and those that cannot be told from it.
+    """The class with the best mean, and those that cannot be told from it."""
 
-    Attributes:
-        place: of the best, in `table.classes`.
-        value: its accuracy by runs that did not choose it, mean over runs.
-        ties: places of all classes that tie with it; the best itself is one.
-    """
-
-    place: int
-    value: float
-    ties: np.ndarray
+    place: int  #: of the best, in `table.classes`
+    value: float  #: its accuracy by runs that did not choose it, mean over runs
+    ties: np.ndarray  #: places of all classes that tie with it; the best itself is one
 
 
 def best(runs: np.ndarray, level: float = 0.05) -> Best:
@@ -138,85 +121,56 @@ def best(runs: np.ndarray, level: float = 0.05) -> Best:
     count, repeats = runs.shape
     means, noise = runs.mean(axis=1), spread(runs).noise
     bound = stats.t.isf(level / (count - 1), count * (repeats - 1)) * noise * (2 / repeats) ** 0.5
-    unseen = []
-    for run in range(repeats):
-        others = np.delete(runs, run, axis=1).mean(axis=1)
-        unseen.append(runs[others.argmax(), run])
+    unseen = runs[_others(runs).argmax(axis=0), range(repeats)]
     ties = np.flatnonzero(means >= means.max() - bound)
-    return Best(int(means.argmax()), float(np.mean(unseen)), ties)
+    return Best(int(means.argmax()), float(unseen.mean()), ties)
 
 
 def choices(cells: Sequence[Genotype]) -> np.ndarray:
     """(cells, features): what a cell is made of, in columns of 0 and 1.
 
-    Node 2's inputs (pairs), then the operation on each of the four edges, each against its first
-    value. Of a class that can be written in two ways it is the written one's.
+    Node 2's inputs (pairs), then the operation on each of the four edges. Of a class that can be
+    written in two ways it is the written one's.
     """
-    pairs = list(combinations(range(3), 2))
-    rows = []
+    pairs, rows = list(combinations(range(3), 2)), []
     for cell in cells:
-        inputs = pairs.index(tuple(source for _, source in cell.normal[1]))
-        row = [float(inputs == k) for k in (1, 2)]
-        for node in cell.normal:
-            for name, _ in node:
-                row += [float(name == operation) for operation in OPERATIONS[1:]]
-        rows.append(row)
-    return np.array(rows)
+        inputs = tuple(source for _, source in cell.normal[1])
+        names = [name for node in cell.normal for name, _ in node]
+        row = [inputs == pair for pair in pairs]
+        rows.append(row + [name == one for name in names for one in OPERATIONS])
+    return np.array(rows, float)
 
 
 class Fit(NamedTuple):
-    """Shares of the variance of the cells' true values that a fit explains.
+    """Shares of the variance of the cells' true values that a fit explains."""
 
-    Attributes:
-        count: the number of convolutions alone, each number with a value of its own.
-        main: all choices, each by itself.
-        pairs: with all pairs of choices.
-    """
-
-    count: float
-    main: float
-    pairs: float
+    count: float  #: by the number of convolutions alone, each number with a value of its own
+    main: float  #: by all choices, each by itself
+    pairs: float  #: with all pairs of choices
 
 
 def fit(cells: Sequence[Genotype], runs: np.ndarray) -> Fit:
     """How much of a cell's value is a sum of its choices, or of pairs of them (least squares).
 
-    Each share is adjusted for the number of terms, and of the variance that is not noise.
-
-    Args:
-        cells: classes of the table.
-        runs: their accuracies, (cells, runs).
+    Each share is adjusted for the number of terms, and of the variance that is not noise. `runs`
+    are the accuracies of these classes of the table, (cells, runs).
     """
-    main = choices(cells)
-    # Two columns of one choice are never both 1: their product says nothing.
-    groups = [0, 0, *(1 + k // 2 for k in range(main.shape[1] - 2))]
-    products = [
-        main[:, a] * main[:, b]
-        for a, b in combinations(range(main.shape[1]), 2)
-        if groups[a] != groups[b]
-    ]
-    terms = {
-        "count": np.eye(5)[convolutions(cells)],
-        "main": main,
-        "pairs": np.column_stack([main, *products]),
-    }
+    count, main = np.eye(5)[convolutions(cells)], choices(cells)
+    pairs = np.column_stack([main, *(a * b for a, b in combinations(main.T, 2))])
     means, (noise, spread_of_cells) = runs.mean(axis=1), spread(runs)
-    found = {}
-    for name, columns in terms.items():
+
+    def share(columns: np.ndarray) -> float:
         full = np.column_stack([np.ones(len(means)), columns])
         weights, _, rank, _ = np.linalg.lstsq(full, means, rcond=None)
         left = ((means - full @ weights) ** 2).sum() / (len(means) - rank)
         true_left = left - noise**2 / runs.shape[1]  # noise of a mean is no misfit
-        found[name] = float(1 - max(0.0, true_left) / spread_of_cells**2)
-    return Fit(**found)
+        return float(1 - max(0.0, true_left) / spread_of_cells**2)
+
+    return Fit(share(count), share(main), share(pairs))
 
 
 def front(costs: np.ndarray, worth: np.ndarray) -> np.ndarray:
     """Places of cells that no other beats in both: cheaper and better; by rising cost."""
     order = np.lexsort((-worth, costs))
-    found, top = [], -np.inf
-    for place in order:
-        if worth[place] > top:
-            found.append(place)
-            top = worth[place]
-    return np.array(found)
+    before = np.maximum.accumulate([-np.inf, *worth[order][:-1]])  # the best of all cheaper ones
+    return order[worth[order] > before]

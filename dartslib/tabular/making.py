@@ -15,33 +15,21 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dartslib.data import DataSet, load, split
-from dartslib.data.batches import Subset
+from dartslib.data import DataSet, Subset, load, split
 from dartslib.genotypes import Genotype
 from dartslib.runs.machine import commit, machine, versions
-from dartslib.runs.running import fast_form, sizes_of
+from dartslib.runs.running import begin_training
 from dartslib.tabular.cells import SPACE, classes, name
 from dartslib.tabular.table import ROWS, read_rows
-from dartslib.training import TrainConfig, Training
+from dartslib.training import TrainConfig
 
 IMAGES = 40_000  # training images in use: one half to train on, one to judge on
 WATCHED = 2_000  # judging images that are evaluated after every epoch
-CROP = 2  # pixels of black around an image; 4 at 32 pixels
 
 RECIPE = TrainConfig(
-    dataset="cifar10",
-    part="compare",
-    held_out=0.5,
-    layers=3,
-    reductions=(),
-    channels=16,
-    head="linear",
-    epochs=8,
-    batch_size=128,
-    lr=0.15,
-    schedule="one_cycle",
-    label_smoothing=0.1,
-)
+    dataset="cifar10", part="compare", held_out=0.5, crop=2, layers=3, reductions=(), channels=16,
+    head="linear", epochs=8, batch_size=128, lr=0.15, schedule="one_cycle", label_smoothing=0.1,
+)  # fmt: skip
 RECIPES = {"short": RECIPE, "long": RECIPE.changed(epochs=24)}
 RUNS = 3  # trainings of each class by the short recipe
 LONG = 24  # classes that are drawn for one training by the long one
@@ -50,12 +38,17 @@ LONG = 24  # classes that are drawn for one training by the long one
 def plan() -> list[str]:
     """The trainings of the table by name, "short-17-0": recipe, number of the class, run.
 
-    In an order that makes a valid table at any moment: every class once before any twice, and the
-    classes in an order that has nothing to do with what they are.
+    The table is valid at any moment: every class comes once before any twice, and the order of
+    classes has nothing to do with what they are.
     """
     order = sorted(range(len(classes())), key=lambda number: seed_of(classes()[number], 0))
     short = [f"short-{number}-{run}" for run in range(RUNS) for number in order]
     return short + [f"long-{number}-0" for number in order[:LONG]]
+
+
+def numbered(**counts: int) -> list[str]:
+    """Names of jobs, kind by kind: "enas-0", "enas-1", … of enas=2."""
+    return [f"{kind}-{number}" for kind, count in counts.items() for number in range(count)]
 
 
 def make(job: str, images: DataSet) -> dict[str, Any]:
@@ -67,10 +60,7 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
 def kept(job: str, make: Callable[[str, DataSet], dict[str, Any]], folder: Path) -> dict[str, Any]:
     """A job of any list on the small images, on one thread, and where it was made.
 
-    Args:
-        job: its name; what stands before the first hyphen is the row's "recipe".
-        make: makes it.
-        folder: of the data.
+    What stands before the first hyphen of its name is the row's "recipe".
     """
     torch.set_num_threads(1)
     images = small_images(folder)
@@ -80,22 +70,17 @@ def kept(job: str, make: Callable[[str, DataSet], dict[str, Any]], folder: Path)
 
 
 def remake(
-    count: int, folder: str | Path = "data", seed: int = 0
+    count: int, folder: str | Path = "data"
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Trains some rows of the table again: (as it stands there, as it comes out here) of each.
+    """Trains `count` drawn rows of the table again: (as it is there, as it comes out here) of each.
 
     Equal on the same kind of processor; elsewhere within the noise of a training.
-
-    Args:
-        count: how many, drawn without the same twice.
-        folder: of the data.
-        seed: of the drawing.
     """
     if not count:
         return
     rows = [row for row in read_rows(ROWS) if row["recipe"] in RECIPES]
     numbers = {name(cell.normal): number for number, cell in enumerate(classes())}
-    for place in np.random.default_rng(seed).choice(len(rows), count, replace=False):
+    for place in np.random.default_rng(0).choice(len(rows), count, replace=False):
         old = rows[place]
         job = f"{old['recipe']}-{numbers[old['cell']]}-{old['run']}"
         yield old, kept(job, make, Path(folder))
@@ -109,13 +94,9 @@ def small_images(folder: str | Path = "data") -> DataSet:
         means = F.avg_pool2d(images.float(), 2)  # (N, 3, 32, 32) -> (N, 3, 16, 16)
         return means.round().to(torch.uint8)
 
-    return replace(
-        large,
-        name="cifar10 at 16 pixels",
-        x_train=halved(large.x_train[:IMAGES]),
-        y_train=large.y_train[:IMAGES],
-        x_test=halved(large.x_test),
-    )
+    x_train, y_train = halved(large.x_train[:IMAGES]), large.y_train[:IMAGES]
+    small = {"x_train": x_train, "y_train": y_train, "x_test": halved(large.x_test)}
+    return replace(large, name="cifar10 at 16 pixels", **small)
 
 
 def seed_of(cell: Genotype, run: int) -> int:
@@ -140,16 +121,8 @@ def train(cell: Genotype, run: int, recipe: TrainConfig, images: DataSet) -> dic
     """
     began = process_time()
     config = recipe.changed(seed=seed_of(cell, run))
-    cut = split(images, held_out=config.held_out)
-
-    training = Training(
-        config,
-        cell,
-        images.batches(cut.compare_train, config.batch_size, seed=config.seed, crop=CROP),
-        images.evaluation_batches(cut.compare_valid.first(WATCHED)),
-        **sizes_of(images),
-    )
-    training = fast_form(training)
+    training, cut = begin_training(config, cell, images)[0], split(images, held_out=config.held_out)
+    training.watched = images.evaluation_batches(cut.compare_valid.first(WATCHED))
     stepping = process_time()
     for _ in training:
         pass

@@ -7,85 +7,57 @@ cell took 74 seconds and 447. Here every cell takes 20 steps in one process of o
 process time.
 """
 
-import csv
 import ctypes
 import gc
-import io
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from statistics import median
-from time import perf_counter, process_time
+from time import process_time
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from dartslib.data import DataSet, split
+from dartslib.data import DataSet
 from dartslib.genotypes import Genotype
+from dartslib.methods.latency import typical
 from dartslib.runs.cost import count_multiply_adds, count_weights
 from dartslib.runs.dense import STAND_IN
 from dartslib.runs.files import write_text
-from dartslib.runs.running import fast_form, sizes_of
+from dartslib.runs.running import begin_training
 from dartslib.tabular.cells import classes
 from dartslib.tabular.controls import HAND
-from dartslib.tabular.making import CROP, RECIPE, name_of, small_images
-from dartslib.tabular.table import PRICES, read_rows
-from dartslib.training import TrainConfig, Training
+from dartslib.tabular.making import RECIPE, name_of, small_images
+from dartslib.tabular.table import PRICES, as_csv, read_rows
+from dartslib.training import TrainConfig
 
-STEPS, WARM = 20, 3
+STEPS = 20
 FORWARDS = {1: 30, 64: 5}  # images -> passes
-COLUMNS = (
-    "cell", "weights", "multiply_adds", "step_seconds", "train_seconds",
-    "forward_1_ms", "forward_64_ms", "peak_mib",
-)  # fmt: skip
 
 
 def price(cell: Genotype, images: DataSet, recipe: TrainConfig) -> dict[str, Any]:
-    """What one cell costs.
+    """What one cell costs, as a row of prices.csv; `recipe` makes a network of it.
 
-    Args:
-        cell: of the space.
-        images: those of `small_images`.
-        recipe: makes a network of the cell.
-
-    Returns:
-        Weights and multiply-adds of its network; median seconds of a training step and of all
-        steps of the short recipe, process time of one thread; milliseconds of a forward pass of 1
-        and of 64 images, wall time; the largest memory that 20 steps added, in MiB (Linux).
+    Weights and multiply-adds of its network; median seconds of a training step and of all steps of
+    the recipe, process time of one thread; milliseconds of a forward pass of 1 and of 64 images,
+    wall time; the largest memory that 20 steps added, in MiB (Linux).
     """
-    subset = split(images, held_out=recipe.held_out).compare_train
-    batches = images.batches(subset, recipe.batch_size, seed=0, crop=CROP)
+    training, _ = begin_training(recipe, cell, images)
     _give_back()
     before = _peak(anew=True)
-    training = fast_form(Training(recipe, cell, batches, **sizes_of(images)))
-    seconds = []
-    for _ in range(WARM + STEPS):
-        began = process_time()
-        training.advance()
-        seconds.append(process_time() - began)
-    step = median(seconds[WARM:])
+    step = typical(training.advance, STEPS, process_time)
     peak = _peak() - before
     shape = images.in_channels, images.image_size, images.image_size
-    network = training.network.eval()
-    times = {}
+    network, times = training.network.eval(), {}
     with torch.inference_mode():
         for count, passes in FORWARDS.items():
-            given = torch.randn(count, *shape)
-            rounds = []
-            for _ in range(passes):
-                began = perf_counter()
-                network(given)
-                rounds.append(perf_counter() - began)
-            times[count] = 1000 * median(rounds)
-    steps = recipe.epochs * (len(subset) // recipe.batch_size)
+            times[count] = 1000 * typical(partial(network, torch.randn(count, *shape)), passes)
     return {
         "cell": name_of(cell),
         "weights": count_weights(network),
-        "multiply_adds": count_multiply_adds(
-            network, images.in_channels, images.image_size, images.image_size
-        ),
+        "multiply_adds": count_multiply_adds(network, *shape),
         "step_seconds": f"{step:.4f}",
-        "train_seconds": f"{step * steps:.1f}",
+        "train_seconds": f"{step * training.steps:.1f}",
         "forward_1_ms": f"{times[1]:.3f}",
         "forward_64_ms": f"{times[64]:.2f}",
         "peak_mib": f"{peak:.0f}",
@@ -104,11 +76,7 @@ def price_all(folder: str | Path = "data") -> None:
         price(cell, images, recipe)
     for cell, recipe in tqdm(left, desc="prices", unit="cell"):
         rows.append(price(cell, images, recipe))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(PRICES, text.getvalue())
+    write_text(PRICES, as_csv(rows[0], rows))
 
 
 def _peak(anew: bool = False) -> float:

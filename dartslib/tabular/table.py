@@ -12,7 +12,9 @@ of 24 drawn classes). How it was made: `dartslib.tabular.making`.
 """
 
 import csv
+import io
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,31 +25,27 @@ import numpy as np
 
 from dartslib.genotypes import Genotype
 from dartslib.space import SearchSpace
-from dartslib.tabular.cells import SPACE, cells, classes, name
+from dartslib.tabular.cells import OPERATIONS, SPACE, cells, classes, name, ordered
 
+Rows = list[dict[str, Any]]
 HERE = Path(__file__).parent
 ROWS, PRICES, ABOUT = HERE / "table.csv", HERE / "prices.csv", HERE / "table.json"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is known of a cell: one training of it, or the mean of several.
+    """What is known of a cell: one training of it, or the mean of several; accuracies in fractions.
 
-    Attributes:
-        valid, test, train: accuracies as fractions, at the end: on 20,000 judging images, on the
-            test images, on 2,000 training images.
-        epochs: accuracy on 2,000 judging images after each epoch.
-        seconds: price of one training, of one core, measured with nothing else running; nan where
-            the quiet pass is not made yet.
-        runs: which trainings are in it.
+    `seconds` is the price of one training, of one core, measured with nothing else running; nan
+    where the quiet pass is not made yet.
     """
 
-    valid: float
-    test: float
-    train: float
-    epochs: tuple[float, ...]
+    valid: float  #: on 20,000 judging images, at the end
+    test: float  #: on the test images
+    train: float  #: on 2,000 training images
+    epochs: tuple[float, ...]  #: on 2,000 judging images, after each epoch
     seconds: float
-    runs: tuple[int, ...]
+    runs: tuple[int, ...]  #: which trainings are in it
 
 
 class Table:
@@ -66,52 +64,50 @@ class Table:
 
     space: SearchSpace = SPACE
 
-    def __init__(
-        self, rows: list[dict[str, Any]], prices: list[dict[str, Any]], about: dict[str, Any]
-    ) -> None:
+    def __init__(self, rows: Rows, prices: Rows, about: Mapping[str, Any]) -> None:
         self.cells, self.classes, self.about = cells(), classes(), about
         self.prices = {row["cell"]: row for row in prices}
-        self._runs: dict[tuple[str, str], dict[int, Answer]] = {}
+        # recipe -> name of the class -> run -> answer
+        self._runs: dict[str, dict[str, dict[int, Answer]]] = {"short": {}}
         for row in rows:
-            key = row["recipe"], row["cell"]
             run, epochs = int(row["run"]), tuple(map(float, str(row["epochs"]).split()))
             price = float(self.prices.get(row["cell"], {}).get("train_seconds", np.nan))
             seconds = price * len(epochs) / about["recipes"]["short"]["epochs"]
             values = (float(row[key]) for key in ("valid", "test", "train"))
-            self._runs.setdefault(key, {})[run] = Answer(*values, epochs, seconds, (run,))
-        self._means = {key: _mean(list(runs.values())) for key, runs in self._runs.items()}
+            runs = self._runs.setdefault(row["recipe"], {}).setdefault(row["cell"], {})
+            runs[run] = Answer(*values, epochs, seconds, (run,))
+        self._means = {
+            recipe: {cell: _mean([*runs.values()]) for cell, runs in of.items()}
+            for recipe, of in self._runs.items()
+        }
         # Every cell of the space by itself, so that a question is one look-up.
         self._name = {cell.normal: name(cell.normal) for cell in self.cells}
 
     def query(self, genotype: Genotype, run: int | None = None, recipe: str = "short") -> Answer:
-        """One training of a cell, or the mean of all.
+        """Training `run` of a cell, from 0, by a recipe ("short" or "long"), or the mean of all.
 
-        Args:
-            genotype: its normal cell is looked up; the reduction cell plays no part.
-            run: which training, from 0; None for the mean.
-            recipe: "short" or "long".
+        The normal cell is looked up; the reduction cell plays no part.
 
         Raises:
             ValueError: no cell of this space, or there is no such training.
         """
         cell = self.name(genotype)
-        runs = self._runs.get((recipe, cell), {})
+        runs = self._runs.get(recipe, {}).get(cell, {})
         if run is None and runs:
-            return self._means[recipe, cell]
+            return self._means[recipe][cell]
         if run not in runs:
             which = "no training" if run is None else f"no run {run}"
             raise ValueError(f"The table has {which} of {cell!r} by the {recipe} recipe.")
         return runs[run]
 
     def trainings(self, recipe: str) -> dict[str, list[Answer]]:
-        """All trainings of one kind, by cell: "long", or a control, see `tabular.controls`."""
-        return {
-            cell: list(runs.values()) for (kind, cell), runs in self._runs.items() if kind == recipe
-        }
+        """All trainings of one kind, by cell and run: "long", or one of `tabular.controls`."""
+        found = self._runs.get(recipe, {})
+        return {cell: [runs[run] for run in sorted(runs)] for cell, runs in found.items()}
 
     def draw(self, genotype: Genotype, generator: np.random.Generator) -> Answer:
         """One of its trainings, each as likely: what a search gets that trains the cell."""
-        runs = sorted(self._runs["short", self.name(genotype)])
+        runs = sorted(self._runs["short"][self.name(genotype)])
         return self.query(genotype, int(generator.choice(runs)))
 
     def truth(self, genotype: Genotype, without: int | None = None) -> float:
@@ -120,7 +116,7 @@ class Table:
         Raises:
             ValueError: no cell of this space, or no other training.
         """
-        runs = self._runs["short", self.name(genotype)]
+        runs = self._runs["short"][self.name(genotype)]
         left = [answer.valid for run, answer in runs.items() if run != without]
         if not left:
             raise ValueError(f"The table has no other training of {self.name(genotype)!r}.")
@@ -129,9 +125,7 @@ class Table:
     def rank(self, genotype: Genotype) -> int:
         """Place by the truth among the 207 classes; 1 is the best, ties share the better place."""
         mine = self.truth(genotype)
-        return 1 + sum(
-            answer.valid > mine for (recipe, _), answer in self._means.items() if recipe == "short"
-        )
+        return 1 + sum(answer.valid > mine for answer in self._means["short"].values())
 
     def name(self, genotype: Genotype) -> str:
         """The class's name in the table, such as "sep0 sep1 | skip0 max2".
@@ -141,14 +135,22 @@ class Table:
         """
         known = self._name.get(genotype.normal)
         if known is None:  # the edges of a node in another order, or a stranger
-            ordered = tuple(tuple(sorted(node, key=lambda e: e[1])) for node in genotype.normal)
-            known = self._name.get(ordered)
+            known = self._name.get(ordered(genotype.normal))
         if known is None:
             raise ValueError(
                 "This is no cell of the table: it has two nodes, each with two different inputs, "
-                f"and on each edge one of {', '.join(n for n in SPACE.operations if n != 'none')}."
+                f"and on each edge one of {', '.join(OPERATIONS)}."
             )
         return known
+
+
+def as_csv(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """The text of a CSV file with some keys of these rows."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _mean(runs: list[Answer]) -> Answer:
@@ -160,12 +162,10 @@ def _mean(runs: list[Answer]) -> Answer:
     )
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> Rows:
     """The rows of a CSV file as mappings of texts; none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return list(csv.DictReader(text.splitlines()))
 
 
 @cache
