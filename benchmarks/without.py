@@ -7,15 +7,17 @@ come out stay the same.
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.forms import Forms, search
-from dartslib.fast import branches, normalizing
+from dartslib.fast import branches, normalizing, states
 from dartslib.gradients import Hypergradient, Loss, leaves
+from dartslib.operations import FactorizedReduce
 from dartslib.searching import SearchConfig
 
 aten = torch.ops.aten
@@ -70,9 +72,9 @@ def pointwise_weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     return torch.mm(gradient.flatten(0, 2).t(), x.flatten(0, 2))[:, :, None, None]
 
 
-def share(state: branches.State, key: object, make: Callable[[], Any]) -> Any:
+def share(state: states.State, key: object, make: Callable[[states.State], Any]) -> Any:
     """As `State.share`, but made for each that asks."""
-    state.shared[object()] = made = make()
+    state.shared[object()] = made = make(state)
     return made
 
 
@@ -83,19 +85,8 @@ def statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return mean.repeat(1, maps[0].shape[2]), mean, variance
 
 
-class Gradients(NamedTuple):
-    """As `normalizing.Gradients`, that for x computed already."""
-
-    by_x: Tensor
-    weight: Tensor
-    affine: Sequence[Tensor]
-
-    def of(self, x: Tensor, gradient: Tensor) -> Tensor:
-        return self.by_x
-
-
-def gradients(asked: Sequence[tuple[normalizing.Normalized, Tensor, Tensor]]) -> list[Gradients]:
-    """As `normalizing.gradients`, by torch's own gradient of BatchNorm."""
+def gradients(asked: Sequence[tuple[normalizing.Normalized, Tensor, Tensor]]) -> list[tuple]:
+    """As `normalizing.gradients`, by torch's own gradient of BatchNorm, that for x included."""
     found = []
     for of_map, gradient, weight in asked:
         scale, shift = of_map.affine or (torch.ones_like(of_map.mean), 0.0)
@@ -113,7 +104,12 @@ def gradients(asked: Sequence[tuple[normalizing.Normalized, Tensor, Tensor]]) ->
         )
         affine = (weight * by_scale, weight * by_shift) if of_map.affine else ()
         by_weight = (by_scale * scale + by_shift * shift).sum()
-        found.append(Gradients(by_x.permute(0, 2, 3, 1).contiguous(), by_weight, affine))
+        found.append((by_x.permute(0, 2, 3, 1).contiguous(), by_weight, affine))
+    return found
+
+
+def by_map(x: Tensor, gradient: Tensor, found: Tensor) -> Tensor:
+    """As `normalizing.by_map`, after those `gradients`."""
     return found
 
 
@@ -122,10 +118,11 @@ def one_by_one(together: Callable[[list], list]) -> Callable[[list], list]:
     return lambda asked: [found for one in asked for found in together([one])]
 
 
-def opaque_reductions(module: nn.Module) -> branches.Branch | None:
+def opaque_reductions(module: nn.Module) -> Callable[..., branches.Run] | None:
     """As `branches.branch`, but autograd goes through factorized reductions."""
-    found = branches.branch(module)
-    return branches.Opaque(module) if isinstance(found, branches.Reduce) else found
+    if isinstance(module, FactorizedReduce):
+        return partial(branches.Opaque, module)
+    return branches.branch(module)
 
 
 # Technique: {what it stands for in dartslib: what is put there}. In the order of the table in
@@ -143,21 +140,24 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
         "fast.depthwise.weight_gradient": weight_gradient,
     },
     # Without it autograd goes through the cells as they stand, and only BatchNorm is another.
-    "a cell as one function": {"fast.cells.FastCell.can_run": False},
-    "ReLU and pools once a state": {"fast.branches.State.share": share},
+    "a cell as one function": {"fast.cells._nodes_of": lambda cell: [[]]},
+    "ReLU and pools once a state": {"fast.states.State.share": share},
     "the BatchNorms of a node together": {
         "fast.cells.normalize": one_by_one(normalizing.normalize),
         "fast.cells.gradients": one_by_one(normalizing.gradients),
     },
     "factorized reductions on shared grids": {"fast.cells.branch": opaque_reductions},
     "BatchNorm's statistics by rows": {
-        "fast.branches.statistics": statistics,
+        "fast.states.statistics": statistics,
         "fast.normalizing.statistics": statistics,
     },
     "BatchNorm's gradient by rows": {
-        "fast.branches.gradients": gradients,
-        "fast.cells.gradients": gradients,
-        "fast.normalizing.gradients": gradients,
+        f"fast.{file}.{name}": other
+        for name, other, files in (
+            ("gradients", gradients, ("cells", "states", "normalizing")),
+            ("by_map", by_map, ("branches", "states", "normalizing")),
+        )
+        for file in files
     },
     "all of dartslib/fast (fast=False)": {"runs.running.accelerate": lambda network: network},
 }

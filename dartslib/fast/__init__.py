@@ -1,19 +1,20 @@
 """Another way to run the same modules and weights, made for a CPU.
 
-The plain supernet and final network stay the reference, and the way for double backward and for
-edges of your own. `accelerate` gives their cells another forward, which computes the same numbers
-(to 1e-10 in float64, as tests show) from the same modules; `dartslib.search` and `dartslib.train`
-call it where it pays; benchmarks/README.md says what each part of it brings.
+The plain supernet and final network stay the reference. `accelerate` gives their cells another
+forward, which computes the same numbers (to 1e-10 in float64, as tests show) from the same modules;
+`dartslib.search` and `dartslib.train` call it where it pays.
 """
 
 import warnings
+from functools import partial
+from itertools import chain
 
 import torch
 from torch import nn
 
 from dartslib.fast.branches import Opaque
 from dartslib.fast.cells import FastCell
-from dartslib.fast.normalizing import FastNorm
+from dartslib.fast.normalizing import fast_norm
 from dartslib.networks import DerivedCell
 from dartslib.supernet import Cell
 
@@ -44,10 +45,10 @@ def accelerate(network: nn.Module) -> nn.Module:
     for form in forms:
         if form.can_run:
             form.cell.forward = form
-            for term in form.terms:
-                if not isinstance(term.branch, Opaque):
-                    done |= set(term.branch.module.modules())
+            for term in chain(*form.nodes):
+                if term.kind is not Opaque:
+                    done |= set(term.module.modules())
     for norm in network.modules():
         if type(norm) is nn.BatchNorm2d and norm not in done:
-            norm.forward = FastNorm(norm)
+            norm.forward = partial(fast_norm, norm)
     return network

@@ -1,18 +1,16 @@
-"""One operation of one edge, forward and backward by hand.
+"""The operations of a cell's edges, forward and backward by hand.
 
-A branch knows its module but holds no tensor of a pass. It is given its parameters at each call, so
-that it also runs with unrolled weights. Its last BatchNorm is left to the node, which normalizes,
-weights and adds in one call (see `Run`).
+A branch makes a run of an operation in one pass: `branch(state, parameters) -> Run`. It knows its
+module but holds no tensor. It is given its parameters, so that it also runs with unrolled weights.
 
-Forward and backward are generators. At a BatchNorm a branch yields what it needs and waits;
-`in_rounds` advances all branches of a node until each waits or has ended, then normalizes for all
-of them together.
-
-Maps are (N, H, W, C) and contiguous, as everywhere in this package.
+A run of convolutions stops at each BatchNorm, so that the node can normalize the maps of all its
+runs together. The last one is left to it: it normalizes, weights and adds in one call.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from itertools import product
+from warnings import catch_warnings
 
 import torch
 from torch import Tensor, nn
@@ -20,342 +18,134 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from dartslib import operations
 from dartslib.fast import depthwise
-from dartslib.fast.normalizing import (
-    Asked,
-    Gradients,
-    Normalized,
-    add_scaled,
-    dot,
-    fit,
-    fits,
-    gradients,
-    scaled,
-    statistics,
-    update,
-)
-from dartslib.operations import FactorizedReduce, Zero, separable
+from dartslib.fast.normalizing import Asked, Normalized, by_map, update
+from dartslib.fast.states import Grids, Map, Pooled, State, relu_, relu_gradient
+from dartslib.space import REPORT_OPERATIONS
+from dartslib.supernet import adjust
 
-aten = torch.ops.aten
 AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
-class Activation(NamedTuple):
-    """A function whose gradient follows from its value.
+class Run:
+    """An operation in one pass; as it stands, a skip connection.
 
     Attributes:
-        value, value_: the function, and its version in place.
-        gradient: (gradient of the value, value) -> gradient for the input; may overwrite the first.
-    """
-
-    value: Callable[[Tensor], Tensor]
-    value_: Callable[[Tensor], Tensor]
-    gradient: Callable[[Tensor, Tensor], Tensor]
-
-
-ACTIVATIONS = {
-    nn.ReLU: Activation(
-        torch.relu,
-        torch.relu_,
-        lambda gradient, value: aten.threshold_backward.grad_input(
-            gradient, value, 0, grad_input=gradient
-        ),
-    ),
-    # For tests: float32 gradients can be judged on smooth networks only.
-    nn.Tanh: Activation(torch.tanh, torch.tanh_, aten.tanh_backward),
-}
-
-
-class Run(NamedTuple):
-    """The result of one branch in one forward pass.
-
-    Attributes:
+        source: the map that it reads.
         x: (N, H, W, C), its value; the input of its last BatchNorm if it has one.
-        normalized: that BatchNorm, or None.
-        kept: what the branch needs in the backward pass.
+        halves: convolutions that end in a BatchNorm, each with its parameters.
+        normalized: of the halves that have run.
     """
 
-    x: Tensor
-    normalized: Normalized | None = None
-    kept: Any = None
+    halves: Sequence[tuple["Half", Sequence[Tensor]]] = ()
+    normalized: Sequence[Normalized] = ()
 
+    def __init__(self, source: Map, parameters: Sequence[Tensor] = ()) -> None:
+        self.source, self.x = source, source.x
 
-class Weight(NamedTuple):
-    """The weight of a branch in its node: a number, and what `fit` makes of it."""
+    def back(
+        self, gradient: Tensor, weight: Tensor, wanted: tuple[bool, bool]
+    ) -> tuple[Tensor, Sequence[Tensor | None]]:
+        """Backward of weight * x, if there are no halves; adds to the gradient of the source.
 
-    number: Tensor
-    fitted: Tensor
+        Returns the gradients for the weight, a number, and for the parameters, in their order.
 
-
-# Generator[what a branch yields at a BatchNorm, what it gets back, what it returns]
-Forward = Generator[Asked, Normalized, Run]
-# Gradients: for the weight, a number, and for the parameters; None for what is not wanted.
-Found = tuple[Tensor | None, Sequence[Tensor | None]]
-Backward = Generator[tuple[Normalized, Tensor, Tensor], Gradients, Found]
-
-
-def in_rounds(branches: Sequence[Generator], answer: Callable[[list], list]) -> list:
-    """Runs generators to their ends and returns their values.
-
-    In each round every generator yields one question, and `answer` gets the list of them.
-    """
-    # Generators to advance, each with its answer; None starts one.
-    values, replies = [None] * len(branches), dict.fromkeys(range(len(branches)))
-    while replies:
-        asking, questions = [], []
-        while replies:
-            k, reply = replies.popitem()
-            try:
-                questions.append(branches[k].send(reply))
-                asking.append(k)
-            except StopIteration as end:
-                values[k] = end.value
-            del reply  # frees its maps
-        if asking:
-            replies = dict(zip(asking, answer(questions), strict=True))
-    return values
-
-
-class Shared:
-    """Something that several edges read from one state: computed once, its gradients add up."""
-
-    gradient: Tensor | None = None
-
-    def receive(self, gradient: Tensor) -> None:
-        """Adds a tensor, which may be kept and changed in place."""
-        self.gradient = gradient if self.gradient is None else self.gradient.add_(gradient)
-
-    def receive_scaled(self, gradient: Tensor, weight: Weight) -> None:
-        """Adds weight * gradient."""
-        self.gradient = add_scaled(self.gradient, gradient, weight.fitted)
-
-
-class State(Shared):
-    """A state of a cell in one pass: its value x, and whether its gradient is wanted."""
-
-    def __init__(self, x: Tensor, wanted: bool) -> None:
-        self.x, self.wanted = x, wanted
-        self.shared: dict[Any, Activated | Pooled | Grids] = {}
-
-    def share(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What is stored under the key, made on first use."""
-        if key not in self.shared:
-            self.shared[key] = make()
-        return self.shared[key]
-
-    def activated(self, activation: type[nn.Module]) -> "Activated | ActivatedInput":
-        """The activation of x, with which all convolutions begin."""
-        return self.share(activation, lambda: Activated(activation, self.x))
-
-    def tell(self) -> None:
-        """Updates the BatchNorms of shared pools; called once per forward pass."""
-        for shared in self.shared.values():
-            if isinstance(shared, Pooled):
-                shared.tell()
-
-    def finish(self) -> Tensor | None:
-        """The gradient of x; call it when all edges that leave this state have been handled."""
-        while self.shared:  # the last made first, since it may be computed from an earlier one
-            _, shared = self.shared.popitem()
-            if shared.gradient is not None:
-                shared.back(self)
-        return self.gradient
-
-
-class ActivatedInput(State):
-    """An input of a cell that is already activated, since cells use it only so."""
-
-    def activated(self, activation):  # noqa: D102
-        return self
-
-
-class Activated(Shared):
-    """The activation of x."""
-
-    def __init__(self, activation: type[nn.Module], x: Tensor) -> None:
-        self.activation = ACTIVATIONS[activation]
-        self.x = self.activation.value(x)
-
-    def back(self, state: State) -> None:
-        """Adds to the gradient of the state."""
-        state.receive(self.activation.gradient(self.gradient, self.x))
-
-
-class Pooled(Shared):
-    """A pool of x, normalized if a BatchNorm follows (in the search).
-
-    Each edge has its own BatchNorm, but all see the same map, so one result serves all `norms`.
-    """
-
-    def __init__(self, pool: nn.MaxPool2d | nn.AvgPool2d, eps: float | None, x: Tensor) -> None:
-        self.largest, self.normalized = isinstance(pool, nn.MaxPool2d), None
-        self.norms: list[nn.BatchNorm2d] = []
-        self.window = [[size] * 2 for size in (pool.kernel_size, pool.stride, pool.padding)]
-        image = x.permute(0, 3, 1, 2)
-        if self.largest:
-            value, self.indices = F.max_pool2d(image, *self.window, return_indices=True)
-        else:
-            value = F.avg_pool2d(image, *self.window, count_include_pad=False)
-        self.x = value.permute(0, 2, 3, 1).contiguous()  # (N, H', W', C)
-        if eps is not None:
-            columns, self.mean, self.variance = statistics([self.x])  # (1, W' * C), (1, C), (1, C)
-            scale = (self.variance + eps).rsqrt_()
-            factor, offset = fit(torch.cat([scale, -self.mean * scale]), self.x)
-            self.x = scaled(self.x, factor, offset)
-            # For `gradients`: the map kept is normalized already, so its mean is 0 and `inverse` 1;
-            # the division by the deviation becomes a scale.
-            columns, zero = torch.zeros_like(columns[0]), torch.zeros_like(scale[0])
-            one, affine = torch.ones_like(zero), (scale[0], zero)
-            self.normalized = Normalized(self.x, columns, zero, one, affine, factor, offset)
-
-    def tell(self) -> None:
-        """Moves the running statistics of all `norms`."""
-        if self.norms:
-            every = len(self.norms), -1
-            update(self.norms, self.mean.expand(every), self.variance.expand(every), self.x)
-
-    def back(self, state: State) -> None:
-        """Adds to the gradient of the state: back through BatchNorm, then through the pool."""
-        gradient = self.gradient
-        if self.normalized is not None:
-            (by,) = gradients([(self.normalized, gradient, gradient.new_ones(()))])
-            gradient = by.of(self.x, gradient)
-        gradient, image = gradient.permute(0, 3, 1, 2), state.x.permute(0, 3, 1, 2)
-        if self.largest:
-            by_x = aten.max_pool2d_with_indices_backward(
-                gradient, image, *self.window, [1, 1], False, self.indices
-            )
-        else:
-            by_x = aten.avg_pool2d_backward(gradient, image, *self.window, False, False, None)
-        state.receive(by_x.permute(0, 2, 3, 1).contiguous())
-
-
-class Grids(Shared):
-    """The two grids of a factorized reduction: every second pixel of relu(x) from (0, 0), (1, 1).
-
-    `x` and `gradient` hold both, concatenated: (2 N, ceil(H / 2), ceil(W / 2), C).
-    """
-
-    def __init__(self, activated: "Activated | ActivatedInput") -> None:
-        self.activated, full = activated, activated.x
-        even, odd = full[:, ::2, ::2], full[:, 1::2, 1::2]
-        # With an odd size the second grid is shorter: fill it with zeros.
-        missing = [after - before for before, after in zip(odd.shape, even.shape, strict=True)]
-        self.x = torch.cat([even, F.pad(odd, (0, 0, 0, missing[2], 0, missing[1]))])
-
-    def back(self, state: State) -> None:
-        """Adds to the gradient of relu(x)."""
-        full = torch.zeros_like(self.activated.x)
-        even, odd = self.gradient.chunk(2)
-        full[:, ::2, ::2] = even
-        inside = full[:, 1::2, 1::2]
-        inside.copy_(odd[:, : inside.shape[1], : inside.shape[2]])
-        self.activated.receive(full)
-
-
-class Branch:
-    """What a cell needs of one operation.
-
-    `parameters` are those of the operation's module, in its order. `wanted` says which gradients
-    are needed: (for the weight, for the parameters).
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-
-    def forward(self, state: State, parameters: Sequence[Tensor]) -> Forward:
-        """The operation on a state."""
-        raise NotImplementedError
-
-    def backward(
-        self,
-        run: Run,
-        state: State,
-        gradient: Tensor,
-        weight: Weight,
-        parameters: Sequence[Tensor],
-        wanted: tuple[bool, bool],
-    ) -> Backward:
-        """Backward of weight * operation(state), from the node's gradient (do not change it).
-
-        Adds the gradient for the state to the state.
+        Args:
+            gradient: the node's, (N, H, W, C); it stays as it is.
+            weight: a number.
+            wanted: whether the gradients for the weight and for the parameters are.
         """
-        raise NotImplementedError
+        if self.source.wanted:
+            self.source.receive_scaled(gradient, weight)
+        return self._by_weight(gradient, wanted), ()
+
+    def _by_weight(self, gradient: Tensor, wanted: tuple[bool, bool]) -> Tensor:
+        if not wanted[0]:
+            return gradient.new_zeros(())
+        return torch.dot(gradient.view(-1), self.x.view(-1))
 
 
-class Skip(Branch):
-    """The identity."""
-
-    def forward(self, state, parameters):  # noqa: D102
-        yield from ()  # a generator, though there is no BatchNorm to wait for
-        return Run(state.x)
-
-    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
-        yield from ()
-        if state.wanted:
-            state.receive_scaled(gradient, weight)
-        return dot(gradient, run.x) if wanted[0] else None, ()
-
-
-class Pool(Branch):
+class Pool(Run):
     """A pool, in the search with BatchNorm; all edges from a state share it, see `Pooled`."""
 
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__(module)
-        self.pool, self.norm = module if isinstance(module, nn.Sequential) else (module, None)
-        self.key = repr(module)  # pools with equal window and epsilon are shared
-
-    def forward(self, state, parameters):  # noqa: D102
-        yield from ()
-        eps = self.norm.eps if self.norm else None
-        pooled = state.share(self.key, lambda: Pooled(self.pool, eps, state.x))
-        if self.norm:
-            pooled.norms.append(self.norm)
-        return Run(pooled.x, kept=pooled)
-
-    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
-        yield from ()
-        if state.wanted:
-            run.kept.receive_scaled(gradient, weight)
-        return dot(gradient, run.x) if wanted[0] else None, ()
+    def __init__(self, module: nn.Module, state: State, parameters: Sequence[Tensor]) -> None:
+        pool, norm = module if isinstance(module, nn.Sequential) else (module, None)
+        make = partial(Pooled, pool, norm.eps if norm else None)
+        pooled = state.share(repr(module), make)  # by kind, stride and epsilon
+        super().__init__(pooled)
+        if norm:  # each edge has its own
+            update([norm], pooled.mean, pooled.variance, pooled.x)
 
 
-class Pointwise(Branch):
-    """Activation, pointwise, BatchNorm: what adjusts the inputs of a cell."""
+class Convolutions(Run):
+    """One half or two, each a ReLU, convolutions and BatchNorm."""
 
-    def __init__(self, module: nn.Sequential) -> None:
-        super().__init__(module)
-        self.kind = type(module[0])
+    def __init__(self, halves: list["Half"], state: State, parameters: Sequence[Tensor]) -> None:
+        super().__init__(state.share("grids", Grids) if halves[0].reduces else state.relu)
+        each = len(parameters) // len(halves)
+        self.halves = [(half, parameters[k * each :][:each]) for k, half in enumerate(halves)]
+        self.keeps = any(p.requires_grad for p in parameters)
+        self.normalized, self.kept, self.found = [], [], []
 
-    def forward(self, state, parameters):  # noqa: D102
-        x = state.activated(self.kind).x
-        value = pointwise(x, parameters[0])
-        normalized = yield Asked(value, self.module[2], parameters[1:])
-        return Run(value, normalized, x)
+    def forward(self) -> Asked:
+        """Runs the next half, up to its BatchNorm."""
+        half, own = self.halves[len(self.kept)]
+        x = relu_(self.normalized[-1].value) if self.kept else self.source.x
+        between, self.x = half.forward(x, own)
+        self.kept.append((x, between if self.keeps else None))
+        return Asked(self.x, half.norm, own[half.convolutions :])
 
-    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
-        by = yield run.normalized, gradient, weight.number
-        if not (state.wanted or wanted[1]):
-            return by.weight, [None] * len(parameters)
-        gradient = by.of(run.x, gradient)
-        by_matrix = pointwise_weight_gradient(gradient, run.kept) if wanted[1] else None
-        if state.wanted:
-            back = pointwise(gradient, parameters[0].transpose(0, 1))
-            state.activated(self.kind).receive(back)
-        return by.weight, [by_matrix, *by.affine]
+    def back_half(
+        self, parts: tuple, by_affine: Sequence[Tensor], gradient: Tensor, wanted: bool
+    ) -> Tensor | None:
+        """Back through the last BatchNorm that is left, and its half.
+
+        Args:
+            parts, by_affine: of that BatchNorm, from `gradients`.
+            gradient: of its value, (N, H, W, C); it stays as it is.
+            wanted: whether the gradients for the parameters are; they go to `found`.
+
+        Returns:
+            The gradient for the value of the half before, if there is one.
+        """
+        (half, own), (x, between) = self.halves.pop(), self.kept.pop()
+        if not (self.source.wanted or wanted):  # only alpha's gradient is needed
+            self.found = [None] * len(own) * (1 + len(self.halves))
+            return None
+        # Back through BatchNorm, then the convolutions, then the ReLU before them.
+        gradient = by_map(self.normalized.pop().x, gradient, parts)
+        which = bool(self.halves) or self.source.wanted, wanted
+        gradient, by_own = half.backward(x, between, gradient, own, which)
+        self.found = [*by_own, *by_affine, *self.found]
+        if self.halves:
+            return relu_gradient(gradient, x)
+        if self.source.wanted:
+            self.source.receive(gradient)
+        return None
 
 
 class Half:
-    """Depthwise, pointwise, BatchNorm: once or twice in a separable convolution."""
+    """Depthwise and pointwise convolution, BatchNorm: once or twice in a separable convolution.
 
-    def __init__(self, module: nn.Sequential) -> None:
-        _, depth, _, self.norm = module
-        self.options = depth.stride[0], depth.dilation[0]
+    Without the depthwise one it adjusts an input of a cell. A factorized reduction has two
+    pointwise ones, each with its own grid.
+    """
+
+    def __init__(self, module: nn.Sequential | operations.FactorizedReduce) -> None:
+        self.reduces = isinstance(module, operations.FactorizedReduce)
+        *convolutions, self.norm = [*module.children()][1:]
+        self.convolutions, first = len(convolutions), convolutions[0]
+        self.depthwise = first.kernel_size != (1, 1)
+        self.options = first.stride[0], first.dilation[0]
 
     def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """From the activated x: the map between the convolutions, and the input of BatchNorm."""
-        between = depthwise.convolve(x, parameters[0], *self.options)
-        return between, pointwise(between, parameters[1])
+        between, matrices = x, parameters[self.depthwise : self.convolutions]
+        if self.depthwise:
+            between = depthwise.convolve(x, parameters[0], *self.options)
+        grids = between.chunk(len(matrices))
+        return between, _joined(map(pointwise, grids, matrices), dim=3)
 
     def backward(
         self,
@@ -365,118 +155,51 @@ class Half:
         parameters: Sequence[Tensor],
         wanted: tuple[bool, bool],
     ) -> tuple[Tensor | None, list[Tensor | None]]:
-        """From the gradient of BatchNorm's input: for x, and for both convolutions' parameters."""
-        kernel, matrix = parameters[:2]  # (C, 1, k, k), (C, C, 1, 1)
-        by_x = by_kernel = by_matrix = None
+        """From the gradient of BatchNorm's input: for x, and for the convolutions' parameters."""
+        found: list[Tensor | None] = [None] * self.convolutions
+        matrices = parameters[self.depthwise : self.convolutions]  # (C_out, C, 1, 1) each
+        parts = gradient.split([len(matrix) for matrix in matrices], dim=3)
+        parts = [part.contiguous() for part in parts]
         if wanted[1]:
-            by_matrix = pointwise_weight_gradient(gradient, between)
-        gradient = pointwise(gradient, matrix.transpose(0, 1))
+            grids = between.chunk(len(matrices))
+            found[self.depthwise :] = map(pointwise_weight_gradient, parts, grids)
+        turned = [matrix.transpose(0, 1) for matrix in matrices]
+        gradient = _joined(map(pointwise, parts, turned), dim=0)
+        if not self.depthwise:
+            return gradient, found
+        given = gradient, x, parameters[0], *self.options
         if wanted[1]:
-            by_kernel = depthwise.weight_gradient(gradient, x, kernel, *self.options)
-        if wanted[0]:
-            by_x = depthwise.input_gradient(gradient, x, kernel, *self.options)
-        return by_x, [by_kernel, by_matrix]
+            found[0] = depthwise.weight_gradient(*given)
+        return depthwise.input_gradient(*given) if wanted[0] else None, found
 
 
-class Separable(Branch):
-    """Activation, depthwise, pointwise, BatchNorm: once, or twice."""
-
-    def __init__(self, module: nn.Sequential) -> None:
-        super().__init__(module)
-        halves = list(module) if isinstance(module[0], nn.Sequential) else [module]
-        self.kind = type(halves[0][0])
-        self.halves = [Half(half) for half in halves]
-
-    def _by_half(self, parameters: Sequence[Tensor]) -> list[Sequence[Tensor]]:
-        each = len(parameters) // len(self.halves)
-        return [parameters[i : i + each] for i in range(0, len(parameters), each)]
-
-    def forward(self, state, parameters):  # noqa: D102
-        x, done = state.activated(self.kind).x, []
-        keep = any(p.requires_grad for p in parameters)
-        for half, own in zip(self.halves, self._by_half(parameters), strict=True):
-            if done:
-                x = ACTIVATIONS[self.kind].value_(done[-1][0].value)
-            between, value = half.forward(x, own)
-            kept = x, between if keep else None
-            del between  # while the others are waited for
-            done.append(((yield Asked(value, half.norm, own[2:])), *kept))
-        return Run(value, done[-1][0], done)
-
-    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
-        done, number, by_weight, found = run.kept, weight.number, None, []
-        steps = list(zip(self.halves, self._by_half(parameters), strict=True))
-        while steps:
-            (half, own), (normalized, x, between) = steps.pop(), done.pop()
-            by = yield normalized, gradient, number
-            if by_weight is None:  # the last half has the weight, the first one has 1
-                by_weight, number = by.weight, torch.ones_like(number)
-            if not (steps or state.wanted or wanted[1]):  # only alpha's gradient is needed
-                return by_weight, [None] * len(parameters)
-            # Back through BatchNorm, then both convolutions, then the activation before them.
-            gradient = by.of(normalized.x, gradient)
-            which = bool(steps) or state.wanted, wanted[1]
-            gradient, by_own = half.backward(x, between, gradient, own, which)
-            found = [*by_own, *by.affine, *found]
-            if steps:
-                gradient = ACTIVATIONS[self.kind].gradient(gradient, x)
-            elif state.wanted:
-                state.activated(self.kind).receive(gradient)
-            del normalized, x, between
-        return by_weight, found
+def _joined(parts: Iterable[Tensor], dim: int) -> Tensor:
+    """Concatenated; a single one is not copied."""
+    first, *others = parts
+    return torch.cat([first, *others], dim) if others else first
 
 
-class Reduce(Branch):
-    """A factorized reduction: two pointwise convolutions, each on its own grid."""
-
-    kind = nn.ReLU
-
-    def forward(self, state, parameters):  # noqa: D102
-        grids = state.share(Grids, lambda: Grids(state.activated(nn.ReLU)))
-        halves = map(pointwise, grids.x.chunk(2), parameters[:2])
-        value = torch.cat(list(halves), dim=3)
-        normalized = yield Asked(value, self.module.bn, parameters[2:])
-        return Run(value, normalized, grids)
-
-    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
-        by = yield run.normalized, gradient, weight.number
-        if not (state.wanted or wanted[1]):
-            return by.weight, [None] * len(parameters)
-        gradient = by.of(run.x, gradient)
-        matrices, grids, found = parameters[:2], run.kept, [None, None]
-        halves = gradient.split([len(matrix) for matrix in matrices], dim=3)
-        halves = [half.contiguous() for half in halves]
-        if wanted[1]:
-            found = list(map(pointwise_weight_gradient, halves, grids.x.chunk(2)))
-        if state.wanted:
-            turned = [matrix.transpose(0, 1) for matrix in matrices]
-            grids.receive(torch.cat(list(map(pointwise, halves, turned))))
-        return by.weight, [*found, *by.affine]
-
-
-class Opaque(Branch):
+class Opaque(Run):
     """Any other operation, with torch's autograd inside."""
 
-    def forward(self, state, parameters):  # noqa: D102
-        yield from ()
+    def __init__(self, module: nn.Module, state: State, parameters: Sequence[Tensor]) -> None:
+        super().__init__(state)
         with torch.enable_grad():
-            x = state.x.detach().requires_grad_()
-            leaves = [p.detach().requires_grad_() for p in parameters]
-            names = [name for name, _ in self.module.named_parameters()]
-            replaced = dict(zip(names, leaves, strict=True))
-            value = functional_call(self.module, replaced, (x.permute(0, 3, 1, 2),))
-            value = value.permute(0, 2, 3, 1).contiguous()
-        return Run(value.detach(), kept=(value, x, leaves))
+            self.input = state.x.detach().requires_grad_()
+            self.leaves = [p.detach().requires_grad_() for p in parameters]
+            replaced = dict(zip(dict(module.named_parameters()), self.leaves, strict=True))
+            value = functional_call(module, replaced, (self.input.permute(0, 3, 1, 2),))
+            self.value = value.permute(0, 2, 3, 1).contiguous()
+        self.x = self.value.detach()
 
-    def backward(self, run, state, gradient, weight, parameters, wanted):  # noqa: D102
-        yield from ()
-        value, x, leaves = run.kept
-        by_weight = dot(gradient, run.x) if wanted[0] else None
-        inputs = [x] * state.wanted + leaves * wanted[1]
+    def back(self, gradient, weight, wanted):  # noqa: D102
+        state, leaves = self.source, self.leaves
+        by_weight = self._by_weight(gradient, wanted)
+        inputs = [self.input] * state.wanted + leaves * wanted[1]
         found = [None] * (state.wanted + len(leaves))
-        if inputs and value.requires_grad:
+        if inputs and self.value.requires_grad:
             found = torch.autograd.grad(
-                value, inputs, gradient * weight.number, materialize_grads=True
+                self.value, inputs, gradient * weight, materialize_grads=True
             )
             if state.wanted:  # a copy, since autograd may return one tensor twice
                 state.receive(found[0].clone(memory_format=torch.contiguous_format))
@@ -509,85 +232,45 @@ def _by_convolution(x: Tensor) -> bool:
     return AVX512 and x.dtype == torch.float32
 
 
-def branch(module: nn.Module) -> Branch | None:
+def branch(module: nn.Module) -> Callable[[State, Sequence[Tensor]], Run] | None:
     """The branch of an operation's module; None for no connection.
 
     Modules not built exactly as in `dartslib.operations` get an `Opaque` one.
     """
-    if isinstance(module, Zero):
+    if isinstance(module, operations.Zero):
         return None
-    if type(module) is nn.Identity:
-        return Skip(module)
-    if _is_pool(module):
-        return Pool(module)
-    if _is_separable(module) or _are_halves(module):
-        return Separable(module)
-    if _is_pointwise(module):
-        return Pointwise(module)
-    if _is_reduction(module):
-        return Reduce(module)
-    return Opaque(module)
+    parts = [*module.modules()]
+    c_in = next((part.in_channels for part in parts if isinstance(part, nn.Conv2d)), 1)
+    c_out = next((part.num_features for part in parts if isinstance(part, nn.BatchNorm2d)), 1)
+    if _settings(module) not in _built(c_in, c_out):
+        return partial(Opaque, module)
+    if isinstance(module, nn.Identity):
+        return Run
+    if any(isinstance(part, nn.MaxPool2d | nn.AvgPool2d) for part in parts):
+        return partial(Pool, module)
+    pair = isinstance(parts[1], nn.Sequential)
+    return partial(Convolutions, [Half(half) for half in (module if pair else [module])])
 
 
-def _is_sequence(module: nn.Module, length: int) -> bool:
-    return type(module) is nn.Sequential and len(module) == length
+@cache
+def _built(c_in: int, c_out: int) -> list[tuple]:
+    """What the operations of a cell and the adjusters of its inputs consist of."""
+    with torch.device("meta"), catch_warnings(action="ignore"):  # of weights without a number
+        made = [adjust(c_in, c_out, *options) for options in product((True, False), repeat=2)]
+        for name, stride, searching in product(REPORT_OPERATIONS, (1, 2), (True, False)):
+            made.append(getattr(operations, name)(c_out, stride, searching))
+    return [*map(_settings, made)]
 
 
-def _is_norm(module: nn.Module) -> bool:
-    return type(module) is nn.BatchNorm2d and fits(module)
+def _settings(module: nn.Module) -> tuple:
+    """All that a module consists of, but for the values of its tensors.
 
-
-def _is_pool(module: nn.Module) -> bool:
-    if _is_sequence(module, 2) and _is_norm(module[1]) and not module[1].affine:
-        module = module[0]
-    if type(module) not in (nn.MaxPool2d, nn.AvgPool2d) or module.ceil_mode:
-        return False
-    window = module.kernel_size, module.stride, module.padding
-    if not all(isinstance(size, int) for size in window):
-        return False
-    if isinstance(module, nn.MaxPool2d):
-        return module.dilation == 1 and not module.return_indices
-    return not module.count_include_pad and module.divisor_override is None
-
-
-def _are_halves(module: nn.Module) -> bool:
-    """Whether these are two separable convolutions with one activation and one kind of norm."""
-    if not _is_sequence(module, 2) or not all(map(_is_separable, module)):
-        return False
-    alike = len({(type(half[0]), half[3].affine) for half in module}) == 1
-    return alike and module[1][1].stride == (1, 1)  # all maps of a node have one size
-
-
-def _is_reduction(module: nn.Module) -> bool:
-    if type(module) is not FactorizedReduce or type(module.relu) is not nn.ReLU:
-        return False
-    return _is_single(module.even) and _is_single(module.odd) and _is_norm(module.bn)
-
-
-def _is_pointwise(module: nn.Module) -> bool:
-    if not _is_sequence(module, 3):
-        return False
-    activation, point, norm = module
-    return type(activation) in ACTIVATIONS and _is_single(point) and _is_norm(norm)
-
-
-def _is_single(module: nn.Module) -> bool:
-    if type(module) is not nn.Conv2d:
-        return False
-    channels = module.in_channels, module.out_channels
-    return repr(module) == repr(nn.Conv2d(*channels, 1, bias=False, device="meta"))
-
-
-def _is_separable(module: nn.Module) -> bool:
-    if not _is_sequence(module, 4):
-        return False
-    activation, depth, point, norm = module
-    if type(activation) not in ACTIVATIONS or not _is_norm(norm):
-        return False
-    if type(depth) is not nn.Conv2d or type(point) is not nn.Conv2d:
-        return False
-    k, stride, dilation = depth.kernel_size[0], depth.stride[0], depth.dilation[0]
-    with torch.device("meta"):  # without drawing weights
-        as_built = separable(depth.in_channels, k, stride, dilation, searching=True)
-    known = k in (3, 5) and stride in (1, 2) and dilation in (1, 2)
-    return known and repr(module[1:3]) == repr(as_built[1:3])
+    Two BatchNorms may have another epsilon and momentum.
+    """
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name not in ("training", "eps", "momentum")
+    }
+    shapes = {name: p if p is None else p.shape for name, p in module._parameters.items()}
+    return type(module), own, shapes, {k: _settings(m) for k, m in module._modules.items()}

@@ -22,6 +22,7 @@ Maps are (N, H, W, C) and contiguous, as everywhere in this package.
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 
 def convolve(x: Tensor, kernel: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
@@ -49,7 +50,12 @@ def input_gradient(
     if stride == 1:
         return convolve(gradient, kernel.flip(2, 3), dilation=dilation)
     if dilation == 1:
-        return _torch_gradient(gradient, x, kernel, stride, 0).permute(0, 2, 3, 1).contiguous()
+        found = torch.ops.aten.convolution_backward(
+            *(gradient.permute(0, 3, 1, 2), x.permute(0, 3, 1, 2), kernel, None),
+            *([stride] * 2, [kernel.shape[-1] // 2] * 2, [1, 1], False, [0, 0], len(kernel)),
+            [True, False, False],  # for x alone
+        )[0]
+        return found.permute(0, 2, 3, 1).contiguous()
     # Stride and dilation 2: the pixels in between were never read, so their gradient is 0.
     return spread(input_gradient(gradient, x[:, ::2, ::2], kernel), x)
 
@@ -60,7 +66,7 @@ def weight_gradient(
     """The gradient for the kernel, (C, 1, k, k), from x and that of `convolve`'s value."""
     k = kernel.shape[-1]
     if k == 3 and dilation == 1:
-        return _torch_gradient(gradient, x, kernel, stride, 1)
+        return _torch_gradient(gradient, x, kernel.shape, stride)
     if stride == 2 and dilation == 2:
         return weight_gradient(gradient, x[:, ::2, ::2].contiguous(), kernel)
     if stride == 2:
@@ -84,28 +90,18 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
     return full
 
 
-def _torch_gradient(gradient: Tensor, x: Tensor, kernel: Tensor, stride: int, which: int) -> Tensor:
-    """Torch's own gradient of a depthwise convolution without dilation: for x (0) or kernel (1)."""
-    return torch.ops.aten.convolution_backward(
-        gradient.permute(0, 3, 1, 2),
-        x.permute(0, 3, 1, 2),
-        kernel,
-        None,
-        [stride, stride],
-        [size // 2 for size in kernel.shape[2:]],
-        [1, 1],
-        False,
-        [0, 0],
-        len(kernel),
-        [which == 0, which == 1, False],
-    )[which]
+def _torch_gradient(gradient: Tensor, x: Tensor, shape: tuple[int, ...], stride: int = 1) -> Tensor:
+    """Torch's own gradient for a kernel of this shape, without dilation."""
+    padding = [size // 2 for size in shape[2:]]
+    x, gradient = x.permute(0, 3, 1, 2), gradient.permute(0, 3, 1, 2)
+    return conv2d_weight(x, shape, gradient, stride, padding, groups=shape[0])
 
 
 def _three_columns(gradient: Tensor, x: Tensor, reach: int, q: int) -> Tensor:
     """The kernel's gradient in rows -reach to reach and columns -q, 0, q: (C, 1, rows, 3)."""
     rows = 2 * reach + 1
     gradient, x = (_neighbors_as_channels(t, q) for t in (gradient, x))  # (N, H, W / q, q * C)
-    found = _torch_gradient(gradient, x, x.new_empty(x.shape[3], 1, rows, 3), 1, 1)
+    found = _torch_gradient(gradient, x, (x.shape[3], 1, rows, 3))
     return found.view(q, -1, 1, rows, 3).sum(0)  # each of the q groups saw its own columns
 
 

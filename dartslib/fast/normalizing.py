@@ -27,7 +27,7 @@ With G the gradient of a * value, and by_scale = sum(G n), by_shift = sum(G) ove
 The two subtracted terms of the last line come from the mean and the variance, which depend on x.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -35,53 +35,22 @@ from torch import Tensor, nn
 
 from dartslib.fast.once import goes_back_once, refuse_forward_mode, transformed
 
-WIDE = 16  # with this many channels torch's loops over the channels of a pixel are long enough
-
 
 def rows(x: Tensor) -> Tensor:
     """(N, H, W, C) as (N * H, W * C), a view."""
     return x.view(-1, x.shape[2] * x.shape[3])
 
 
-def flat(x: Tensor) -> Tensor:
-    """A view of a map, in a shape that broadcasts fast with what `fit` returns."""
-    return x if x.shape[3] >= WIDE else rows(x)
-
-
 def fit(values: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    """From per-channel numbers, (maps, C), one tensor per map: (C,), or (W * C,) if C < WIDE."""
-    if x.shape[3] < WIDE:
-        values = values[:, None].expand(-1, x.shape[2], -1).flatten(1)  # (maps, W * C)
-        # With one channel this is a view of a single number, beyond which torch's kernels read.
-        values = values.contiguous()
-    return values.unbind()
+    """From per-channel numbers, (maps, C), what multiplies the rows of each map: (W * C,)."""
+    return values.repeat(1, x.shape[2]).unbind()
 
 
-def scaled(x: Tensor, factor: Tensor, offset: Tensor, into: Tensor | None = None) -> Tensor:
-    """x * factor + offset, both from `fit`; written into a map, if one is given."""
-    out = None if into is None else flat(into)
-    return torch.addcmul(offset, flat(x), factor, out=out).view_as(x)
-
-
-def add_scaled(total: Tensor | None, x: Tensor, factor: Tensor) -> Tensor:
-    """total + x * factor, the factor from `fit`; in place if there is a total."""
-    if total is None:
-        return (flat(x) * factor).view_as(x)
-    flat(total).addcmul_(flat(x), factor)
-    return total
-
-
-def dot(x: Tensor, y: Tensor) -> Tensor:
-    """The sum of x * y over everything."""
-    return torch.dot(x.view(-1), y.view(-1))
-
-
-class Asked(NamedTuple):
-    """A map to be normalized, its BatchNorm, and that one's scale and shift, if any."""
-
-    x: Tensor
-    norm: nn.BatchNorm2d
-    affine: Sequence[Tensor] = ()
+def scaled(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
+    """x * factor + offset, both from `fit`."""
+    found = torch.empty_like(x)  # not a view, which a ReLU could not change in place
+    torch.addcmul(offset, rows(x), factor, out=rows(found))
+    return found
 
 
 class Normalized(NamedTuple):
@@ -107,6 +76,14 @@ class Normalized(NamedTuple):
     def value(self) -> Tensor:
         """The normalized map."""
         return scaled(self.x, self.factor, self.offset)
+
+
+class Asked(NamedTuple):
+    """A map to be normalized, its BatchNorm, and that one's scale and shift, if any."""
+
+    x: Tensor
+    norm: nn.BatchNorm2d
+    affine: Sequence[Tensor] = ()
 
 
 def statistics(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,60 +114,43 @@ def normalize(asked: Sequence[Asked]) -> list[Normalized]:
     maps, norms, affine = zip(*asked, strict=True)
     columns, mean, variance = statistics(maps)
     update(norms, mean, variance, maps[0])
-    inverse = (variance + norms[0].eps).rsqrt_()  # (maps, C)
-    scale, shift = _affine(affine, mean)
+    factor = inverse = (variance + norms[0].eps).rsqrt_()  # (maps, C)
     # scale * (x - mean) * inverse + shift = x * factor + offset
-    factor = inverse if scale is None else scale * inverse
-    offset = -mean * factor if shift is None else torch.addcmul(shift, mean, factor, value=-1)
-    of_each = (columns.unbind(), mean.unbind(), inverse.unbind(), affine)
+    if any(affine):
+        scale, shift = _affine(affine, mean)
+        factor = scale * inverse
+        offset = torch.addcmul(shift, mean, factor, value=-1)
+    else:
+        offset = -mean * factor
+    of_each = columns.unbind(), mean.unbind(), inverse.unbind(), affine
     of_each += fit(factor, maps[0]), fit(offset, maps[0])
     return [Normalized(*parts) for parts in zip(maps, *of_each, strict=True)]
 
 
-def _affine(
-    affine: Sequence[Sequence[Tensor]], like: Tensor
-) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """Scales and shifts, (maps, C), with 1 and 0 for a BatchNorm without; None if none has any."""
-    if not any(affine):
-        return None, None
+def _affine(affine: Sequence[Sequence[Tensor]], like: Tensor) -> Iterator[Tensor]:
+    """Scales and shifts, (maps, C) each, with 1 and 0 for a BatchNorm without."""
     plain = torch.ones_like(like[0]), torch.zeros_like(like[0])
-    scale, shift = map(torch.stack, zip(*(own or plain for own in affine), strict=True))
-    return scale, shift
+    return map(torch.stack, zip(*(own or plain for own in affine), strict=True))
 
 
-class Gradients(NamedTuple):
-    """The gradients of a * value, see the head of this file.
-
-    Attributes:
-        factor, slope, level: the gradient for x is G * factor + x * slope + level; from `fit`.
-        weight: the gradient for a, a number.
-        affine: those for scale and shift, (C,) each, if there are any.
-    """
-
-    factor: Tensor
-    slope: Tensor
-    level: Tensor
-    weight: Tensor
-    affine: Sequence[Tensor]
-
-    def of(self, x: Tensor, gradient: Tensor) -> Tensor:
-        """The gradient for x, (N, H, W, C)."""
-        by_x = torch.addcmul(self.level, flat(x), self.slope)
-        return by_x.addcmul_(flat(gradient), self.factor).view_as(x)
-
-
-def gradients(asked: Sequence[tuple[Normalized, Tensor, Tensor]]) -> list[Gradients]:
+def gradients(
+    asked: Sequence[tuple[Normalized, Tensor, Tensor]],
+) -> list[tuple[tuple[Tensor, Tensor, Tensor], Tensor, Sequence[Tensor]]]:
     """Backward through normalized maps of one shape, by the equations at the head of this file.
 
     Args:
         asked: per map: the map, G (N, H, W, C), and a, a number.
+
+    Returns:
+        Per map what `by_map` needs, the gradient for a, and those for scale and shift, if any.
     """
     maps, given, weights = zip(*asked, strict=True)
     x, ones = maps[0].x, torch.ones_like(maps[0].columns)
     # 1. Per column of each map: sum(G (x - column's mean)) and sum(G), by torch's own code.
     sums = [
         torch.ops.aten.native_batch_norm_backward(
-            rows(gradient), rows(n.x), None, None, None, n.columns, ones, True, 0.0, _SUMS
+            *(rows(gradient), rows(n.x), None, None, None, n.columns, ones, True, 0.0),
+            [False, True, True],  # not for x, but for scale and shift
         )
         for n, gradient in zip(maps, given, strict=True)
     ]
@@ -201,54 +161,52 @@ def gradients(asked: Sequence[tuple[Normalized, Tensor, Tensor]]) -> list[Gradie
     # 2. From columns to channels: sum(G n) = inverse * sum(G (x - mean)), with the mean of the map.
     by_scale = torch.addcmul(by_scale, by_shift, columns - mean[:, None]).sum(1).mul_(inverse)
     by_shift = by_shift.sum(1)  # both (maps, C) now
-    # 3. For the weight, per channel still.
-    affine = [n.affine for n in maps]
-    scale, shift = _affine(affine, mean)
-    weight = torch.stack(weights)[:, None]  # (maps, 1)
-    by_weight = by_scale if scale is None else torch.addcmul(by_shift * shift, by_scale, scale)
+    # 3. For the weight, per channel still; for scale and shift.
+    weight, affine = torch.stack(weights)[:, None], [n.affine for n in maps]  # (maps, 1)
+    by_weight, factor, by_affine = by_scale, weight * inverse, affine
+    if any(affine):
+        scale, shift = _affine(affine, mean)
+        by_weight = torch.addcmul(by_shift * shift, by_scale, scale)
+        factor = factor * scale
+        pairs = zip((weight * by_scale).unbind(), (weight * by_shift).unbind(), strict=True)
+        by_affine = [pair if own else () for pair, own in zip(pairs, affine, strict=True)]
     # 4. For x, with n = (x - mean) * inverse multiplied out and collected by powers of x:
     #    G * factor + x * slope + level, where part = -factor / M.
-    factor = weight * inverse if scale is None else weight * inverse * scale
     part = factor * (-x.shape[3] / x.numel())
     slope = by_scale * inverse * part
     level = torch.addcmul(by_shift * part, slope, mean, value=-1)
-    # 5. For scale and shift.
-    by_affine = [()] * len(maps)
-    if any(affine):
-        pairs = zip((weight * by_scale).unbind(), (weight * by_shift).unbind(), strict=True)
-        by_affine = [pair if own else () for pair, own in zip(pairs, affine, strict=True)]
-    of_each = (fit(part, x) for part in (factor, slope, level))
-    return list(map(Gradients, *of_each, by_weight.sum(1).unbind(), by_affine))
+    parts = zip(*(fit(values, x) for values in (factor, slope, level)), strict=True)
+    return list(zip(parts, by_weight.sum(1).unbind(), by_affine, strict=True))
 
 
-_SUMS = [False, True, True]  # which gradients torch computes: not for x, but for scale and shift
+def by_map(x: Tensor, gradient: Tensor, parts: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """The gradient for a normalized map, (N, H, W, C), from G and what `gradients` found."""
+    factor, slope, level = parts
+    found = scaled(x, slope, level)
+    rows(found).addcmul_(rows(gradient), factor)
+    return found
 
 
 class _Normalized(torch.autograd.Function):
-    """One BatchNorm outside of cells, (N, C, H, W) -> (N, C, H, W)."""
+    """One BatchNorm outside of cells, (N, H, W, C) -> the same; its scale and shift, if any."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, scale: Tensor | None, shift: Tensor | None, norm) -> Tensor:
-        # Returning a view would forbid changes in place, such as those of a ReLU that follows.
-        value = torch.empty_like(x, memory_format=torch.channels_last)
-        x = x.permute(0, 2, 3, 1).contiguous()
-        affine = () if scale is None else (scale, shift)
+    def forward(ctx, norm: nn.BatchNorm2d, x: Tensor, *affine: Tensor) -> Tensor:
         (normalized,) = normalize([Asked(x, norm, affine)])
         ctx.normalized = normalized._replace(affine=())
         ctx.save_for_backward(*affine)
-        scaled(x, normalized.factor, normalized.offset, value.permute(0, 2, 3, 1))
-        return value
+        return normalized.value
 
     jvp = staticmethod(refuse_forward_mode)
 
     @staticmethod
     @goes_back_once
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        gradient = gradient.permute(0, 2, 3, 1).contiguous()
         normalized = ctx.normalized._replace(affine=ctx.saved_tensors)
-        (by,) = gradients([(normalized, gradient, gradient.new_ones(()))])
-        by_x = by.of(normalized.x, gradient).permute(0, 3, 1, 2)
-        return by_x if ctx.needs_input_grad[0] else None, *(by.affine or (None, None)), None
+        gradient = gradient.contiguous()
+        ((parts, _, by_affine),) = gradients([(normalized, gradient, gradient.new_ones(()))])
+        by_x = by_map(normalized.x, gradient, parts) if ctx.needs_input_grad[1] else None
+        return None, by_x, *by_affine
 
 
 def fits(norm: nn.BatchNorm2d) -> bool:
@@ -265,17 +223,12 @@ def is_whole(x: Tensor) -> bool:
     return x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
 
 
-class FastNorm:
-    """The forward of one BatchNorm2d while it trains; otherwise torch's own."""
-
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
-        self.norm = norm
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same, normalized."""
-        norm = self.norm
-        one_value = x.numel() == x.shape[1]  # per channel: torch raises a clear error
-        fitting = fits(norm) and is_whole(x) and not transformed()
-        if not norm.training or one_value or not fitting:
-            return type(norm).forward(norm, x)
-        return _Normalized.apply(x, norm.weight, norm.bias, norm)
+def fast_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """The forward of one BatchNorm2d while it trains; otherwise torch's own: (N, C, H, W)."""
+    one_value = x.numel() == x.shape[1]  # per channel: torch raises a clear error
+    fitting = fits(norm) and is_whole(x) and not transformed()
+    if not norm.training or one_value or not fitting:
+        return type(norm).forward(norm, x)
+    affine = () if norm.weight is None else (norm.weight, norm.bias)
+    x = x.permute(0, 2, 3, 1).contiguous()
+    return _Normalized.apply(norm, x, *affine).permute(0, 3, 1, 2)
