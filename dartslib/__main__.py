@@ -351,11 +351,11 @@ def tabular(
     from functools import partial
 
     from dartslib.rivals import recording
-    from dartslib.runs.many import finished
+    from dartslib.runs.many import finished, make_each
     from dartslib.tabular import making, pricing
 
     if price:
-        pricing.price_all(data_folder)
+        list(make_each(pricing.price_all, [data_folder], threads=1))  # with the workers' memory
     if race:
         recording.record_race()
     for old, new in making.remake(remake, data_folder):
@@ -384,11 +384,11 @@ def contest(
     from functools import partial
 
     from dartslib.rivals import contest
-    from dartslib.runs.many import finished
+    from dartslib.runs.many import finished, make_each
     from dartslib.tabular import making
 
     if price:
-        contest.price_all(making.small_images(data_folder))
+        list(make_each(contest.price_all, [making.small_images(data_folder)], threads=1))
         return
     one, count = partial(making.kept, folder=data_folder), workers * make
     try:

@@ -57,6 +57,9 @@ def make_each(
 def _engine(workers: int, threads: int | None, cluster: str | None) -> Iterator[None]:
     """Where joblib sends a list of jobs."""
     if cluster is None:
+        # glibc reads this when a process starts: its memory lies in pages of 2 MiB (Linux). Where
+        # the system's memory has been cut into small pieces, a step took up to 1.9 times as long.
+        os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
         # joblib's limit takes the place of OMP_NUM_THREADS: the smaller of both is to hold.
         share = min(max(1, cpu_count() // workers), torch.get_num_threads())
         with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads or share):
@@ -93,9 +96,6 @@ def make_all(
         jobs: names that can be files.
         make, workers: as of `make_each`; 0 workers make nothing.
     """
-    # glibc reads this when a process starts: its memory lies in pages of 2 MiB (Linux). Where the
-    # system's memory has been cut into small pieces, a step took up to 1.9 times as long without.
-    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     left = [job for job in jobs if not (folder / f"{job}.json").exists()]
     if workers:
         yield from make_each(partial(_keep, folder, make), left, workers=workers, threads=1)
