@@ -228,15 +228,14 @@ def test_a_price_is_measured(images, monkeypatch):
     skips, convolutions = (pricing.price(classes()[k], images, recipe) for k in (100, 206))
     assert list(skips) == COLUMNS and skips["cell"] == name(classes()[100].normal)
     steps = 2 * (48 // 16)  # half of 96 images, twice
-    assert float(skips["train_seconds"]) == pytest.approx(
-        steps * float(skips["step_seconds"]), abs=0.06
-    )
+    assert skips["train_seconds"] == pytest.approx(steps * skips["step_seconds"])
     assert convolutions["weights"] > skips["weights"] > 0
     assert convolutions["multiply_adds"] > skips["multiply_adds"] > 0
-    assert float(skips["forward_64_ms"]) > 0 and float(skips["peak_mib"]) >= 0
+    assert skips["forward_64_ms"] > 0 and skips["forward_1_ms"] > 0 and skips["peak_mib"] >= 0
 
 
-def test_prices_go_on_where_they_were(tmp_path, monkeypatch):
+def test_a_price_is_the_median_of_three_rounds(tmp_path, monkeypatch):
+    """Each round goes through all cells, so that a slow minute is in one round of a cell alone."""
     file = tmp_path / "prices.csv"
     monkeypatch.setattr(pricing, "PRICES", file)
     monkeypatch.setattr(pricing, "small_images", lambda folder: None)
@@ -244,17 +243,17 @@ def test_prices_go_on_where_they_were(tmp_path, monkeypatch):
 
     def price(cell, images, recipe):
         asked.append(making.name_of(cell))
-        return dict.fromkeys(COLUMNS, len(asked)) | {"cell": asked[-1]}
+        slow = 209 <= len(asked) <= 300  # the end of the first round, and the second one's begin
+        return dict.fromkeys(COLUMNS, 7 if slow else 1) | {"cell": asked[-1], "weights": 5}
 
     monkeypatch.setattr(pricing, "price", price)
     pricing.price_all()
     assert asked.pop(0) == "hand"  # to warm up
-    assert len(set(asked)) == 208 and asked[-1] == "hand"
-    lines = file.read_text(encoding="utf-8").splitlines()
-    file.write_text("\n".join(lines[:200]) + "\n", encoding="utf-8")  # header and 199 rows
-    pricing.price_all()
-    assert asked.pop(208) == "hand" and asked[208:] == asked[199:208]
-    assert [row["cell"] for row in tables.read_rows(file)] == asked[:208]
+    assert asked == asked[:208] * 3 and len(set(asked)) == 208 and asked[207] == "hand"
+    rows = tables.read_rows(file)
+    assert list(rows[0]) == COLUMNS and [row["cell"] for row in rows] == asked[:208]
+    assert {(row["step_seconds"], row["peak_mib"]) for row in rows} == {("1.0000", "1")}
+    assert {row["weights"] for row in rows} == {"5"}
 
 
 def test_controls_are_what_they_say(images, monkeypatch):
