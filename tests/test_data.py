@@ -497,6 +497,13 @@ def test_labels_stay_with_their_images(options):
         assert labels.tolist() != sorted(labels.tolist())
 
 
+def test_a_pass_over_batches_is_the_first_epoch():
+    batches = _batches(_subset(5), 2, **PLAIN | {"shuffle": True})
+    found = [labels.tolist() for _, labels in batches]  # as torch's update_bn goes through them
+    assert found == [batches.at(step)[1].tolist() for step in range(3)]
+    assert sorted(sum(found, [])) == [0, 1, 2, 3, 4]
+
+
 def test_unshuffled_batches_are_in_order():
     batches = _batches(_subset(10), 4, **PLAIN)
     assert [labels.tolist() for _, labels in _epoch(batches)] == [

@@ -6,7 +6,7 @@ process, no global generator and no hidden position that could go wrong. (A comm
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal
@@ -124,6 +124,10 @@ class Batches:
         """Batches per epoch."""
         full, rest = divmod(len(self.subset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass, over epoch 0."""
+        return map(self.at, range(len(self)))
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """The batch of a step: normalized images, float32 (B, C, H, W), and labels, int64 (B,).

@@ -1,18 +1,21 @@
 """Notebook 07's pictures: the family of methods, and the contest's searches record by record."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from dartslib.rivals.contested import Searched
 from dartslib.show.explorers import WIDE
 from dartslib.show.moments import SearchExplorer
 from dartslib.show.pictures import Picture, picture
 from dartslib.show.style import BLUE, WIDTH, styled
 from dartslib.space import CELL_TYPES, SearchSpace
+
+if TYPE_CHECKING:  # it loads torch
+    from dartslib.rivals.contested import Searched
 
 
 @styled
@@ -52,7 +55,7 @@ class ContestExplorer(SearchExplorer):
     """
 
     def __init__(
-        self, searches: Sequence[Searched], places: Mapping[str, float], space: SearchSpace
+        self, searches: Sequence["Searched"], places: Mapping[str, float], space: SearchSpace
     ) -> None:
         histories, self._places = {}, places
         for one in searches:
