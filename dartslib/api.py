@@ -201,7 +201,7 @@ def export(run: str | Path | Training, path: str | Path) -> None:
 
 def _trained(run: str | Path | Training) -> trained.Trained:
     if isinstance(run, Training):
-        images, state = trained.about_images(run.dataset), run.network.state_dict()
+        images, state = trained.about_images(run.dataset), run.evaluated.state_dict()
         return trained.build(run.config, run.genotype, state, images)
     if not isinstance(run, str | Path):
         raise ValueError(

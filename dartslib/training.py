@@ -161,9 +161,14 @@ class Training(Loop):
             loss, share = self.evaluate(self.watched)
             self._keep({"evaluation_step": self.step, "valid_loss": loss, "valid_accuracy": share})
 
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated, and kept at the end."""
+        return self.network
+
     def evaluate(self, batches: BatchSource) -> tuple[float, float]:
         """Mean loss and accuracy of the network as it is now."""
-        return evaluate(self.network, batches, self.memory_format)
+        return evaluate(self.evaluated, batches, self.memory_format)
 
     def _record(self) -> dict[str, Any]:
         return self._keep(

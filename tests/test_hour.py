@@ -10,8 +10,9 @@ from torch import nn
 from benchmarks import screening
 from dartslib import fast
 from dartslib.runs.hour import HourConfig, HourTraining, crop_size
+from dartslib.runs.judging import judge
 from dartslib.tabular.cells import classes
-from dartslib.training import TrainConfig, Training
+from dartslib.training import TrainConfig, Training, evaluate
 
 CELL = classes()[150]
 
@@ -46,6 +47,32 @@ def test_all_off_is_a_plain_training():
     for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True):
         assert torch.equal(a, b)
     assert one.evaluate(Noise()) == other.evaluate(Noise())
+
+
+class Fleeting(Noise):
+    """A source that gives another batch each time that it is asked, as a random one would."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def at(self, step):
+        self.asked += 1
+        return super().at(self.asked % 4)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_judgment_is_of_what_is_evaluated(average):
+    """Each batch once, and the running mean's weights where they are what counts."""
+    training = begun(average=average)
+    list(training)
+    source = Fleeting()
+    loss, accuracy, found = judge(training, source, ["a", "b", "c", "d"])
+    assert source.asked == len(source)
+    assert (loss, accuracy) == pytest.approx(training.evaluate(Noise()))
+    labels = torch.cat([Noise().at(step)[1] for step in range(4)])
+    counts = labels.bincount(minlength=4).tolist()
+    of_class = [found["class_accuracy"][name] or 0.0 for name in "abcd"]
+    assert np.dot(of_class, counts) / sum(counts) == pytest.approx(accuracy)
 
 
 def test_biases_have_their_rate_and_keep_their_decay():
@@ -92,8 +119,8 @@ def test_the_running_mean_is_that_of_weights_and_statistics():
             torch.testing.assert_close(found[name], value)
     norms = [part for part in training.network.modules() if isinstance(part, nn.BatchNorm2d)]
     assert {norm.momentum for norm in norms} == {0.4}
-    assert training.judged is training.averaged.module
-    plain = Training.evaluate(training, Noise())
+    assert training.evaluated is training.averaged.module
+    plain = evaluate(training.network, Noise())
     assert training.evaluate(Noise())[0] != plain[0]
 
 

@@ -123,20 +123,16 @@ class HourTraining(Training):
         super()._after_step()
 
     @property
-    def judged(self) -> nn.Module:
+    def evaluated(self) -> nn.Module:
         """The network that is evaluated: the running mean where there is one."""
         return self.averaged.module if self.config.average else self.network
 
-    def evaluate(self, batches: BatchSource) -> tuple[float, float]:
-        """Mean loss and accuracy of the network as it is now, of its running mean if there is."""
-        return evaluate(self.judged, batches, self.memory_format)
-
     def evaluate_mirrored(self, batches: BatchSource) -> tuple[float, float]:
-        """The same for the mean of the scores of each image and of its mirror image.
+        """`evaluate` for the mean of the scores of each image and of its mirror image.
 
         Twice as many passes: never to be compared with a figure of one.
         """
-        return evaluate(_Mirrored(self.judged), batches, self.memory_format)
+        return evaluate(_Mirrored(self.evaluated), batches, self.memory_format)
 
 
 def crop_size(config: HourConfig, progress: float, side: int) -> int:

@@ -15,6 +15,21 @@ def share_of_the_largest(labels: Tensor) -> float:
     return int(labels.bincount().max()) / len(labels)
 
 
+class _Noted(list[Tensor]):
+    """A source of batches that keeps their labels: it may not be asked for a batch twice."""
+
+    def __init__(self, batches: BatchSource) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.batches.at(step)
+        self.append(labels)
+        return images, labels
+
+
 def judge(
     training: Training, batches: BatchSource, class_names: Sequence[str]
 ) -> tuple[float, float, dict[str, Any]]:
@@ -24,16 +39,17 @@ def judge(
         Loss, accuracy (a fraction), and {"largest_class": its share of the images,
         "class_accuracy": name -> accuracy, or None where a class has no images}.
     """
-    seen: list[tuple[Tensor, Tensor]] = []  # labels, guesses
+    noted, guesses = _Noted(batches), []
 
     def note(network: nn.Module, images: Any, scores: Tensor) -> None:
-        seen.append((batches.at(len(seen))[1], scores.argmax(dim=1)))
+        guesses.append(scores.argmax(dim=1))
 
-    with training.network.register_forward_hook(note):
-        loss, accuracy = training.evaluate(batches)
-    labels, guesses = map(torch.cat, zip(*seen, strict=True))
+    with training.evaluated.register_forward_hook(note):
+        loss, accuracy = training.evaluate(noted)
+    labels = torch.cat([*noted])
+    right = torch.cat(guesses) == labels
     found = {}
     for label, name in enumerate(class_names):
-        of_class = (guesses == labels)[labels == label]
+        of_class = right[labels == label]
         found[name] = int(of_class.sum()) / len(of_class) if len(of_class) else None
     return loss, accuracy, {"largest_class": share_of_the_largest(labels), "class_accuracy": found}

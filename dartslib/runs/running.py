@@ -269,7 +269,7 @@ def finish(
         }
         if trained:
             meta["cell"] = genotype_name
-            keep_weights(folder, loop.network)
+            keep_weights(folder, loop.evaluated)
         record = records.Record(folder.name, meta, history, genotype)
         records.save(record, folder)
     return record
