@@ -12,12 +12,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from PIL import Image
 
 from dartslib import show
 from dartslib.genotypes import DARTS_V1, DARTS_V2, PUBLISHED, Genotype, choices, entropy
 from dartslib.show import cells, decisions, drawings, style
-from dartslib.show.parts import RADIUS, Wire
+from dartslib.show.parts import RADIUS, Wire, draw_cell
 from dartslib.show.pictures import Picture, picture
 from dartslib.space import CELL_TYPES, SearchSpace
 
@@ -143,6 +144,20 @@ def test_the_plain_drawing_has_a_wire_for_every_edge(genotype, cell_type):
     figure.draw_without_rendering()  # nothing leaves the page
     boxes = [text.get_window_extent() for text in (*axes.texts, *legend.get_texts())]
     assert all(0 <= box.x0 and box.x1 <= figure.bbox.width for box in boxes)
+
+
+@pytest.mark.parametrize("nodes", range(1, 7))
+def test_no_drawn_edge_passes_behind_a_state_that_it_does_not_join(nodes):
+    """Seen as two edges, into that state and out of it."""
+    edges = [(source, target) for target in range(2, nodes + 2) for source in range(target)]
+    lines, artists = draw_cell(Figure().add_subplot(), nodes, edges)
+    discs = [artist for artist in artists if isinstance(artist, Circle)]
+    for line, ends in zip(lines, edges, strict=True):
+        points = line.get_xydata()
+        points = np.concatenate([points, (points[1:] + points[:-1]) / 2])
+        for state, disc in enumerate(discs):
+            if state not in ends:
+                assert np.hypot(*(points - disc.center).T).min() > RADIUS + 0.03
 
 
 @pytest.mark.parametrize("cell_type", CELL_TYPES)

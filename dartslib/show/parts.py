@@ -54,8 +54,12 @@ def draw_cell(
         right = APART * ((len(arriving) - 1) / 2 - arriving.index((source, edge)))
         up = APART * (nodes / 2 - 1 - leaving.index((target, edge)))
         start, end = np.array([place[source], place[target]]) + [(0, up), (right, 0)]
-        # A quadratic curve that leaves to the right and arrives from above.
-        corner = np.array([end[0], start[1]])
+        # A quadratic curve that leaves to the right and arrives from above; where node 2 would lie
+        # on it, it leaves downward and arrives from the left.
+        below = source == 1 and target > 3
+        if below:
+            start, end = np.array([place[source], place[target]]) + [(-up, 0), (0, 0)]
+        corner = np.array([start[0], end[1]] if below else [end[0], start[1]])
         bow = (1 - t) ** 2 * start + 2 * t * (1 - t) * corner + t**2 * end  # (24, 2)
         wires += axes.plot(*bow.T, animated=True, solid_capstyle="butt")
     for state, (x, y) in place.items():
