@@ -24,7 +24,7 @@ from scipy import stats
 from dartslib.data import load
 from dartslib.genotypes import PUBLISHED
 from dartslib.runs.files import write_text
-from dartslib.runs.hour import HourConfig, HourTraining
+from dartslib.runs.hour import HourConfig
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.runs.many import finished, make_all
 from dartslib.runs.running import begin_training
@@ -67,7 +67,7 @@ def make(job: str) -> dict:
     """One run: accuracies on images that it did not see, plain and mirrored, and CPU seconds."""
     torch.set_num_threads(1)
     config, data = config_of(int(job)), load("cifar10")
-    training, batches = begin_training(config, PUBLISHED[CELL], data, kind=HourTraining)
+    training, batches = begin_training(config, PUBLISHED[CELL], data)
     training.watched = None  # looked at once, at the end
     began = process_time()
     for _ in training:

@@ -32,7 +32,7 @@ from dartslib import searching, training
 from dartslib.data import DataSet, load, locate, split
 from dartslib.data.loaders import Loader
 from dartslib.genotypes import Genotype
-from dartslib.runs import driving, running, trained
+from dartslib.runs import driving, hour, running, trained
 from dartslib.runs.profiles import profile as profile_of
 from dartslib.runs.records import Record
 from dartslib.searching import SearchConfig
@@ -92,6 +92,10 @@ class Training(_Run, training.Training):
         given = DataSet.from_arrays(known.name, *batches, *batches, known.class_names)
         batches = known.evaluation_batches(split(given, held_out=0).test, device=device)
         return super().evaluate(batches)
+
+
+class HourTraining(Training, hour.HourTraining):
+    """The same of an `HourConfig`."""
 
 
 def search(
@@ -164,7 +168,7 @@ def train(
     base, where = getattr(profile_of(profile), part), {"folder": data_folder, "device": device}
     names = class_names or num_classes
     config, known = _settle(data, base, config, settings, names=names, **where)
-    begin = {"fast": fast, "kind": Training}
+    begin = {"fast": fast, "kinds": (Training, HourTraining)}
     found, judged = running.begin_training(config, genotype, known, device, **begin)
     kept = {"judged": judged, "profile": profile, "overridden": settings, "device": device}
     found._knows(known, genotype_name=name, **kept)

@@ -7,10 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+import dartslib
 from benchmarks import screening
 from dartslib import fast
+from dartslib.runs import records
+from dartslib.runs.dense import DenseConfig
 from dartslib.runs.hour import HourConfig, HourTraining, crop_size
 from dartslib.runs.judging import judge
+from dartslib.runs.trained import load_trained
 from dartslib.tabular.cells import classes
 from dartslib.training import TrainConfig, Training, evaluate
 
@@ -73,6 +77,24 @@ def test_a_judgment_is_of_what_is_evaluated(average):
     counts = labels.bincount(minlength=4).tolist()
     of_class = [found["class_accuracy"][name] or 0.0 for name in "abcd"]
     assert np.dot(of_class, counts) / sum(counts) == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("kind", [HourConfig, DenseConfig])
+def test_its_settings_are_kept_from_the_front_door_to_a_prediction(kind, tmp_path):
+    """They were read as those of a plain training, and left out without a word."""
+    images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
+    more = {"widths": (4, 4)} if kind is DenseConfig else {}
+    config = kind(**BASE, average=0.5, bias_rate=4.0, **more)
+    training = dartslib.train((images, np.arange(64) % 4), CELL, config=config)
+    training.run(tmp_path)
+    assert isinstance(training, HourTraining)
+    _, probabilities = dartslib.predict(tmp_path, images)
+    _, again = dartslib.predict(training, images)
+    np.testing.assert_allclose(probabilities, again, rtol=1e-5)
+    trained = load_trained(tmp_path)
+    for name, value in training.averaged.module.state_dict().items():
+        assert torch.equal(trained.network.state_dict()[name], value)
+    assert records.load(tmp_path).meta["config"]["average"] == 0.5
 
 
 def test_biases_have_their_rate_and_keep_their_decay():

@@ -10,7 +10,7 @@ from torch import nn
 
 from dartslib.genotypes import Genotype
 from dartslib.loops import seeded
-from dartslib.training import TrainConfig
+from dartslib.runs.hour import HourConfig
 
 _NODE = ((("skip_connect", 0),),)
 STAND_IN = Genotype(_NODE, _NODE)  # where a training expects a cell: it plays no part
@@ -41,9 +41,10 @@ class DenseNetwork(nn.Sequential):
             *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes)
         )
         self.drop_path, self.generator = 0.0, None  # a training sets them: no paths are dropped
+        self.auxiliary_head = None
 
 
-class DenseConfig(TrainConfig):
+class DenseConfig(HourConfig):
     """The settings of a training whose network is made by hand; the genotype plays no part."""
 
     widths: tuple[int, ...] = (32, 32, 64, 64, 128, 128)

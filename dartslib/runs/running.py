@@ -25,6 +25,7 @@ from dartslib.runs import gap, records
 from dartslib.runs.cost import count_multiply_adds, count_weights
 from dartslib.runs.driving import drive
 from dartslib.runs.files import alone
+from dartslib.runs.hour import HourConfig, HourTraining
 from dartslib.runs.importing import IMPORTED
 from dartslib.runs.judging import judge, share_of_the_largest
 from dartslib.runs.trained import about_images, keep_weights
@@ -135,13 +136,13 @@ def begin_training(
     device: str = "cpu",
     *,
     fast: bool = True,
-    kind: type[Training] = Training,
+    kinds: tuple[type[Training], type[HourTraining]] = (Training, HourTraining),
 ) -> tuple[Training, Batches | Loader | None]:
     """A training before its first step, and the batches that it is judged on at the end.
 
     With config.part "compare" it is judged on held-out images, and watched on them; with "final" on
     the test images. `data` may be sources of batches to train and to judge on, `fast` is as in
-    `fast_form`.
+    `fast_form`; `kinds` are for a `TrainConfig` and for an `HourConfig`.
     """
     if isinstance(data, DataSet):
         cut, compare = split(data, held_out=config.held_out), config.part == "compare"
@@ -152,6 +153,7 @@ def begin_training(
         watched = judged if compare else None
     else:
         (batches, judged), watched = data, None
+    kind = kinds[isinstance(config, HourConfig)]
     training = kind(config, genotype, batches, watched, device=device, **sizes_of(data))
     return fast_form(training, fast), judged
 

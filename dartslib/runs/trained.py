@@ -17,7 +17,9 @@ from dartslib.data.checking import check_images
 from dartslib.data.folders import open_picture
 from dartslib.data.loaders import Loader
 from dartslib.runs import records
+from dartslib.runs.dense import DenseConfig
 from dartslib.runs.files import write_whole
+from dartslib.runs.hour import HourConfig
 from dartslib.runs.importing import IMPORTED
 from dartslib.training import TrainConfig
 
@@ -110,7 +112,8 @@ def load_trained(folder: str | Path) -> Trained:
             f"{meta.get('command') or 'dartslib.train, with the settings in its meta.json'}."
         )
     try:
-        config = TrainConfig(**meta["config"])
+        kind = DenseConfig if "widths" in meta["config"] else HourConfig  # reads all the others
+        config = kind(**meta["config"])
         return build(config, record.genotype, load_file(path), meta["images"])
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path} is damaged or of another network: train again.") from error
