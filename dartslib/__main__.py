@@ -280,6 +280,9 @@ def study(
         Path | None, typer.Option(help="Folder of all runs; runs/study-PROFILE if not given.")
     ] = None,
     record: RecordOption = None,
+    published: Annotated[
+        list[str], typer.Option(help="A published cell to train among the others.", metavar="CELL")
+    ] = (),
     only: Annotated[
         str | None, typer.Option(help="Make this one run, from recorded cells.", metavar="RUN")
     ] = None,
@@ -308,6 +311,7 @@ def study(
     kept = None if record is None else records.RECORDED / record
     known = (RECORDED, usual) if only else ()
     options = {"known": known, "imports": import_files(import_), "changes": changes}
+    options["published"] = tuple(published)
     plan = Study(profile, seeds, (out or usual).absolute(), kept, **options)
     where = find_folder(where).absolute()
     if only is not None:

@@ -21,6 +21,7 @@ from plain import is_one_sentence
 from torch import nn
 
 from dartslib.data import DataSet, split
+from dartslib.genotypes import PUBLISHED
 from dartslib.relaxation import Relaxation
 from dartslib.runs import driving, gap, records, running, study
 from dartslib.runs.drawing import draw
@@ -133,6 +134,46 @@ def test_seed_by_seed(seeds):
         )
         assert groups == dict.fromkeys(METHODS, seed + 1) | {"random": 3 * (seed + 1)}
         assert any("again" in run.name for run in done)
+
+
+def test_published_cells_are_trained_as_those_of_the_study():
+    usual, cells = Study("lesson", 1, Path("nowhere")), ("REPORT_FIRST", "REPORT_SECOND")
+    plan = Study("lesson", 1, Path("nowhere"), published=cells)
+    more = [run for run in plan if run.name not in {run.name for run in usual}]
+    compared = {cell: [r for r in more if r.kind == "compare" and r.cell == cell] for cell in cells}
+    alike = usual.find("compare-cifar10-random-0").config
+    for cell, runs in compared.items():
+        assert [(run.config.epochs, run.config.seed) for run in runs] == [
+            *((6, seed) for seed in range(6)),
+            *((12, seed) for seed in range(3)),
+        ]
+        for run in runs:
+            assert run.config.changed(epochs=6, seed=0) == alike
+            assert plan.genotype(run) == PUBLISHED[cell]
+    # The last one gets final networks, as the best cell of each group does.
+    finals = [run for run in more if run.kind in ("final", "transfer")]
+    assert [run.kind for run in finals] == ["final", "transfer"]
+    assert {run.cell for run in finals} == {"REPORT_SECOND"}
+    for run in finals:
+        assert run.config == usual.find(run.name.replace("REPORT_SECOND", "random")).config
+    assert len(more) == 18 + 2
+    with pytest.raises(ValueError, match="no published cell 'DARTS_V3'.*DARTS_V2") as error:
+        Study("lesson", 1, Path("nowhere"), published=("DARTS_V3",))
+    assert is_one_sentence(error.value)
+
+
+def test_a_published_cell_goes_from_its_command_to_its_record(tmp_path, data):
+    plan = _study(tmp_path, published=("DARTS_V2",))
+    record = plan.make(plan.find("compare-tiny-DARTS_V2-twice-1"), data)
+    assert record.genotype == PUBLISHED["DARTS_V2"] and record.meta["cell"] == "DARTS_V2"
+    assert record.meta["overridden"] == {"seed": 1, "epochs": 2 * TINY.compare.epochs}
+    command = "--published DARTS_V2"
+    assert command in record.meta["command"]
+    assert plan.finished(plan.find("compare-tiny-DARTS_V2-twice-1"))
+    # What the study's own cells say stays as it was.
+    results = Results(tmp_path)
+    assert results.compared("DARTS_V2") == [] and not results.comparison()
+    assert len(results.compared("DARTS_V2", "twice")) == 1
 
 
 def test_settings_that_differ_are_named():

@@ -143,9 +143,12 @@ class Results:
         """The searches with a gradient, by seed."""
         return self._by_number("search", gradient)
 
-    def compared(self, group: str) -> list[Record]:
-        """The comparison trainings of a group's cells, all with one seed; by number."""
-        return self._by_number("compare", group)
+    def compared(self, *group: str) -> list[Record]:
+        """The comparison trainings of a group's cells, all with one seed; by number.
+
+        Of a published cell, its trainings by seed; with "twice" beside its name, the longer ones.
+        """
+        return self._by_number("compare", *group)
 
     def _by_number(self, *place: str) -> list[Record]:
         found = [key for key in self._all if key[:-1] == place]
@@ -174,12 +177,12 @@ class Results:
         return {group: Summary(found, "valid_accuracy") for group, found in runs.items() if found}
 
     def finals(self) -> dict[str, dict[str, Record]]:
-        """Group, or "long" -> "final" and "transfer" -> the record, of those that there are."""
+        """Group, published cell or "long" -> "final" and "transfer" -> their records, if any."""
         found: dict[str, dict[str, Record]] = {}
         for key, record in self._all.items():
             if key[0] in ("final", "transfer"):
                 found.setdefault(key[1], {})[key[0]] = record
-        order = [*GROUPS, "long"]
+        order = [*GROUPS, *sorted(found.keys() & PUBLISHED.keys()), "long"]
         return {group: found[group] for group in order if group in found}
 
     def gaps(self) -> dict[str, dict[str, list[float]]]:

@@ -7,8 +7,11 @@ Its stages, one after the other::
     compare, seed by seed    each cell that was found, and as many drawn at random, trained alike
                              and judged on held-out images; three of the cells again with other
                              seeds, which gives the noise that every difference is read against
+    published                published cells, if any are given, trained in the same way: each with
+                             six seeds, and with three for twice as long
     final                    the best cell of first order, of finite difference and of the random
-                             ones: the final network on all images, tested once, and its transfer
+                             ones, and the last of the published: the final network on all images,
+                             tested once, and its transfer
     long                     the best cell of all, for three times as long, on both data sets
 
 "Held-out" are images that no search has seen. The profiles `report` and `darts` hold none out, as
@@ -30,7 +33,7 @@ from statistics import mean
 from typing import Any
 
 from dartslib.data.sets import is_own
-from dartslib.genotypes import Genotype
+from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.gradients import METHODS
 from dartslib.runs import records
 from dartslib.runs.drawing import draw
@@ -47,6 +50,7 @@ from dartslib.training import TrainConfig
 SEARCHED = tuple(gradient for gradient in METHODS if gradient != "exact")
 FINALISTS = ("first_order", "finite_difference", "random")
 AGAIN = (1, 2)  # seeds with which the first cell of each of these is trained again
+OF_PUBLISHED = {"": 6, "-twice": 3}  # trainings of a published cell, and for twice as long
 KINDS = ("final", "transfer")
 ITS_OWN = ("gradient", "seed", "part")  # settings that a study sets by itself
 RECORDED = records.RECORDED / "study"  # the study of this checkout
@@ -61,8 +65,8 @@ class Run:
         kind: "search", "compare", "final" or "transfer".
         config: all its settings.
         changed: those that are not the profile's.
-        cell: what is trained: the name of the search that found it, or random-NUMBER; "" in a
-            search, and where it is not known yet.
+        cell: what is trained: the name of the search that found it, random-NUMBER, or the name of
+            a published one; "" in a search, and where it is not known yet.
     """
 
     name: str
@@ -99,12 +103,13 @@ class Study:
         recorded: keeps a copy of each record, and says what is finished; None: `folder` does.
         known: other folders of records, from which cells may be taken.
         imports: files of operations or relaxations that every process of the study imports.
+        published: names of published cells that are trained among those of the study.
         changes: settings that differ from the profile's, of all kinds of runs that have them. On
             a `dataset` of one's own there is no other to transfer to.
         settings: the profile of that name, unless others are given.
 
     Raises:
-        ValueError: no seed, no such profile, or a setting that no run has.
+        ValueError: no seed, no such profile or published cell, or a setting that no run has.
     """
 
     name: str = "smoke"
@@ -113,6 +118,7 @@ class Study:
     recorded: Path | None = None
     known: tuple[Path, ...] = ()
     imports: Files = Files()  # before the settings, which a process could not read without
+    published: tuple[str, ...] = ()
     changes: dict[str, Any] = field(default_factory=dict)
     settings: Profile | None = None
 
@@ -120,6 +126,10 @@ class Study:
         if self.seeds < 1:
             raise ValueError(f"A study has one seed or more, not {self.seeds}.")
         self.settings = self.settings or profile(self.name)
+        for name in {*self.published} - {*PUBLISHED}:
+            raise ValueError(
+                f"There is no published cell {name!r:.40}: choose among {', '.join(PUBLISHED)}."
+            )
         known = {*SearchConfig.model_fields, *TrainConfig.model_fields} - {*ITS_OWN}
         for setting in self.changes.keys() - known:
             (nearest,) = get_close_matches(setting, known, n=1, cutoff=0)
@@ -175,6 +185,18 @@ class Study:
             for group, found in cells.items()
         }
 
+    @cached_property
+    def of_published(self) -> list[Run]:
+        """The trainings of published cells, seed by seed, those of the usual length first."""
+        epochs = self.settings.compare.epochs
+        return [
+            self._run("compare", f"{cell}{length}-{seed}", cell, seed=seed, **more)
+            for length, seeds in OF_PUBLISHED.items()
+            for more in [{"epochs": 2 * epochs} if length else {}]
+            for seed in range(seeds)
+            for cell in self.published
+        ]
+
     def stages(self) -> Iterator[list[Run]]:
         """The lists of runs, one after the other; a later one needs records of those before."""
         each = len(SEARCHED)
@@ -189,9 +211,13 @@ class Study:
                 if group in FINALISTS
                 for other in AGAIN[seed:end]
             ]
+        if self.published:
+            yield self.of_published
+        finalists = {group: self.best(group) for group in FINALISTS}
+        finalists |= {name: name for name in self.published[-1:]}
         yield [
-            self._run(kind, group, self.best(group), epochs=epochs)
-            for group in FINALISTS
+            self._run(kind, group, cell, epochs=epochs)
+            for group, cell in finalists.items()
             for kind in self.kinds
             for epochs in [getattr(self.settings, kind).epochs // 3 or 1]
         ]
@@ -238,6 +264,8 @@ class Study:
 
     def genotype(self, run: Run) -> Genotype:
         """The cell that a run trains; ValueError if the record that it comes from is missing."""
+        if run.cell in self.published:
+            return PUBLISHED[run.cell]
         if run.cell.startswith("random-"):
             return draw(self.settings.search.space(), int(run.cell.removeprefix("random-")))
         found = [self.record(search) for search in self.searches if search.name == run.cell]
@@ -260,6 +288,7 @@ class Study:
             command = f"python -m dartslib study --profile {self.name} --seeds {self.seeds}".split()
             command += ["--only", run.name]
             command += [word for path in self.imports for word in ("--import", Path(path).name)]
+            command += [word for name in self.published for word in ("--published", name)]
             for name, value in self.changes.items():
                 command += ["--set", f"{name}={json.dumps(value)}"]
             record = make_run(
