@@ -310,6 +310,7 @@ def test_the_cases_alone(monkeypatch, capsys, options):
         assert lines[-1] == "memory: plain 4, channels_last 4, ours 2, ratio 0.25"
 
 
+@pytest.mark.full
 def test_float32_errors_are_those_of_the_forms():
     found = speed.measure_float32_errors(ONCE)
     assert list(found) == [*forms.FORMS]

@@ -187,12 +187,14 @@ def _one_step_of_training(name, kind, batch, device="cpu"):
     assert all(moved)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("method", ["first_order", "finite_difference"])
 @pytest.mark.parametrize("name", ["report", "darts"])
 def test_one_step_of_search_at_real_size(name, method):
     _one_step_of_search(name, method, 2)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["final", "transfer"])
 @pytest.mark.parametrize("name", ["report", "darts"])
 def test_one_step_of_training_at_real_size(name, kind):
