@@ -161,6 +161,7 @@ def test_the_table_answers(table):
     drawn = {table.draw(cell, generator).runs[0] for _ in range(50)}
     assert drawn == {0, 1, 2}
     assert len(table.query(cell).epochs) == 8
+    assert table.about["trainings"] == {"short": 3 * 207}
     for cell in table.cells:  # equal cells have one answer, in whatever order they are written
         swapped = type(cell)(*[tuple(node[::-1] for node in cell.normal)] * 2)
         assert table.query(swapped) is table.query(cell)

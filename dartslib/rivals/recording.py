@@ -9,6 +9,7 @@ trained: "short" or "long", or one of the controls.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from dartslib.tabular import controls, load, making, table
 LISTS = (making, controls, measuring)
 COLUMNS = ("recipe", "cell", "run", "seed", "valid", "test", "train", "epochs", "seconds", "made")
 ABOUT_IT = {
-    "what": "The 207 classes of the 243 cells of a small space of DARTS, each trained three times.",
+    "what": "The 207 classes of the 243 cells of a small space of DARTS, trained.",
     "images": "CIFAR-10 at 16 pixels, means of 2 x 2: 20,000 to train on, 20,000 to judge on.",
     "licence": "MIT, as all of dartslib; CIFAR-10 itself is not in it.",
     "cite": "dartslib, the table of the small space; version and commit as in `made`.",
@@ -65,7 +66,9 @@ def collect_table(rows: Iterable[Mapping[str, Any]]) -> None:
         rounded = {"seconds": f"{row['seconds']:.1f}", "epochs": epochs, "made": made.index(where)}
         found.append({**row, **rounded})
     recipes = {name: recipe.model_dump(mode="json") for name, recipe in making.RECIPES.items()}
-    about = json.dumps(ABOUT_IT | {"recipes": recipes, "made": made}, indent=1) + "\n"
+    trainings = Counter(row["recipe"] for row in found)
+    more = {"trainings": dict(trainings), "recipes": recipes, "made": made}
+    about = json.dumps(ABOUT_IT | more, indent=1) + "\n"
     text = table.as_csv(COLUMNS, found)
     files = {table.ROWS.name: text.encode(), table.ABOUT.name: about.encode()}
     write_together(table.HERE, files)
