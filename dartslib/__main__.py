@@ -283,6 +283,9 @@ def study(
     published: Annotated[
         list[str], typer.Option(help="A published cell to train among the others.", metavar="CELL")
     ] = (),
+    hand: Annotated[
+        int, typer.Option(min=0, help="Epochs of a network made by hand.", metavar="EPOCHS")
+    ] = 0,
     only: Annotated[
         str | None, typer.Option(help="Make this one run, from recorded cells.", metavar="RUN")
     ] = None,
@@ -311,7 +314,7 @@ def study(
     kept = None if record is None else records.RECORDED / record
     known = (RECORDED, usual) if only else ()
     options = {"known": known, "imports": import_files(import_), "changes": changes}
-    options["published"] = tuple(published)
+    options |= {"published": tuple(published), "hand": hand}
     plan = Study(profile, seeds, (out or usual).absolute(), kept, **options)
     where = find_folder(where).absolute()
     if only is not None:

@@ -176,6 +176,21 @@ def test_a_published_cell_goes_from_its_command_to_its_record(tmp_path, data):
     assert len(results.compared("DARTS_V2", "twice")) == 1
 
 
+def test_a_network_made_by_hand_is_trained_with_three_rates(tmp_path, data):
+    plan = _study(tmp_path, hand=4)
+    runs = [run for run in plan if run.cell == "hand"]
+    assert [run.config.lr for run in runs] == [0.05, 0.15, 0.45]
+    assert {run.config.epochs for run in runs} == {4} and {run.kind for run in runs} == {"final"}
+    for run in runs:
+        again = run.config.changed(lr=TINY.final.lr, epochs=TINY.final.epochs).model_dump()
+        assert TINY.final.model_dump().items() <= again.items()
+    record = plan.make(runs[1], data)
+    assert record.meta["config"]["widths"] and record.meta["cell"] == "hand"
+    assert record.meta["command"].endswith("--hand 4") and plan.finished(runs[1])
+    assert record.meta["weights"] > 100_000  # no cell is in it
+    assert list(Results(tmp_path).finals()) == ["hand_1"]
+
+
 def test_settings_that_differ_are_named():
     plan = Study("lesson", 2, Path("nowhere"))
     run = plan.find("search-cifar10-finite_difference-1")

@@ -177,12 +177,13 @@ class Results:
         return {group: Summary(found, "valid_accuracy") for group, found in runs.items() if found}
 
     def finals(self) -> dict[str, dict[str, Record]]:
-        """Group, published cell or "long" -> "final" and "transfer" -> their records, if any."""
+        """Group, published cell, "hand_0" or "long" -> "final" and "transfer" -> the record."""
         found: dict[str, dict[str, Record]] = {}
         for key, record in self._all.items():
             if key[0] in ("final", "transfer"):
                 found.setdefault(key[1], {})[key[0]] = record
-        order = [*GROUPS, *sorted(found.keys() & PUBLISHED.keys()), "long"]
+        others = found.keys() - {*GROUPS, "long"}  # published cells, and those made by hand
+        order = [*GROUPS, *sorted(others), "long"]
         return {group: found[group] for group in order if group in found}
 
     def gaps(self) -> dict[str, dict[str, list[float]]]:

@@ -11,7 +11,8 @@ Its stages, one after the other::
                              six seeds, and with three for twice as long
     final                    the best cell of first order, of finite difference and of the random
                              ones, and the last of the published: the final network on all images,
-                             tested once, and its transfer
+                             tested once, and its transfer; and a network made by hand, if asked
+                             for, with three learning rates
     long                     the best cell of all, for three times as long, on both data sets
 
 "Held-out" are images that no search has seen. The profiles `report` and `darts` hold none out, as
@@ -25,7 +26,7 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property, partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from dartslib.data.sets import is_own
 from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.gradients import METHODS
 from dartslib.runs import records
+from dartslib.runs.dense import STAND_IN, DenseConfig
 from dartslib.runs.drawing import draw
 from dartslib.runs.driving import progress
 from dartslib.runs.importing import Files
@@ -51,6 +53,7 @@ SEARCHED = tuple(gradient for gradient in METHODS if gradient != "exact")
 FINALISTS = ("first_order", "finite_difference", "random")
 AGAIN = (1, 2)  # seeds with which the first cell of each of these is trained again
 OF_PUBLISHED = {"": 6, "-twice": 3}  # trainings of a published cell, and for twice as long
+HAND_RATES = (0.05, 0.15, 0.45)  # of the network made by hand
 KINDS = ("final", "transfer")
 ITS_OWN = ("gradient", "seed", "part")  # settings that a study sets by itself
 RECORDED = records.RECORDED / "study"  # the study of this checkout
@@ -65,8 +68,8 @@ class Run:
         kind: "search", "compare", "final" or "transfer".
         config: all its settings.
         changed: those that are not the profile's.
-        cell: what is trained: the name of the search that found it, random-NUMBER, or the name of
-            a published one; "" in a search, and where it is not known yet.
+        cell: what is trained: the name of the search that found it, random-NUMBER, the name of a
+            published one, or "hand"; "" in a search, and where it is not known yet.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Study:
         known: other folders of records, from which cells may be taken.
         imports: files of operations or relaxations that every process of the study imports.
         published: names of published cells that are trained among those of the study.
+        hand: epochs of the network made by hand, such that it takes as long as the others; 0: none.
         changes: settings that differ from the profile's, of all kinds of runs that have them. On
             a `dataset` of one's own there is no other to transfer to.
         settings: the profile of that name, unless others are given.
@@ -119,6 +123,7 @@ class Study:
     known: tuple[Path, ...] = ()
     imports: Files = Files()  # before the settings, which a process could not read without
     published: tuple[str, ...] = ()
+    hand: int = 0
     changes: dict[str, Any] = field(default_factory=dict)
     settings: Profile | None = None
 
@@ -163,6 +168,10 @@ class Study:
         config = getattr(self.settings, kind).changed(**changed)
         changed = self._changes(config) | changed
         return Run(f"{kind}-{config.dataset}-{name}", kind, config, changed, cell)
+
+    def _by_hand(self, number: int) -> Run:
+        run = self._run("final", f"hand_{number}", "hand", epochs=self.hand, lr=HAND_RATES[number])
+        return replace(run, config=DenseConfig(**run.config.model_dump()))
 
     @cached_property
     def searches(self) -> list[Run]:
@@ -220,7 +229,7 @@ class Study:
             for group, cell in finalists.items()
             for kind in self.kinds
             for epochs in [getattr(self.settings, kind).epochs // 3 or 1]
-        ]
+        ] + [self._by_hand(number) for number in range(len(HAND_RATES)) if self.hand]
         yield [self._run(kind, "long", self.best(*self.compared)) for kind in self.kinds]
 
     def best(self, *groups: str) -> str:
@@ -264,6 +273,8 @@ class Study:
 
     def genotype(self, run: Run) -> Genotype:
         """The cell that a run trains; ValueError if the record that it comes from is missing."""
+        if run.cell == "hand":
+            return STAND_IN
         if run.cell in self.published:
             return PUBLISHED[run.cell]
         if run.cell.startswith("random-"):
@@ -289,6 +300,7 @@ class Study:
             command += ["--only", run.name]
             command += [word for path in self.imports for word in ("--import", Path(path).name)]
             command += [word for name in self.published for word in ("--published", name)]
+            command += ["--hand", str(self.hand)] * bool(self.hand)
             for name, value in self.changes.items():
                 command += ["--set", f"{name}={json.dumps(value)}"]
             record = make_run(
