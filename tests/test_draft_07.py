@@ -3,14 +3,12 @@
 It stands in notebooks/ once the contest is recorded, until then in runs/nb07.patch.
 """
 
-import ast
-import json
 import re
 from contextlib import redirect_stdout
 from io import StringIO
-from pathlib import Path
 
 import pytest
+from drafts import draft, is_short, last_value
 from made_up import made_up_contest, made_up_table
 
 from dartslib import tabular
@@ -18,30 +16,14 @@ from dartslib.methods.stages import AROUND
 from dartslib.rivals import contest, race
 from dartslib.tabular.table import PRICES, read_rows
 
-ROOT = Path(__file__).resolve().parent.parent
-MOST_WORDS, MOST_CELLS, MOST_LINES = 4500, 100, 20
 CURVE = {"minutes": [1, 5, 20, 60, 180], "mean": [0.50, 0.52, 0.53, 0.54, 0.55]}
 WAYS = ("random_search", "counting_at_once", "aging_evolution")
-
-
-def _cells():
-    for path in (ROOT / "notebooks").glob("07*.ipynb"):
-        return json.loads(path.read_text("utf-8"))["cells"]
-    patch = (ROOT / "runs" / "nb07.patch").read_text("utf-8")
-    part = patch.split("diff --git a/notebooks/07")[1].split("\ndiff --git ")[0]
-    added = [line[1:] for line in part.splitlines() if re.match(r"\+(?!\+\+)", line)]
-    return json.loads("\n".join(added))["cells"]
-
-
-CELLS = {cell["id"]: ("".join(cell["source"]), cell["cell_type"]) for cell in _cells()}
+CELLS = draft("07")
 CODE = {name: source for name, (source, kind) in CELLS.items() if kind == "code"}
 
 
 def test_it_is_as_short_as_it_may_be():
-    words = sum(len(source.split()) for source, kind in CELLS.values() if kind == "markdown")
-    assert words <= MOST_WORDS and len(CELLS) <= MOST_CELLS
-    for name, source in CODE.items():
-        assert sum(bool(line.strip()) for line in source.splitlines()) <= MOST_LINES, name
+    is_short(CELLS)
 
 
 @pytest.fixture(scope="module")
@@ -61,24 +43,13 @@ def shown(tmp_path_factory):
         printed, names = StringIO(), {}
         with redirect_stdout(printed):
             values = {
-                cell: _last_value(source, names)
+                cell: last_value(source, names)
                 for cell, source in CODE.items()
                 if not cell.startswith("exercise")  # their checks come with the notebook
             }
         yield values, printed.getvalue()
     for name in AROUND.keys() - known:  # of the reader
         del AROUND[name]
-
-
-def _last_value(source, names):
-    tree, value = ast.parse(source), None
-    if isinstance(tree.body[-1], ast.Expr):
-        last = ast.Expression(tree.body.pop().value)
-        exec(compile(tree, "cell", "exec"), names)  # our own notebook
-        value = eval(compile(last, "cell", "eval"), names)
-    else:
-        exec(compile(tree, "cell", "exec"), names)
-    return value
 
 
 @pytest.mark.full
