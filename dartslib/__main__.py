@@ -300,7 +300,7 @@ def study(
     data_folder: FolderOption = Path("data"),
 ) -> None:
     """The report's tables with seeds, random cells and noise; goes on where it stopped."""
-    from dartslib.data.sets import find_folder, locate
+    from dartslib.data.sets import find, find_folder, locate
     from dartslib.runs import records
     from dartslib.runs.importing import import_files
     from dartslib.runs.study import RECORDED, Study, execute
@@ -309,6 +309,8 @@ def study(
     if only is not None and (list_ or cluster):
         raise ValueError("--only makes one run, here: leave --list and --cluster out.")
     name, where = locate(data, data_folder) if data else (None, data_folder)
+    if data:
+        find(name, where)  # a list of runs on nothing would look like one
     changes = _set(set_) | ({"dataset": name} if name else {})
     usual = Path("runs") / "-".join(filter(None, ("study", profile, name)))
     kept = None if record is None else records.RECORDED / record

@@ -19,6 +19,7 @@
 Sizes come from the data. A setting that a call cannot use is refused.
 """
 
+import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -60,14 +61,18 @@ class _Run:
             resume: go on from the folder's checkpoint, if there is one.
             progress: say how long it will take, and show a bar.
         """
-        if self.step == self.steps and not resume:
-            raise ValueError("This run is over: make another one, and call its run() at once.")
         if folder is None:
             kind, cell = getattr(self.config, "part", "search"), self.kept.get("genotype_name", "")
             folder = running.usual_folder(kind, self.kept["profile"], self.config, cell)
         folder, options = Path(folder), self.kept | {"resume": resume, "progress": progress}
+        there = (folder / driving.CHECKPOINT).exists() and resume
+        if self.step == self.steps and not there:
+            raise ValueError("This run is over: make another one, and call its run() at once.")
+        if there and isinstance(self.dataset, Loader):
+            self.dataset.say_anew()
         if progress:
-            print(_forecast(self, folder, resume))
+            _say(f"{self.steps} steps; measuring how long two of them take …")
+            _say(_forecast(self, folder, resume))
         return running.finish(self, self.dataset, folder=folder, **options)
 
 
@@ -87,10 +92,20 @@ class Training(_Run, training.Training):
         known, device = self.dataset, self.kept["device"]
         if hasattr(batches, "at"):
             return super().evaluate(batches)
-        if not isinstance(batches, tuple | list):
-            return super().evaluate(Loader(batches, known.class_names, device))
-        given = DataSet.from_arrays(known.name, *batches, *batches, known.class_names)
-        batches = known.evaluation_batches(split(given, held_out=0).test, device=device)
+        if isinstance(batches, DataSet):
+            raise ValueError("Which images of the data set? Give (x_test, y_test), for instance.")
+        if isinstance(batches, tuple | list) and isinstance(known, Loader):
+            raise ValueError("This network was trained on DataLoaders: give one to evaluate it on.")
+        if isinstance(batches, tuple | list):
+            given = DataSet.from_arrays(known.name, *batches, *batches, known.class_names)
+            batches = known.evaluation_batches(split(given, held_out=0).test, device=device)
+        else:
+            given = batches = Loader(batches, known.class_names, device)
+        if running.sizes_of(given) != running.sizes_of(known):
+            raise ValueError(
+                f"These images are {running.sizes_of(given)}, and the network was trained on "
+                f"{running.sizes_of(known)}: make them alike."
+            )
         return super().evaluate(batches)
 
 
@@ -127,15 +142,16 @@ def search(
     """
     base, device = profile_of(profile).search, running.find_device(device)
     where = {"folder": data_folder, "device": device}
-    config, known = _settle(data, base, config, settings, names=num_classes, **where)
+    where |= {"profile": profile, "classes": num_classes}
+    config, known, kept = _settle(data, base, config, settings, **where)
     found, unseen = running.begin_search(config, known, device, fast=fast, kind=Search)
-    found._knows(known, judged=unseen, profile=profile, overridden=settings, device=device)
+    found._knows(known, judged=unseen, device=device, **kept)
     return found
 
 
 def train(
     data: Data,
-    genotype: Genotype | str,
+    genotype: Genotype | str | Path,
     *,
     profile: str = "smoke",
     config: TrainConfig | None = None,
@@ -160,18 +176,18 @@ def train(
         ValueError: what is wrong, in a sentence.
     """
     device, name = running.find_device(device), ""
-    if isinstance(genotype, str):
-        name, genotype = running.cell_name(genotype), running.find_genotype(genotype)
+    if isinstance(genotype, str | Path):
+        name = running.cell_name(str(genotype))
+        genotype = running.find_genotype(str(genotype))
     if not isinstance(genotype, Genotype):
         raise ValueError(f"genotype is a dartslib.Genotype or its name, not {genotype!r:.40}.")
     part = "compare" if settings.get("part") == "compare" else "final"
     base, where = getattr(profile_of(profile), part), {"folder": data_folder, "device": device}
-    names = class_names or num_classes
-    config, known = _settle(data, base, config, settings, names=names, **where)
+    where |= {"profile": profile, "classes": num_classes, "names": class_names}
+    config, known, kept = _settle(data, base, config, settings, **where)
     begin = {"fast": fast, "kinds": (Training, HourTraining)}
     found, judged = running.begin_training(config, genotype, known, device, **begin)
-    kept = {"judged": judged, "profile": profile, "overridden": settings, "device": device}
-    found._knows(known, genotype_name=name, **kept)
+    found._knows(known, genotype_name=name, judged=judged, device=device, **kept)
     return found
 
 
@@ -220,11 +236,15 @@ def _settle(
     config: Any,
     settings: dict[str, Any],
     *,
-    names: int | Sequence[str] | None,
+    profile: str,
+    classes: int | None,
+    names: Sequence[str] | None = None,
     folder: str | Path,
     device: str,
-) -> tuple[Any, DataSet | list[Loader | None]]:
-    """The settings, which fit the form of the data; and the data set, or both DataLoaders."""
+) -> tuple[Any, DataSet | list[Loader | None], dict[str, Any]]:
+    """The settings, which fit the form of the data; the data set, or both DataLoaders; and what
+    the record says of where the settings come from.
+    """
     named, whole = isinstance(data, str | Path), isinstance(data, DataSet)
     if not named and not whole and not (isinstance(data, tuple | list) and len(data) in (2, 4)):
         raise ValueError(
@@ -235,10 +255,10 @@ def _settle(
     loaders = not (named or whole or arrays)
     unused = ["dataset", *["image_size"] * (not named), *OF_A_DATA_SET * loaders]
     unused = [name for name in unused if name in settings]
-    unused += ["num_classes"] * (isinstance(names, int) and not loaders)
-    unused += ["class_names"] * (not isinstance(names, int | None) and (named or whole))
+    unused += ["num_classes"] * (classes is not None and not loaders)
+    unused += ["class_names"] * (names is not None and (named or whole))
     if config is not None:
-        unused += settings
+        unused += [*settings, *["profile"] * (profile != "smoke")]
         if not isinstance(config, type(base)):
             raise ValueError(f"config is to be a {type(base).__name__}, not {config!r:.40}.")
     if unused:
@@ -246,18 +266,23 @@ def _settle(
             f"{' and '.join(dict.fromkeys(unused))} would change nothing here, since "
             f"{'config has all settings' if config else 'the data say it'}: leave it out."
         )
+    kept = {"profile": "custom" if config else profile}
     config = config or base.changed(**settings)
+    kept["overridden"] = config.model_dump(mode="json", include={*settings})
     if arrays and names is None:
-        labels = np.asarray(data[1])
-        names = int(labels.max()) + 1 if labels.dtype.kind in "iu" and labels.size else 2
-    names = [str(k) for k in range(names)] if isinstance(names, int) else names
+        labels = [np.asarray(part) for part in data[1::2] if part is not None]
+        known = [part.max() for part in labels if part.dtype.kind in "iu" and part.size]
+        classes = int(max(known, default=1)) + 1
+    if names is not None and loaders and classes not in (None, len(names)):
+        raise ValueError(f"class_names has {len(names)} names and num_classes is {classes}.")
+    names = [str(k) for k in range(classes or 0)] if names is None else [*map(str, names)]
     if named:
         data = load(*locate(data, folder), config.image_size)
     elif arrays:
         data = DataSet.from_arrays("arrays", *data, *[None] * (4 - len(data)), names)
     if not loaders:
-        return running.fitted(config.changed(dataset=data.name), data, settings), data
-    if names is None or any(one is None for one in data[: 2 if "half" in dict(config) else 1]):
+        return running.fitted(config.changed(dataset=data.name), data, settings), data, kept
+    if not names or any(one is None for one in data[: 2 if "half" in dict(config) else 1]):
         raise ValueError(
             "DataLoaders do not say how many classes there are, and a search needs two, for w "
             "and for alpha: give both and num_classes."
@@ -266,7 +291,17 @@ def _settle(
     one, other = (running.sizes_of(loader or found[0]) for loader in found)
     if one != other:
         raise ValueError(f"The DataLoaders give other images, {one} and {other}: make them alike.")
-    return config.changed(dataset=Loader.name), found
+    # What DataLoaders do by themselves is not done here, and the record is not to say so.
+    rests = {"flip": False, "crop": 0, "cutout": 0, "held_out": 0.0, "part": "final"}
+    rests |= {"dataset": Loader.name, "batch_size": found[0].batch_size}
+    known = {name: value for name, value in rests.items() if name in type(config).model_fields}
+    return config.changed(**known), found, kept
+
+
+def _say(text: str) -> None:
+    """Prints; what the place cannot show does not end the run."""
+    known = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(known, "backslashreplace").decode(known), flush=True)
 
 
 def _forecast(loop: Any, folder: Path, resume: bool) -> str:

@@ -209,7 +209,8 @@ def test_a_file_with_objects_runs_no_code(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["cifar11", "a/b", "../data/cifar10", ""])
 def test_an_unknown_name_gets_a_sentence(tmp_path, name):
     with pytest.raises(
-        ValueError, match="There is no data set 'cifar11': choose shapes10|is not the name of"
+        ValueError,
+        match="There is no data set 'cifar11': choose shapes10|no file and no folder|is no name of",
     ):
         load(name, tmp_path)
 

@@ -1,9 +1,12 @@
 """The front door: every form of data from a search to a prediction, and what it refuses."""
 
+import errno
+import io
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -25,8 +28,9 @@ from dartslib.data import folders, load, locate, remarks, split
 from dartslib.data.folders import load_folder, open_picture
 from dartslib.data.loaders import Loader
 from dartslib.genotypes import DARTS_V2
+from dartslib.methods.beta_darts import BetaDARTS
 from dartslib.operations import OPERATIONS
-from dartslib.runs import importing, records
+from dartslib.runs import driving, importing, records
 from dartslib.runs.running import cell_name, find_genotype, fitted
 from dartslib.runs.study import Study
 from dartslib.runs.trained import load_trained
@@ -36,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The smoke profile, made as small as can be.
 SEARCH = {"nodes": 1, "channels": 2, "batch_size": 8, "half": 16}
 TRAIN = {"channels": 2, "layers": 2, "batch_size": 16, "lr": 0.05}
+FEW = {"channels": 2, "layers": 2}  # of a training
 CELL = Genotype([[("skip_connect", 0), ("sep_conv_3x3", 1)]], [[("max_pool_3x3", 0)]])
 
 
@@ -111,7 +116,8 @@ def test_from_arrays_to_a_prediction(here, capsys):
     search = dartslib.search((images, labels), **SEARCH)
     assert (search.dataset.num_classes, search.dataset.image_size) == (2, 8)
     record = search.run("found")
-    assert re.fullmatch(r"2 steps, about \d+ seconds; in found\.\n", capsys.readouterr().out)
+    said = r"2 steps; measuring .*\n2 steps, about \d+ seconds; in found\.\n"
+    assert re.fullmatch(said, capsys.readouterr().out)
     assert record.genotype == search.derive() == find_genotype("found")
     assert record.meta["profile"] == "smoke" and record.meta["overridden"] == SEARCH
     training = dartslib.train((images, labels), search.derive(), class_names=["a", "b"], **TRAIN)
@@ -207,6 +213,7 @@ def test_a_folder_of_pictures(here, pictures):
         small = Image.open(path).resize((13, 8), Image.Resampling.BILINEAR)
         middle = np.asarray(small)[:, 2:10].transpose(2, 0, 1)
         assert np.ascontiguousarray(middle).tobytes() in rows
+    dartslib.search(pictures, image_size=8, **SEARCH | {"half": 8}).advance()
     training = dartslib.train(pictures, CELL, image_size=8, **TRAIN)
     training.run("trained", progress=False)
     paths = sorted(pictures.glob("rose/*.png"))[:3]
@@ -264,6 +271,87 @@ def test_data_loaders(here):
     )
 
 
+def test_a_record_says_of_data_loaders_what_was_done(here):
+    """Their batches are taken as they come: whatever the profile cuts or mirrors is not done."""
+    judge = _loaders(seed=2)
+    config = TrainConfig(part="compare", layers=2, channels=2, epochs=1, head="linear", cutout=4)
+    training = dartslib.train((_loaders(), judge), CELL, num_classes=2, config=config)
+    meta = training.run("trained", progress=False).meta  # with "compare" it ended in a KeyError
+    assert 0 <= meta["result"]["test_accuracy"] <= 1
+    done = {name: meta["config"][name] for name in ("cutout", "crop", "flip", "batch_size")}
+    assert done == {"cutout": 0, "crop": 0, "flip": False, "batch_size": 8}
+    assert meta["profile"] == "custom" and training.kept["overridden"] == {}
+    named = dartslib.train((_loaders(), judge), CELL, class_names=np.array(["a", "b"]), **FEW)
+    assert named.dataset.class_names == ("a", "b")
+
+
+def test_a_run_is_kept_whatever_its_settings_are(here):
+    """Objects and numbers of numpy are settings, too; the record was lost after the last step."""
+    settings = {"relaxation": BetaDARTS(), "seed": np.int64(3), "w_lr": np.float32(0.05)}
+    record = dartslib.search(_arrays(), **SEARCH | settings).run("found", progress=False)
+    assert records.load("found").meta["overridden"]["relaxation"]["name"] == "beta_darts"
+    assert record.meta["overridden"]["seed"] == 3
+    trained = dartslib.train(_arrays(), Path("found"), **FEW)
+    assert trained.genotype == record.genotype and trained.kept["genotype_name"] == "found"
+    done = trained.run("trained", progress=False)
+    assert done.meta["cell"] == "found"
+    with pytest.raises(ValueError, match="This run is over"):
+        trained.run("elsewhere", resume=True)  # its record would not know where it was made
+    config = trained.config
+    assert dartslib.train(_arrays(), CELL, config=config).run(progress=False).meta["profile"] == (
+        "custom"
+    )
+
+
+def test_a_class_that_is_only_in_the_test_images():
+    images, labels = _arrays()
+    with pytest.warns(UserWarning, match="Class '1' .it has 0 of 80 training images"):
+        found = dartslib.search((images, labels * 0, images, labels), **SEARCH)
+    assert found.dataset.num_classes == 2
+
+
+def test_what_a_terminal_cannot_show_does_not_stop_a_run(here, monkeypatch):
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    dartslib.search(_arrays(), **SEARCH).run("运行")
+    narrow.flush()
+    assert b"\\u8fd0\\u884c" in narrow.buffer.getvalue()
+    assert Path("运行", "meta.json").exists()
+
+
+def test_a_notebook_is_shown_a_bar(here, monkeypatch):
+    """It is no terminal, for which tqdm would leave the bar out."""
+    made = []
+    stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr(sys, "stderr", stream)
+    real = driving.tqdm
+    monkeypatch.setattr(driving, "tqdm", lambda **o: made.append(o["disable"]) or real(**o))
+    monkeypatch.setattr(driving.tqdm, "format_interval", real.format_interval, raising=False)
+    dartslib.search(_arrays(), **SEARCH).run("found")
+    assert made == [False]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_data_loaders_that_resume_say_so_wherever_they_stopped(here, stop, monkeypatch):
+    def begin():
+        return dartslib.search((_loaders(), _loaders()), num_classes=2, nodes=1, channels=2)
+
+    search, advance = begin(), api.Search.advance
+    monkeypatch.setattr(api, "_forecast", lambda *_: "")
+
+    def stopped(self):
+        advance(self)
+        if self.step == stop:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(api.Search, "advance", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        search.run("found")
+    monkeypatch.setattr(api.Search, "advance", advance)
+    with pytest.warns(UserWarning, match="The DataLoader begins anew"):
+        begin().run("found", resume=True)
+
+
 def test_a_data_loader_is_read_in_order_and_says_when_it_cannot_be():
     images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 8, 8)
     source = DataLoader(TensorDataset(images, torch.zeros(6, dtype=torch.int64)), 2)
@@ -301,6 +389,10 @@ def test_half_is_the_profiles_or_what_there_is():
     assert fitted(SearchConfig(half=None), dataset).half is None
 
 
+def _training(data=None, **options):
+    return dartslib.train(_arrays() if data is None else data, CELL, **FEW | options)
+
+
 REFUSED = {
     "cutout in a search": (lambda: dartslib.search(_arrays(), cutout=4), "no setting 'cutout'"),
     "num_classes of arrays": (lambda: dartslib.search(_arrays(), num_classes=3), "num_classes"),
@@ -312,6 +404,40 @@ REFUSED = {
     ),
     "config and settings": (
         lambda: dartslib.search(_arrays(), config=SearchConfig(), epochs=3), "config has all",
+    ),
+    "config and a profile": (
+        lambda: dartslib.search(_arrays(), config=SearchConfig(), profile="darts"), "profile would",
+    ),
+    "classes of arrays that have names": (
+        lambda: dartslib.train(_arrays(), CELL, num_classes=7, class_names=["a", "b"]),
+        "num_classes would",
+    ),
+    "two numbers of classes": (
+        lambda: dartslib.train((_loaders(), None), CELL, num_classes=3, class_names=["a", "b"]),
+        "has 2 names and num_classes is 3",
+    ),
+    "a data set to evaluate on": (
+        lambda: _training().evaluate(_training().dataset), "Which images",
+    ),
+    "images of another size to evaluate on": (
+        lambda: _training().evaluate(_arrays(side=9)), "make them alike",
+    ),
+    "gray images to evaluate on": (
+        lambda: _training().evaluate(_arrays(channels=1)), "make them alike",
+    ),
+    "arrays after loaders": (
+        lambda: _training((_loaders(), None), num_classes=2).evaluate(_arrays()), "give one to",
+    ),
+    "fractions to predict": (
+        lambda: dartslib.predict(_training(), torch.rand(2, 3, 8, 8)), "give pixels from 0 to 255",
+    ),
+    "pixels after loaders": (
+        lambda: dartslib.predict(_training((_loaders(), None), num_classes=2), _arrays()[0]),
+        "as they do",
+    ),
+    "a picture after loaders": (
+        lambda: dartslib.predict(_training((_loaders(), None), num_classes=2), "p.png"),
+        "as they do",
     ),
     "loaders without classes": (lambda: dartslib.search((_loaders(), _loaders())), "num_classes"),
     "one loader for a search": (
@@ -329,7 +455,7 @@ REFUSED = {
     ),
     "a loader itself": (lambda: dartslib.search(_loaders(), num_classes=2), "two DataLoaders"),
     "an array itself": (lambda: dartslib.search(_arrays()[0]), "data is a name"),
-    "no data set": (lambda: dartslib.search("nowhere/at/all"), "is not the name"),
+    "no data set": (lambda: dartslib.search("nowhere/at/all"), "no file and no folder"),
     "no profile": (lambda: dartslib.search(_arrays(), profile="huge"), "no profile 'huge'"),
     "no method": (lambda: dartslib.search(_arrays(), relaxation="gdass"), "no relaxation"),
     "no genotype": (lambda: dartslib.train(_arrays(), "DARTS_V3"), "no genotype"),
@@ -384,16 +510,20 @@ def test_a_data_loader_without_a_length():
 
 
 def test_a_class_that_a_half_lacks_and_images_that_are_in_both_are_said():
-    images, labels = _arrays(40)
-    labels = (np.arange(40) < 2).astype(int)
-    data = DataSet.from_arrays("mine", images, labels, images[:7], labels[:7], ["cat", "dog"])
-    cut = split(data, held_out=0.0)
-    said = remarks(data, cut.search_train, cut.search_valid)
-    counts = [int(s.labels.sum()) for s in (cut.search_train, cut.search_valid)]
-    assert len(said) == 1 + counts.count(0) and all(map(is_one_sentence, said))
-    assert said[-1].startswith("Among the training images are 7 of the test images, byte by")
-    if 0 in counts:
-        assert "Class 'dog' (it has 2 of 40 training images)" in said[0]
+    images, _ = _arrays(40)
+    found = set()
+    for start in range(39):  # two of class 1, wherever their hashes place them
+        labels = np.isin(np.arange(40), (start, start + 1)).astype(int)
+        data = DataSet.from_arrays("mine", images, labels, images[:7], labels[:7], ["cat", "dog"])
+        cut = split(data, held_out=0.0)
+        said = remarks(data, cut.search_train, cut.search_valid)
+        lacking = [int(s.labels.sum()) for s in (cut.search_train, cut.search_valid)].count(0)
+        found.add(lacking)
+        assert len(said) == 1 + lacking and all(map(is_one_sentence, said))
+        assert said[-1].startswith("Among the training images are 7 of the test images, byte by")
+        if lacking:
+            assert "Class 'dog' (it has 2 of 40 training images)" in said[0]
+    assert found == {0, 1}
     none = DataSet.from_arrays("mine", images, labels * 0, *_arrays(9, seed=1), ["cat", "dog"])
     (sentence,) = remarks(none, split(none).search_train)
     assert "Class 'dog' (it has 0 of 40 training images) is not among the 18" in sentence
@@ -413,12 +543,80 @@ def test_a_rate_of_alpha_that_cannot_be_meant_is_said():
 def test_a_data_set_given_as_a_path(here, pictures):
     np.savez("mine.npz", a=1)
     Path("shapes10").mkdir()
-    assert locate("mine.npz") == ("mine", Path("."))
-    assert locate(pictures) == ("flowers", pictures.parent)
+    assert locate("mine.npz") == ("mine", Path("mine.npz").resolve())
+    assert locate(pictures) == ("flowers", pictures)
     assert locate("shapes10", "data") == ("shapes10", "data")  # a name, whatever lies here
     assert locate("cifar11", "data") == ("cifar11", "data")
     with pytest.raises(ValueError, match=r"write \S*data/other\.npz with"):
         load("other.npz")
+
+
+def test_a_path_is_that_data_set_and_no_other(here, pictures):
+    """Paths that end in a known name gave that set instead; usual names of folders were refused."""
+    few = SEARCH | {"half": 8}
+    for name in ("shapes10", "cifar10"):
+        shutil.copytree(pictures, f"mine/{name}")
+        with pytest.raises(ValueError, match=f"has the name of another data set, {name}") as error:
+            dartslib.search(f"mine/{name}")
+        assert is_one_sentence(error.value)
+    assert sorted(path.name for path in Path("mine").iterdir()) == ["cifar10", "shapes10"]
+    np.savez("mine/birds.npz", **_npz())
+    shutil.copytree(pictures, "mine/birds")
+    assert dartslib.search("mine/birds", image_size=8, **few).dataset.class_names[0] == "rose"
+    assert dartslib.search("mine/birds.npz", **few).dataset.image_size == 8
+    for name in ("flowers (1)", "rose, tulip", "anna's", "blu\u0308te", ".hidden"):
+        shutil.copytree(pictures, f"mine/{name}")
+        found = dartslib.search(Path("mine") / name, image_size=8, **few)
+        assert found.dataset.name == found.config.dataset == name
+    for given in ("mine/none", "./none", "mine\\none"):
+        with pytest.raises(ValueError, match="no file and no folder") as error:
+            dartslib.search(given)
+        assert is_one_sentence(error.value)
+    done = CliRunner().invoke(app, ["study", "--data", "mine/none", "--list"])
+    assert done.exit_code == 2 and "no file and no folder" in " ".join(done.output.split())
+
+
+def test_folders_of_pictures_in_another_form_are_refused(tmp_path, pictures):
+    for names in (("train", "val"), ("train",), ("Train", "Test"), ("training", "validation")):
+        folder = tmp_path / "-".join(names)
+        for name in names:
+            shutil.copytree(pictures, folder / name)
+        with pytest.raises(ValueError, match="has folders and no pictures") as error:
+            load_folder(folder, 8)
+        assert is_one_sentence(error.value)
+    folder = tmp_path / "plain"
+    shutil.copytree(pictures, folder)
+    (folder / ".ipynb_checkpoints").mkdir()
+    assert load_folder(folder, 8).class_names == ("rose", "tulip")
+
+
+def test_a_picture_is_read_as_it_is_seen_or_refused(tmp_path):
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[0] = 255  # the upper edge
+    turned = Image.Exif()
+    turned[0x0112] = 6  # held upright: its left edge is the upper one
+    Image.fromarray(np.rot90(pixels)).save(tmp_path / "phone.png", exif=turned)
+    np.testing.assert_array_equal(
+        open_picture(tmp_path / "phone.png", 8), pixels.transpose(2, 0, 1)
+    )
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "float.tiff")
+    for name in ("deep.png", "float.tiff"):
+        with pytest.raises(ValueError, match="not 8 bits a channel") as error:
+            open_picture(tmp_path / name, 8)
+        assert is_one_sentence(error.value)
+
+
+def test_no_room_for_the_pictures_is_said(pictures, monkeypatch):
+    """Without it a full disk ends the process by a signal, some pictures later."""
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folders.os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="no room for .* MiB of pictures .*: set TMPDIR") as error:
+        load_folder(pictures, 8)
+    assert is_one_sentence(error.value)
 
 
 def test_a_size_that_nothing_is_brought_to_is_refused(here):

@@ -1,5 +1,6 @@
 """Pictures: a folder of them as a data set, and single ones for a trained network."""
 
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from dartslib.data.checking import check_class_names, hash_order
@@ -24,6 +25,9 @@ def open_picture(path: str | Path, size: int, channels: int = 3) -> np.ndarray:
     """
     try:
         with Image.open(path) as picture:
+            if picture.mode.startswith(("I", "F")):
+                raise ValueError(f"its mode is {picture.mode}, not 8 bits a channel")
+            picture = ImageOps.exif_transpose(picture)  # as a camera was held
             picture = picture.convert("RGB" if channels == 3 else "L")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as a picture: {error}.") from None
@@ -62,11 +66,23 @@ def load_folder(folder: Path, size: int = 32) -> DataSet:
 
 
 def _listed(folder: Path) -> Any:
-    """Pictures and their classes, as torchvision's `ImageFolder` finds them."""
+    """Pictures and their classes, as torchvision's `ImageFolder` finds them; no hidden folders."""
     from torchvision.datasets import ImageFolder  # seconds
 
+    class Pictures(ImageFolder):
+        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+            names = [name for name in super().find_classes(directory)[0] if name[0] != "."]
+            return names, {name: k for k, name in enumerate(names)}
+
+    for place in sorted(path for path in folder.glob("[!.]*") if path.is_dir()):
+        kinds = {path.is_dir() for path in place.glob("[!.]*")}
+        if kinds == {True}:
+            raise ValueError(
+                f"{place} has folders and no pictures: a folder of pictures has train/CLASS and "
+                "test/CLASS, by these names, or CLASS alone."
+            )
     try:
-        return ImageFolder(str(folder))
+        return Pictures(str(folder))
     except FileNotFoundError as error:
         reason = str(error).splitlines()[0].rstrip(". ")
         raise ValueError(
@@ -77,8 +93,17 @@ def _listed(folder: Path) -> Any:
 
 def _file(shape: tuple[int, ...]) -> np.ndarray:
     """Bytes on the disk, in a file without a name that is gone when nobody uses the array."""
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, np.uint8, "w+", shape=shape)
+    size = int(np.prod(shape, dtype=np.int64))
+    try:
+        with tempfile.TemporaryFile() as file:
+            if hasattr(os, "posix_fallocate"):  # else a full disk would end the process later
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, np.uint8, "w+", shape=shape)
+    except OSError as error:
+        raise OSError(
+            f"{tempfile.gettempdir()} has no room for {size / 2**20:.1f} MiB of pictures "
+            f"({error.strerror}): set TMPDIR to a folder that has."
+        ) from None
 
 
 def _stored(source: Any, size: int) -> tuple[Tensor, Tensor]:

@@ -32,8 +32,8 @@ class Loader:
             raise ValueError("A DataLoader needs a length of one batch or more: give its data one.")
         self.source, self.class_names, self.device = source, class_names, device
         self.num_classes = len(class_names)
-        self._next, self._iterator, self._kept = 0, iter(()), {}
-        _, self.in_channels, self.image_size, _ = self.at(0)[0].shape
+        self._next, self._iterator, self._kept, self._said = 0, iter(()), {}, False
+        self.batch_size, self.in_channels, self.image_size, _ = self.at(0)[0].shape
 
     def __len__(self) -> int:
         return len(self.source)
@@ -47,11 +47,7 @@ class Loader:
             return self._checked(self.source.at(step))
         if step not in self._kept:
             if step not in (0, self._next):
-                warnings.warn(
-                    "The DataLoader begins anew, since it cannot be asked for the batch of a step: "
-                    "the run does not end as it would have without a stop.",
-                    stacklevel=2,
-                )
+                self.say_anew()
             if step != self._next:
                 self._iterator, self._kept = iter(()), {}
             batch = next(self._iterator, None)
@@ -61,6 +57,16 @@ class Loader:
             self._kept[step], self._next = self._checked(batch), step + 1
             self._kept.pop(step - AHEAD, None)
         return self._kept[step]
+
+    def say_anew(self) -> None:
+        """Warns, once, that a run goes on with other batches than it would have had."""
+        if not self._said and not hasattr(self.source, "at"):
+            self._said = True
+            warnings.warn(
+                "The DataLoader begins anew, since it cannot be asked for the batch of a step: "
+                "the run does not end as it would have without a stop.",
+                stacklevel=3,
+            )
 
     def _checked(self, batch: Any) -> tuple[Tensor, Tensor]:
         if not isinstance(batch, tuple | list) or len(batch) != 2:

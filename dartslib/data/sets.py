@@ -179,6 +179,10 @@ def is_own(name: str) -> bool:
     return name not in (*EMBEDDED, *DOWNLOADED)
 
 
+class Itself(type(Path())):
+    """The path of a data set, where another path is that of the folder that data sets are in."""
+
+
 def load(name: str, folder: str | Path = "data", image_size: int = 32) -> DataSet:
     """A data set by name, its images in hash order.
 
@@ -188,7 +192,7 @@ def load(name: str, folder: str | Path = "data", image_size: int = 32) -> DataSe
             of pictures folder/NAME, as `folders.load_folder` takes it; or, without these, cifar10,
             cifar100 or mnist, which torchvision downloads and checks.
         folder: where such files are, and where downloads go; one that is not here is looked for in
-            the checkout, so that a notebook finds its data/.
+            the checkout, so that a notebook finds its data/. Or what `locate` found.
         image_size: pixels per side that pictures of a folder are brought to.
 
     Raises:
@@ -196,26 +200,48 @@ def load(name: str, folder: str | Path = "data", image_size: int = 32) -> DataSe
         FileNotFoundError: there is no file and the download failed.
         NotADirectoryError: the folder is a file.
     """
-    if name in EMBEDDED:
+    path = find(name, folder)
+    if path is None and name in EMBEDDED:
         return DataSet.from_arrays(name, *shapes.draw(name))
-    if not re.fullmatch(r"\w[\w. -]{0,99}", name):
+    if path is None:
+        return _download(name, find_folder(folder) / f"{name}.npz")
+    if path.is_dir():
+        from dartslib.data.folders import load_folder  # which makes a data set, too
+
+        return load_folder(path, image_size)
+    return _read(name, path)
+
+
+def find(name: str, folder: str | Path = "data") -> Path | None:
+    """The file or folder that `load` reads; None for what is drawn by code or downloaded.
+
+    Raises:
+        ValueError, NotADirectoryError: as of `load`.
+    """
+    if isinstance(folder, Itself):
+        if name in (folder.name, folder.stem):
+            return folder
+        folder = Path(folder.parent)  # of another data set
+    if name in EMBEDDED:
+        return None
+    if re.search(r"[/\\]", name):
         raise ValueError(
-            f"{repr(name)} is not the name of a data set: give a name such as cifar10, without "
-            "folder."
+            f"There is no file and no folder {repr(name)}: give the path of NAME.npz or of a "
+            "folder of pictures, or the name of a data set, such as cifar10."
         )
+    if not re.fullmatch(r"\w[\w. -]{0,99}", name):
+        raise ValueError(f"{repr(name)} is no name of a data set: give one such as cifar10.")
     path = find_folder(folder) / f"{name}.npz"
     if path.parent.exists() and not path.parent.is_dir():
         raise NotADirectoryError(
             f"{folder} is a file: give the folder that data sets are in, or are downloaded to."
         )
     if path.exists():
-        return _read(name, path)
+        return path
     if name in DOWNLOADED:
-        return _download(name, path)
+        return None
     if path.with_name(name).is_dir():
-        from dartslib.data.folders import load_folder  # which makes a data set, too
-
-        return load_folder(path.with_name(name), image_size)
+        return path.with_name(name)
     path = Path(folder) / f"{name.removesuffix('.npz')}.npz"
     raise ValueError(
         f"There is no data set {name!r}: choose {', '.join((*EMBEDDED, *DOWNLOADED))}, or write "
@@ -225,25 +251,36 @@ def load(name: str, folder: str | Path = "data", image_size: int = 32) -> DataSe
 
 
 def locate(data: str | Path, folder: str | Path = "data") -> tuple[str, str | Path]:
-    """Name and folder of a data set that may be given as a path.
+    """Name of a data set that may be given as a path, and the `folder` for `load`.
 
     Args:
         data: a name, or the path of a file NAME.npz or of a folder of pictures.
         folder: where a data set is that was given as a name.
+
+    Raises:
+        ValueError: the path ends in the name of a known data set, which it is not.
     """
     path, here = Path(data), find_folder(folder)
     kept = [here / f"{data}.npz", here / data]
-    if os.path.isfile(path) and path.suffix == ".npz":  # Path.is_file raises if the name is long
-        return path.stem, path.parent
+    file = os.path.isfile(path) and path.suffix == ".npz"  # Path.is_file raises if a name is long
     plain = re.fullmatch(r"\w[\w. -]*", str(data))
     named = plain and (not is_own(str(data)) or any(map(os.path.exists, kept)))
-    if str(data) and os.path.isdir(path) and not named:
-        return path.resolve().name, path.resolve().parent
-    return str(data), folder
+    if not file and (named or not str(data) or not os.path.isdir(path)):
+        return str(data), folder
+    path = path.resolve()
+    name = path.stem if file else path.name
+    if name in EMBEDDED or name in DOWNLOADED and not file:
+        raise ValueError(
+            f"{repr(str(data))} has the name of another data set, {name}, which its record would "
+            "say: give it a name of its own."
+        )
+    return name, Itself(path)
 
 
 def find_folder(folder: str | Path) -> Path:
     """A folder of data sets; where it is not here but in the checkout, that one."""
+    if isinstance(folder, Itself):
+        return folder
     there = CHECKOUT / folder
     in_checkout = (CHECKOUT / "pyproject.toml").is_file() and there.is_dir()
     return there if in_checkout and not Path(folder).exists() else Path(folder)

@@ -30,6 +30,7 @@ from dartslib.runs.importing import IMPORTED
 from dartslib.runs.machine import commit, machine, versions
 
 FORMAT = "dartslib-checkpoint-3"
+CHECKPOINT = "checkpoint.pt"
 # Five minutes, minus one for a step slower than those before it, and for the writing.
 EVERY_SECONDS = 240.0
 SILENT_SECONDS = 60.0  # at most, where no bar can be drawn
@@ -70,7 +71,7 @@ def drive(
         FloatingPointError: a loss or a weight is not finite; the previous checkpoint stays.
         KeyboardInterrupt: Ctrl-C.
     """
-    path = folder / "checkpoint.pt"
+    path = folder / CHECKPOINT
     stretches: list[dict[str, Any]] = []
     if path.exists():
         if not resume:
@@ -91,7 +92,8 @@ def drive(
     began, kept = process_time(), loop.step
     saved = last = monotonic()
     longest, told = 0.0, -inf
-    off = None if progress else True  # None: where no bar can be drawn
+    drawn = type(sys.stderr).__module__.startswith("ipykernel")  # a notebook, which is no terminal
+    off = (False if drawn else None) if progress else True  # None: where no bar can be drawn
     bar = tqdm(total=loop.steps, initial=loop.step, unit="step", disable=off)
     with _patient() as pressed, bar:
         silent = progress and bar.disable and "TQDM_DISABLE" not in os.environ
@@ -191,7 +193,7 @@ def progress(folder: Path) -> tuple[int, int, float] | None:
     Raises:
         ValueError: the checkpoint is damaged.
     """
-    path = folder / "checkpoint.pt"
+    path = folder / CHECKPOINT
     if not path.exists():
         return None
     state = _load(path)

@@ -57,6 +57,14 @@ class Trained(nn.Module):
     def predict(self, images: Any) -> tuple[tuple[str, ...], np.ndarray]:
         """What `dartslib.predict` returns."""
         channels, size, _ = self.shape
+        floats = isinstance(images, Tensor) and images.is_floating_point()
+        if self.white == 1 and not floats:
+            raise ValueError(
+                "This network was trained on DataLoaders, which made the images that it knows: "
+                "give a float tensor (N, C, side, side) as they do."
+            )
+        if self.white != 1 and floats and images.numel() and images.max() <= 1:
+            raise ValueError("The images lie between 0 and 1: give pixels from 0 to 255, uint8.")
         if isinstance(images, str | Path):
             images = [images]
         if isinstance(images, list | tuple) and images and isinstance(images[0], str | Path):
