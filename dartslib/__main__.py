@@ -428,5 +428,6 @@ def doctor(data_folder: FolderOption = Path("data")) -> None:
 
 if PROGRAM:
     for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show must not end a run
-        stream.reconfigure(errors="backslashreplace")
+        if hasattr(stream, "reconfigure"):  # not in a notebook
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="python -m dartslib")

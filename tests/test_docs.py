@@ -257,6 +257,14 @@ def test_the_relaxation_on_the_page_runs():
     assert len(lines) <= 15
 
 
+def test_what_the_promises_name_is_there():
+    page = (ROOT / "docs" / "promises.md").read_text("utf-8")
+    named = re.findall(r"\]\((\.\./[^)#]+|[a-z-]+\.md)", page)
+    assert len(named) > 12
+    for path in named:
+        assert (ROOT / "docs" / path).is_file(), path
+
+
 def test_the_wheel_has_the_exercises():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["dartslib"]

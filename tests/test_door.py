@@ -306,7 +306,7 @@ def test_a_run_is_kept_whatever_its_settings_are(here):
 def test_a_class_that_is_only_in_the_test_images():
     images, labels = _arrays()
     with pytest.warns(UserWarning, match="Class '1' .it has 0 of 80 training images"):
-        found = dartslib.search((images, labels * 0, images, labels), **SEARCH)
+        found = dartslib.search((images, labels * 0, 255 - images, labels), **SEARCH)
     assert found.dataset.num_classes == 2
 
 
@@ -753,6 +753,26 @@ def test_an_operation_of_ones_own_on_the_command_line(my_ops):
     assert is_one_sentence(again.output.strip())
 
 
+def test_a_network_of_operations_that_have_changed_predicts_nothing(my_ops, monkeypatch):
+    importing.import_files([my_ops])
+    cell = Genotype([[("conv_of_mine", 0)]], [[("skip_connect", 0)]])
+    dartslib.train(_arrays(), cell, **FEW).run("trained", progress=False)
+    assert dartslib.predict("trained", _arrays()[0])[1].shape == (80, 2)
+    monkeypatch.setitem(importing.IMPORTED, "my_ops.py", "another digest")
+    with pytest.raises(ValueError, match="have changed since: give --import my_ops.py") as error:
+        dartslib.predict("trained", _arrays()[0])
+    assert is_one_sentence(error.value)
+
+
+def test_no_record_is_kept_where_there_is_no_checkout(here, monkeypatch):
+    """From a wheel it would have been written among the installed packages, after the run."""
+    monkeypatch.setattr(records, "CHECKOUT", here)
+    np.savez("tiny.npz", **_npz())
+    done = _search("--record", "mine", "--out", "run")
+    assert done.exit_code == 2 and "dartslib is not in one" in " ".join(done.output.split())
+    assert not Path("run").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "says"), [(None, "no file"), ("1 / 0", "ZeroDivisionError"), ("(", "SyntaxError")]
 )
@@ -816,6 +836,17 @@ def test_a_genotype_as_the_papers_code_prints_it(here):
     assert "normal" not in positional and read_usual(positional) == DARTS_V2
     Path("cell.txt").write_text(USUAL, "utf-8")
     assert find_genotype("cell.txt") == DARTS_V2
+    # As people have it: in a log, assigned, twice the same, from an editor or from PowerShell.
+    log = f"03/23 10:11:12 PM gpu = 0 (it is)\n03/23 10:11:12 PM genotype = {USUAL}\nepoch 1"
+    for text in (log, f"DARTS = {USUAL}", f"{log}\n{log}", f"from x import Genotype\n{USUAL})"):
+        assert read_usual(text) == DARTS_V2
+        for encoding in ("utf-8-sig", "utf-16"):
+            Path("cell.txt").write_text(text, encoding)
+            assert find_genotype("cell.txt") == DARTS_V2
+    with pytest.raises(ValueError, match="There are 2 genotypes") as error:
+        read_usual(f"A = {USUAL}\nB = {USUAL.replace('skip_connect', 'max_pool_3x3')}")
+    assert is_one_sentence(error.value)
+    assert read_usual("Genotype(" + "()" * 10**6) is None  # soon
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from torch import nn
 from dartslib.data import DataSet, split
 from dartslib.genotypes import PUBLISHED
 from dartslib.relaxation import Relaxation
-from dartslib.runs import driving, gap, records, running, study
+from dartslib.runs import driving, gap, importing, records, running, study
 from dartslib.runs.drawing import draw
 from dartslib.runs.profiles import Profile
 from dartslib.runs.results import Results, bar, cpu_hours, shared
@@ -348,6 +348,42 @@ def test_a_run_is_made_again_from_recorded_cells(whole, tmp_path, data):
         record = alone.make(alone.find(name), data)
         assert record.meta["result"] == plan.record(plan.find(name)).meta["result"]
     assert not alone.finished(alone.find("search-tiny-first_order-0"))
+
+
+def test_a_study_is_made_of_the_same_images_and_files(tmp_path, data, monkeypatch):
+    """Whatever changes halfway would be mixed in without a word."""
+    plan, other = _study(tmp_path / "runs"), tmp_path / "data"
+    first, second = (plan.find(f"compare-tiny-random-{k}") for k in (0, 1))
+    made = plan.make(first, data)
+    shutil.copytree(data, other)
+    arrays = _arrays()
+    np.savez(other / "tiny.npz", **arrays | {"x_train": 255 - arrays["x_train"]})
+    with pytest.raises(ValueError, match="tiny has other images than earlier runs had") as error:
+        plan.make(second, other)
+    assert is_one_sentence(error.value)
+    assert plan.make(second, data).meta["data"] == made.meta["data"]
+    plain = json.loads((plan.folder / first.name / "meta.json").read_text("utf-8"))
+    meta = plain | {"imports": {"my_ops.py": "as it was"}}
+    (plan.folder / first.name / "meta.json").write_text(json.dumps(meta), "utf-8")
+    for digest, finished in (("as it was", True), ("changed", False)):
+        monkeypatch.setitem(importing.IMPORTED, "my_ops.py", digest)
+        if finished:
+            assert plan.finished(first)
+        else:
+            with pytest.raises(ValueError, match="or with other imported files"):
+                plan.finished(first)
+
+
+def test_a_data_set_may_have_a_hyphen_in_its_name(whole, tmp_path):
+    plan, _ = whole
+    for name in records.names(plan.recorded):
+        record = records.load(name, plan.recorded)
+        kind, named, rest = name.split("-", 2)
+        record.meta["dataset"] = f"my-own-{named}"
+        records.save(record, tmp_path / f"{kind}-my-own-{named}-{rest}")
+    one, other = Results(plan.recorded), Results(tmp_path)
+    assert other.comparison().keys() == one.comparison().keys()
+    assert list(other.finals()) == list(one.finals())
 
 
 def test_a_cell_that_is_not_found_yet(tmp_path, data):

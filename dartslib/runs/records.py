@@ -33,7 +33,8 @@ OLD_NAMES = {
     "train": {"method": "cell"},
 }
 
-RECORDED = Path(__file__).resolve().parents[2] / "data" / "recorded"
+CHECKOUT = Path(__file__).resolve().parents[2]
+RECORDED = CHECKOUT / "data" / "recorded"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ def check_name(name: str | None) -> None:
         raise ValueError(
             f"{name[:60]!r} cannot name a record: give a word of letters, digits, _, - and ., "
             "without a folder."
+        )
+    if name is not None and not (CHECKOUT / "pyproject.toml").is_file():
+        raise ValueError(
+            "Records are kept in a checkout of the project, and dartslib is not in one: leave "
+            "--record out, and take the run's folder."
         )
 
 

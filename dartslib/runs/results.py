@@ -123,16 +123,17 @@ class Results:
         """Parts of the name, without the data set -> record."""
         found: dict[tuple[str, ...], Record] = {}
         for name in records.names(self.folder):
-            kind, *rest = name.split("-")
-            if len(rest) < 2:
+            kind, record = name.split("-")[0], records.load(self.folder / name)
+            start = f"{kind}-{record.meta.get('dataset')}-"  # whose name may have hyphens, too
+            if not name.startswith(start):
                 continue  # no run of a study
-            key = kind, *rest[1:]
+            key = kind, *name.removeprefix(start).split("-")
             if key in found:
                 raise ValueError(
                     f"{self.folder} holds two data sets, see {found[key].name} and {name}: keep "
                     "each study in a folder of its own."
                 )
-            found[key] = records.load(self.folder / name)
+            found[key] = record
         return found
 
     def __iter__(self) -> Iterator[Record]:

@@ -1,5 +1,6 @@
 """One run from settings to record: loads the data, runs the loop, writes the results."""
 
+import json
 import os
 import shlex
 import sys
@@ -71,7 +72,8 @@ def find_genotype(name: str) -> Genotype:
     for path in (Path(name), Path(name) / file, records.RECORDED / name / file):
         if os.path.isfile(path):  # Path.is_file raises if the name is too long
             content = path.read_bytes()
-            return read_usual(content.decode(errors="ignore")) or Genotype.from_json(content)
+            text = content.decode(json.detect_encoding(content), errors="ignore")
+            return read_usual(text) or Genotype.from_json(content)
     raise ValueError(
         f"There is no genotype {repr(name)}: give a file, the folder of a finished search, a "
         f"recorded run, or one of {', '.join(PUBLISHED)}."
@@ -197,15 +199,24 @@ def make_run(
     overridden: dict[str, Any] | None = None,
     data: str | Path = "data",
     device: str | None = None,
+    digest: str | None = None,
     **options: Any,
 ) -> records.Record:
     """A search, or the training of a genotype, from its settings to its record in the folder.
 
     `data` is the folder of data sets; `around` is as in `begin_search`, `device` as in
     `find_device`, the others as in `finish`.
+
+    Raises:
+        ValueError: the images have not this digest, if one is given.
     """
     device = find_device(device)
     dataset = load(config.dataset, data, config.image_size)
+    if digest not in (None, dataset.digest()):
+        raise ValueError(
+            f"{config.dataset} has other images than earlier runs had: put those back, or give "
+            "these runs another folder (--out)."
+        )
     config = fitted(config, dataset, overridden)
     if genotype is None:
         loop, judged = begin_search(config, dataset, device, around=around)

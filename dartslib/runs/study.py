@@ -26,6 +26,7 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property, partial
@@ -40,7 +41,7 @@ from dartslib.runs import records
 from dartslib.runs.dense import STAND_IN, DenseConfig
 from dartslib.runs.drawing import draw
 from dartslib.runs.driving import progress
-from dartslib.runs.importing import Files
+from dartslib.runs.importing import IMPORTED, Files
 from dartslib.runs.many import make_each
 from dartslib.runs.profiles import Profile, profile
 from dartslib.runs.results import used_gpu
@@ -84,7 +85,12 @@ class Run:
         return self.config.model_dump_json(exclude={"dataset", "seed", "epochs", "part"})
 
     def made(self, record: records.Record) -> bool:
-        """Whether a record has these settings; one that it lacks counts with its default."""
+        """Whether a record has these settings; one that it lacks counts with its default.
+
+        Operations of one's own are settings, too: they are to be as they were.
+        """
+        if not record.meta.get("imports", {}).items() <= IMPORTED.items():
+            return False
         try:
             found = type(self.config)(**record.meta["config"])
             fitted = is_own(found.dataset) and "half" not in self.changed  # to the images there are
@@ -262,8 +268,8 @@ class Study:
             if folder in (self.kept, self.folder):
                 raise ValueError(
                     f"{folder / run.name} was made with other settings than the profile "
-                    f"{self.name} has: give this study another folder (--out) or another "
-                    "name (--record)."
+                    f"{self.name} has, or with other imported files: give this study another "
+                    "folder (--out) or another name (--record)."
                 )
         return None
 
@@ -315,10 +321,20 @@ class Study:
                 resume=True,
                 progress=progress,
                 command=shlex.join(command),
+                digest=self._digest(run),
             )
         if self.recorded is not None:
             records.save(record, self.recorded / run.name)
         return record
+
+    def _digest(self, run: Run) -> str | None:
+        """Of the images that finished runs on the same data set had; None if there are none."""
+        for other in self:
+            with suppress(FileNotFoundError, ValueError):
+                meta = records.load(self.kept / other.name).meta
+                if meta["dataset"] == run.config.dataset and meta.get("data"):
+                    return meta["data"]
+        return None
 
     def _done(self, run: Run, *folders: Path) -> tuple[float, float]:
         """Epochs made of a run, and the seconds on a processor that they took; 0 if not known."""

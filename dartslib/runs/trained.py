@@ -110,9 +110,12 @@ def load_trained(folder: str | Path) -> Trained:
     meta = record.meta
     if meta.get("kind") != "train":
         raise ValueError(f"{folder} has no trained network: give the folder of a training.")
-    if missing := meta.get("imports", {}).keys() - IMPORTED.keys():
+    if missing := dict(meta.get("imports", {}).items() - IMPORTED.items()):
         names = " ".join(f"--import {name}" for name in sorted(missing))
-        raise ValueError(f"This network is made of operations that are not here: give {names}.")
+        raise ValueError(
+            "This network is made of operations that are not here, or that have changed since: "
+            f"give {names}, as it was."
+        )
     if not path.is_file() or "images" not in meta:
         raise FileNotFoundError(
             f"{folder} has no {WEIGHTS}: a kept record is without, since weights are large; they "

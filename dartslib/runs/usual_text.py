@@ -8,6 +8,7 @@ from typing import Any
 
 from dartslib.genotypes import Genotype
 
+MOST = 5_000  # letters of a genotype
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 
@@ -17,16 +18,12 @@ def read_usual(text: str) -> Genotype | None:
     Raises:
         ValueError: it cannot be a genotype of this package, and why.
     """
-    if "Genotype(" not in text:
+    found = {piece for piece in map(_call, text.split("Genotype(")[1:]) if piece}
+    if not found:
         return None
-    try:
-        parsed = ast.walk(ast.parse(text.strip()))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    calls = [node for node in parsed if isinstance(node, ast.Call)]
-    call = next((c for c in calls if ast.unparse(c.func).split(".")[-1] == "Genotype"), None)
-    if call is None:
-        return None
+    if len(found) > 1:
+        raise ValueError(f"There are {len(found)} genotypes in this text: give a file with one.")
+    call = ast.parse(found.pop(), mode="eval").body
     given = dict(zip(FIELDS, call.args, strict=False))
     given |= {word.arg: word.value for word in call.keywords}
     cells = []
@@ -44,6 +41,19 @@ def read_usual(text: str) -> Genotype | None:
             )
         cells.append([pairs[k : k + 2] for k in range(0, len(pairs), 2)])
     return Genotype(*cells)
+
+
+def _call(text: str) -> str:
+    """The whole call whose arguments a text begins with, such as a line of a log; "" if none."""
+    for end, letter in enumerate(text[:MOST]):
+        if letter == ")":
+            try:
+                call = f"Genotype({text[: end + 1]}"
+                ast.parse(call, mode="eval")
+                return call
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                continue  # the end of a pair, or of a range
+    return ""
 
 
 def _value(node: ast.expr | None, name: str) -> Any:
