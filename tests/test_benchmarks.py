@@ -85,6 +85,7 @@ def _calls(technique):
         return operators.look(forms.search(config, "ours").advance)["calls"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "technique",
     [

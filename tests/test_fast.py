@@ -486,7 +486,10 @@ def _double(search):
     return search
 
 
-@pytest.mark.parametrize(("method", "nodes"), [("first_order", 2), ("finite_difference", 1)])
+SECOND = pytest.param("finite_difference", 1, marks=pytest.mark.full)
+
+
+@pytest.mark.parametrize(("method", "nodes"), [("first_order", 2), SECOND])
 def test_fifty_steps_end_at_the_same_alpha(method, nodes):
     few = ("sep_conv_3x3", "max_pool_3x3", "skip_connect", "none")  # a step has all kinds of terms
     config = SearchConfig(
@@ -633,6 +636,7 @@ def _far(net, exact, batch, tables):
     ]
 
 
+@pytest.mark.full
 def test_float32_is_as_near_to_float64_as_the_plain_form(monkeypatch):
     for file in (branches, cells, states):
         for name, smooth in (("relu", torch.tanh), ("relu_", torch.tanh_)):
