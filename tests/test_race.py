@@ -74,6 +74,21 @@ def test_the_race_says_what_the_kept_trainings_say(table):
                 assert found[seed, k] == pytest.approx(best)
 
 
+def test_a_part_of_a_training_is_no_network_yet(table):
+    """Two epochs of ten cells took less than one training, and counted as ten candidates."""
+    way = race.entrants({})["successive_halving"]
+    minutes = np.array([1.0, 4.0, 60.0])  # a training takes one minute, two epochs a quarter of it
+    asked = list(way(FromTable(table, 0), 239.0, 0))
+    assert len(asked) >= 10 and not any(FromTable(table, 0).trained(cell) for cell, *_ in asked)
+    (found,) = race.followed(way, table, repeats=1, minutes=minutes)
+    evaluate, ends = FromTable(table, 0), []
+    for cell, _, cost in way(evaluate, 3600.0, 0):
+        if evaluate.trained(cell):
+            ends.append(cost)
+    assert np.isnan(found[minutes * 60 < ends[0]]).all()
+    assert not np.isnan(found[minutes * 60 >= ends[0]]).any()
+
+
 def test_a_way_that_ends_with_a_name_pays_for_one_training_more(table):
     names = [name(cell.normal) for cell in classes()]
     values = {cell: float(k) for k, cell in enumerate(names)}
@@ -81,7 +96,7 @@ def test_a_way_that_ends_with_a_name_pays_for_one_training_more(table):
     enas = {"cell": names[3], "seconds": 500.0}
     scores = {"ntk_condition": 1.0, "linear_regions": 2.0}
     rows = [
-        {"cell": cell, "scores": dict.fromkeys(scores, k), "score_seconds": scores}
+        {"cell": cell, "scores": dict.fromkeys(scores, [k, -k]), "score_seconds": scores}
         for k, cell in enumerate(names)
     ]
     ways = race.entrants({"single_path": [row], "enas": [enas], "score": rows})
@@ -99,7 +114,9 @@ def test_a_way_that_ends_with_a_name_pays_for_one_training_more(table):
     assert [name(cell.normal) for cell, *_ in found] == names[:-4:-1]  # in the order of the score
     assert [cost for *_, cost in found] == [367.0, 427.0, 487.0]
     first = next(ways["te_nas"](FromTable(table, 0), 1e4, 0))
-    assert name(first[0].normal) == names[-1] and first[2] == pytest.approx(207 * 3 + 60)
+    assert name(first[0].normal) == names[-1] and first[2] == pytest.approx(207 * 1.5 + 60)
+    first = next(ways["te_nas"](FromTable(table, 1), 1e4, 1))  # the other first weights
+    assert name(first[0].normal) == names[0]
     for way in ways.values():
         assert next(iter(way(FromTable(table, 0), 1e4, 0)), None) is not None
 

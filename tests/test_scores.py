@@ -1,5 +1,7 @@
 """Scores without training, against what can be computed by other means."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from dartslib.networks import FinalNetwork
 from dartslib.rivals import scores
 from dartslib.tabular.cells import classes
+from dartslib.tabular.making import RECIPE
 
 
 @pytest.fixture
@@ -86,6 +89,49 @@ def test_the_kernel_of_a_linear_model_is_the_gram_matrix(batch):
     found = scores.ntk_condition(network, images)
     assert -found == pytest.approx(values[-1] / values[0], rel=1e-3)
     assert scores.ntk_condition(network, torch.cat([images, images[:1]])) < 1e6 * found
+
+
+@pytest.mark.parametrize("number", [0, 60, 120, 206])
+def test_the_kernel_of_a_cell_is_not_singular(number):
+    """With BatchNorm on its batch the rows summed to zero where no pool came last."""
+    config = RECIPE.changed(channels=4, layers=2)
+    network = config.network(classes()[number], num_classes=4, image_size=8)
+    images = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert 1 < -scores.ntk_condition(network, images) < 1e6
+    # By hand: statistics of the batch, then a backward pass per image.
+    network.train()(images)
+    alone = deepcopy(network)
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.reset_running_stats()
+            part.momentum = None
+    network(images)
+    network.eval()
+    rows = []
+    for image in images:
+        network.zero_grad()
+        network(image[None]).sum().backward()
+        named = network.named_parameters()
+        rows.append(torch.cat([p.grad.flatten() for n, p in named if n.endswith("weight")]))
+    values = torch.linalg.eigvalsh(torch.stack(rows).double() @ torch.stack(rows).double().T)
+    condition = float(values[-1] / values[0])
+    assert -scores.ntk_condition(alone, images) == pytest.approx(condition, rel=0.02)
+
+
+def test_a_plane_is_one_and_cells_differ_on_it():
+    points = scores.plane(30, (1, 3, 3), 0).flatten(1).double()
+    assert points.shape == (900, 9) and torch.linalg.matrix_rank(points, rtol=1e-4) == 2
+    assert points.norm(dim=1).max() == pytest.approx(3 * 2**0.5)
+    counts = {}
+    for cell in classes()[::20]:
+        thin = RECIPE.changed(channels=1, layers=1).network(
+            cell, num_classes=4, in_channels=1, image_size=3
+        )
+        convolutions = str(cell.normal).count("sep_conv")
+        regions = scores.linear_regions(thin, scores.plane(60, (1, 3, 3), 0), ".nodes.")
+        counts.setdefault(convolutions, []).append(regions)
+    assert set(counts[0]) == {1.0} and min(counts[1]) > 1
+    assert np.mean(counts[1]) < np.mean(counts[2]) < 0.9 * 3600  # the count is not that of points
 
 
 def test_linear_regions_are_patterns(batch):

@@ -44,6 +44,11 @@ class FromTable:
         value = answer.valid if epochs is None else answer.epochs[epochs - 1]
         return value, answer.seconds * (wanted - done) / total
 
+    def trained(self, genotype: Genotype) -> bool:
+        """Whether the training that was asked last has come to its end."""
+        total = len(self.table.query(genotype).epochs)
+        return self._epochs[self.table.name(genotype)] == total
+
     def truth(self, genotype: Genotype) -> float:
         """Accuracy of the cell, mean of the trainings that were not asked."""
         name = self.table.name(genotype)

@@ -11,7 +11,6 @@ from time import process_time
 from typing import Any
 
 import numpy as np
-import torch
 
 from dartslib.data import DataSet, split
 from dartslib.genotypes import Genotype
@@ -35,7 +34,7 @@ SHARED = SearchConfig(
     channels=RECIPE.channels, head="linear", batch_size=RECIPE.batch_size, w_lr=RECIPE.lr,
     epochs=80,
 )  # fmt: skip
-INITS, BATCH, KERNEL, POINTS = 3, 128, 24, 1000  # of the scores
+INITS, BATCH, KERNEL, POINTS = 3, 128, 24, 100  # of the scores; points per side of a plane
 
 
 def plan() -> list[str]:
@@ -61,7 +60,7 @@ def shared(seed: int, images: DataSet) -> dict[str, Any]:
 
     Returns:
         "values": accuracy inside the shared network on 2,000 images of alpha's half, by class;
-        "train_seconds" and "ask_seconds" (of one class), CPU time.
+        "steps"; "train_seconds" and "ask_seconds" (of one class), CPU time.
     """
     search = new_search(SHARED.changed(seed=seed), images)
     began = process_time()
@@ -75,7 +74,8 @@ def shared(seed: int, images: DataSet) -> dict[str, Any]:
         for cell in classes()
     }
     asked = (process_time() - trained) / len(values)
-    return {"values": values, "train_seconds": trained - began, "ask_seconds": asked}
+    paid = {"train_seconds": trained - began, "ask_seconds": asked}
+    return {"values": values, "steps": search.steps} | paid
 
 
 def controlled(seed: int, images: DataSet) -> dict[str, Any]:
@@ -84,7 +84,8 @@ def controlled(seed: int, images: DataSet) -> dict[str, Any]:
     began = process_time()
     rewards = list(enas(search, seed=seed))
     cell = best_drawn(search, search.valid, seed=seed)
-    return {"cell": name(cell.normal), "rewards": rewards, "seconds": process_time() - began}
+    seconds = process_time() - began
+    return {"cell": name(cell.normal), "rewards": rewards, "steps": search.step, "seconds": seconds}
 
 
 def family(number: int, images: DataSet) -> dict[str, Any]:
@@ -100,9 +101,10 @@ def family(number: int, images: DataSet) -> dict[str, Any]:
     parent, _, valid = _trained(cell, config, images)
     coding, generator = Coding(SPACE), np.random.default_rng(number)
     written = next(code for code in coding.all() if coding.genotype(code) == cell)
-    children, few = [], config.changed(epochs=CHILD_EPOCHS)
+    children = []
     for code in generator.permutation(coding.neighbors(written))[:CHILDREN]:
         child = coding.genotype(code)
+        few = config.changed(epochs=CHILD_EPOCHS, seed=seed_of(child, 8 + number))
         _, share, with_help = _trained(child, few, images, parent)
         *_, alone = _trained(child, few, images)
         found = {"cell": name(child.normal), "inherited": share}
@@ -111,31 +113,35 @@ def family(number: int, images: DataSet) -> dict[str, Any]:
 
 
 def score(number: int, images: DataSet) -> dict[str, Any]:
-    """What the scores say of a class before training: mean of three first weights, and CPU time."""
+    """What the scores say of a class before training, with each of three first weights.
+
+    Returns:
+        "scores": by way, a value each; "score_seconds": by way, CPU time of all three.
+    """
     cell, seconds = classes()[number], {}
     train = split(images, held_out=RECIPE.held_out).compare_train
     drawn = images.batches(train, BATCH, seed=0, crop=RECIPE.crop)
     found: dict[str, list[float]] = {}
-    for seed in range(INITS):
-        batch, labels = drawn.at(seed)
+    for k in range(INITS):
+        batch, labels = drawn.at(k)
+        seed = seed_of(cell, 8 + k)  # of no training of the table
         network = RECIPE.changed(seed=seed).network(cell, num_classes=10, image_size=16)
         # One channel per operation, for counting regions.
         thin = RECIPE.changed(channels=1, layers=1, seed=seed)
         thin = thin.network(cell, num_classes=10, in_channels=1, image_size=3)
-        points = torch.randn(POINTS, 1, 3, 3, generator=torch.Generator().manual_seed(seed))
+        points = scores.plane(POINTS, (1, 3, 3), seed)
         ways = {
             "gradient_norm": partial(scores.gradient_norm, network, batch, labels),
             "synflow": partial(scores.synflow, network, (3, 16, 16)),
             "naswot": partial(scores.naswot, network, batch),
             "ntk_condition": partial(scores.ntk_condition, network, batch[:KERNEL]),
-            "linear_regions": partial(scores.linear_regions, thin, points),
+            "linear_regions": partial(scores.linear_regions, thin, points, ".nodes."),
         }
         for way, ask in ways.items():
             began = process_time()
             found.setdefault(way, []).append(ask())
             seconds[way] = seconds.get(way, 0.0) + process_time() - began
-    means = {way: float(np.mean(values)) for way, values in found.items()}
-    return {"cell": name(cell.normal), "scores": means, "score_seconds": seconds}
+    return {"cell": name(cell.normal), "scores": found, "score_seconds": seconds}
 
 
 def _trained(

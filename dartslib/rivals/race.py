@@ -3,8 +3,8 @@
     python -m dartslib tabular --race      writes data/recorded/rivals/race.json
 
 A way costs what it asks, at the prices of the quiet pass. Its cell at any time is the one of its
-best answer so far, and counts by trainings that it did not ask. What ends with a name and not with
-a trained network pays for one training more.
+best whole training so far, and counts by trainings that it did not ask. What ends with a name and
+not with a trained network pays for one training more.
 """
 
 import json
@@ -24,7 +24,7 @@ from dartslib.tabular.table import Table
 
 FOLDER = RECORDED / "rivals"
 MARKS = (5, 20, 60, 180)  # minutes
-MINUTES = np.unique(np.concatenate([np.geomspace(1, 180, 60), MARKS]))
+MINUTES = np.unique(np.concatenate([np.geomspace(1, 180, 60), MARKS, [120]]))
 REPEATS = 200
 SEEDS = 10  # of supernets: repeats that differ by as much share one
 SHARED = 100  # cells that random search with weight sharing compares
@@ -40,14 +40,19 @@ def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
     # Without the ten cells that all begin with.
     found["counting_at_once"] = on_the_space(partial(counting, at_once=True))
     if rows := measured.get("score"):
-        scores = {name: [row["scores"][name] for row in rows] for name in rows[0]["scores"]}
-        paid = {name: sum(row["score_seconds"][name] for row in rows) for name in scores}
-        both = ("ntk_condition", "linear_regions")  # TE-NAS: their ranks, summed
-        scores["te_nas"] = sum(np.argsort(np.argsort(scores[name])) for name in both).tolist()
-        paid["te_nas"] = sum(paid[name] for name in both)
-        cells = [row["cell"] for row in rows]
-        for name, values in scores.items():
-            found[name] = _ranked([dict(zip(cells, values, strict=True))], [paid[name]])
+        from scipy.stats import rankdata  # a second
+
+        ways, cells = rows[0]["scores"], [row["cell"] for row in rows]
+        # way -> (first weights, classes): a search sees those of one
+        scores = {way: np.array([row["scores"][way] for row in rows]).T for way in ways}
+        inits = len(scores["ntk_condition"])
+        paid = {way: sum(row["score_seconds"][way] for row in rows) / inits for way in ways}
+        both = ("ntk_condition", "linear_regions")  # TE-NAS: their ranks, summed; ties share one
+        scores["te_nas"] = sum(rankdata(scores[way], axis=1) for way in both)
+        paid["te_nas"] = sum(paid[way] for way in both)
+        for way, values in scores.items():
+            by_cell = [dict(zip(cells, one.tolist(), strict=True)) for one in values]
+            found[way] = _ranked(by_cell, [paid[way]] * inits)
     if shared := measured.get("single_path"):
         paid = [row["train_seconds"] + len(row["values"]) * row["ask_seconds"] for row in shared]
         found["single_path"] = _ranked([row["values"] for row in shared], paid)
@@ -117,9 +122,10 @@ def followed(
     for repeat in range(repeats):
         evaluate, best, chosen = FromTable(table, repeat), -np.inf, None
         for genotype, value, cost in way(evaluate, 60.0 * minutes[-1], repeat):
-            if value > best:
+            if value > best and evaluate.trained(genotype):  # a part of a training is no network
                 best, chosen = value, genotype
-            found[repeat, minutes * 60 >= cost] = evaluate.truth(chosen)
+            if chosen is not None:
+                found[repeat, minutes * 60 >= cost] = evaluate.truth(chosen)
     return found
 
 

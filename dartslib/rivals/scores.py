@@ -67,9 +67,19 @@ def ntk_condition(network: nn.Module, images: Tensor) -> float:
 
     Chen, Gong, Wang, Neural Architecture Search on ImageNet in Four GPU Hours (TE-NAS), ICLR 2021:
     the kernel is G G', a row of G the gradient of one image's sum of scores for all weights. It
-    takes N backward passes; BatchNorm couples the images.
+    takes N backward passes.
+
+    Unlike there, BatchNorm keeps the batch's statistics while gradients are taken. Else its outputs
+    sum to a constant whatever the weights are; where no pool follows the last of them, as in these
+    cells, the rows of G sum to zero, and the smallest eigenvalue is rounding.
     """
     network = deepcopy(network).train()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 1.0  # the running statistics become those of the batch
+    with torch.no_grad():
+        network(images)
+    network.eval()
     weights = [p for name, p in network.named_parameters() if name.endswith("weight")]
     rows = []
     for total in network(images).sum(dim=1):  # an image each
@@ -79,26 +89,41 @@ def ntk_condition(network: nn.Module, images: Tensor) -> float:
     return -float(values[-1] / values[0].clamp(min=0)) if values[0] > 0 else -float("inf")
 
 
-def linear_regions(network: nn.Module, inputs: Tensor) -> float:
+def plane(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
+    """count x count points of a plane through the space of images, (count * count, *shape).
+
+    Its directions are drawn; the points reach from -3 to 3 along each.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.Size(shape).numel()
+    directions, _ = torch.linalg.qr(torch.randn(size, 2, generator=generator))  # (size, 2)
+    along = torch.linspace(-3, 3, count)
+    return (torch.cartesian_prod(along, along) @ directions.T).view(-1, *shape)
+
+
+def linear_regions(network: nn.Module, inputs: Tensor, within: str = "") -> float:
     """Into how many linear pieces the network cuts these inputs: distinct patterns of its ReLUs.
 
-    The other half of TE-NAS, which ranks cells by the sum of both ranks. Inputs are small, and the
-    network is thin, so that the count is not the number of inputs.
+    The other half of TE-NAS, which ranks cells by the sum of both ranks. There the inputs are 3,000
+    crops of images, 3 x 3 pixels, and the network has no stem. In so many dimensions a few ReLUs
+    tell all crops apart, and the count is their number: so give the points of a `plane`.
+
+    `within` is a part of the names of the modules whose ReLUs count.
     """
-    switched = _switched(network, inputs)
+    switched = _switched(network, inputs, within)
     return float(len(torch.unique(torch.cat(switched, dim=1), dim=0))) if switched else 1.0
 
 
-def _switched(network: nn.Module, images: Tensor) -> list[Tensor]:
-    """Of every ReLU, which units are on: (N, units) booleans."""
+def _switched(network: nn.Module, images: Tensor, within: str = "") -> list[Tensor]:
+    """Of every ReLU with `within` in its name, which units are on: (N, units) booleans."""
     found: list[Tensor] = []
 
     def keep(module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
         found.append((result > 0).flatten(1))
 
     network = deepcopy(network).train()
-    for part in network.modules():
-        if isinstance(part, nn.ReLU):
+    for name, part in network.named_modules():
+        if isinstance(part, nn.ReLU) and within in name:
             part.register_forward_hook(keep)
     with torch.no_grad():
         network(images)

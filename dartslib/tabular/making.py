@@ -43,7 +43,7 @@ def plan() -> list[str]:
     """
     order = sorted(range(len(classes())), key=lambda number: seed_of(classes()[number], 0))
     short = [f"short-{number}-{run}" for run in range(RUNS) for number in order]
-    return short + [f"long-{number}-0" for number in order[:LONG]]
+    return short + [f"long-{number}-{RUNS}" for number in order[:LONG]]  # seeds of their own
 
 
 def numbered(**counts: int) -> list[str]:
