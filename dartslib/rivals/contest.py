@@ -74,12 +74,12 @@ def plan() -> list[str]:
     for group in ("equal_steps", "collapse", "long"):
         own = all_of[group]
         found += [f"{arm}-{group}-{seed}" for seed in range(own["seeds"]) for arm in own["arms"]]
-    for seed in range(seeds, seeds + travel["seeds"]):
-        groups = [f"travel{number}" for number in range(len(travel["times"]))]
-        found += [f"{arm}-{group}-{seed}" for group in groups for arm in every]
     powers = range(len(all_of["latency"]["powers"]))
     for seed in range(all_of["latency"]["seeds"]):
         found += [f"fbnet-latency{number}-{seed}" for number in powers]
+    for seed in range(seeds, seeds + travel["seeds"]):
+        groups = [f"travel{number}" for number in range(len(travel["times"]))]
+        found += [f"{arm}-{group}-{seed}" for group in groups for arm in every]
     return found
 
 
@@ -90,9 +90,11 @@ def config_of(arm: str, w_lr: float, seed: int, **changed: Any) -> SearchConfig:
     """
     own = {k: v for k, v in arms()[arm].items() if k not in ("travel", "around")}
     if arm in settings()["latency"]["arms"]:
-        found = _read(LATENCY, "--price, on a quiet machine")
-        changed |= {key: found[key] for key in ("milliseconds", "rest")}
-        own["relaxation"] = own["relaxation"] | changed
+        found, known = _read(LATENCY, "--price, on a quiet machine"), settings()["search"]
+        places = [known["operations"].index(operation) for operation in own["operations"]]
+        edges = found["milliseconds"]["normal"]
+        changed["milliseconds"] = {"normal": [[edge[k] for k in places] for edge in edges]}
+        own["relaxation"] = own["relaxation"] | changed | {"rest": found["rest"]}
     return SearchConfig(**settings()["search"] | own, w_lr=w_lr, seed=seed)
 
 
@@ -159,6 +161,8 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
     steps, changed = steps_of(arm, group), {}
     if group.startswith("travel"):
         changed["times"] = settings()["travel"]["times"][int(group.removeprefix("travel"))]
+    elif group == "collapse":  # alpha's rate stays what it was
+        changed["times"] = settings()[group]["times"]
     elif group.startswith("latency"):
         changed["power"] = settings()["latency"]["powers"][int(group.removeprefix("latency"))]
     loop = begin(arm, images, w_lr=w_lr(), seed=int(seed), steps=steps, **changed)

@@ -31,7 +31,7 @@ class Difference(NamedTuple):
     mean: float
     low: float  #: of scipy's BCa interval
     high: float
-    p: float  #: of scipy's permutation test of pairs, corrected by Holm
+    p: float  #: of scipy's permutation test, corrected by Holm
     told_apart: bool  #: whether p is below the level
 
 
@@ -55,18 +55,16 @@ def differences(
         if method == reference:
             continue
         apart = np.asarray(values, float) - base  # (seeds,)
-        if np.ptp(apart) == 0:  # no spread to resample
-            rows[method] = (apart[0], apart[0], apart[0])
-            p_values[method] = 1.0 if apart[0] == 0 else 2.0 ** (1 - len(apart))
-            continue
         options = {"n_resamples": resamples, "rng": np.random.default_rng(0)}
-        low, high = stats.bootstrap(
-            (apart,), np.mean, confidence_level=1 - level, method="BCa", **options
-        ).confidence_interval
+        low = high = apart[0]
+        if np.ptp(apart) > 0:  # else there is no spread to resample
+            low, high = stats.bootstrap(
+                (apart,), np.mean, confidence_level=1 - level, method="BCa", **options
+            ).confidence_interval
         rows[method] = (apart.mean(), low, high)
         p_values[method] = stats.permutation_test(
             (values, base), lambda one, other, axis: one.mean(axis) - other.mean(axis),
-            permutation_type="samples", vectorized=True, **options,
+            permutation_type="independent", vectorized=True, **options,
         ).pvalue  # fmt: skip
     corrected = holm(p_values)
     return {
