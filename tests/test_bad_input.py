@@ -206,9 +206,9 @@ CASES = [
     # Names
     ("an unknown data set", "no data set 'cifar11': choose",
      "search --data cifar11", lambda: load("cifar11")),
-    ("a path as data set", "'../secret' is not the name",
+    ("a path as data set", "no file and no folder '../secret'",
      "search --data ../secret", lambda: load("../secret")),
-    ("a data set without a name", "'' is not the name",
+    ("a data set without a name", "'' is no name of a data set",
      "search --data ''", lambda: load("")),
     ("an unknown profile", "'huge'.*smoke.*lesson.*report.*darts",
      "search --profile huge", lambda: profile("huge")),

@@ -665,9 +665,9 @@ def test_tables_of_a_folder_that_holds_something_else(whole, tmp_path):
     shutil.copytree(whole[0].recorded, tmp_path / "kept")
     shutil.copytree(whole[0].recorded / "compare-tiny-random-0", tmp_path / "kept" / "planted")
     assert Results(tmp_path / "kept").comparison().keys() == {*METHODS, "random"}
-    shutil.copytree(
-        whole[0].recorded / "compare-tiny-random-0", tmp_path / "kept" / "compare-other-random-0"
-    )
+    record = records.load("compare-tiny-random-0", whole[0].recorded)
+    record.meta["dataset"] = "other"
+    records.save(record, tmp_path / "kept" / "compare-other-random-0")
     with pytest.raises(ValueError, match="two data sets") as error:
         Results(tmp_path / "kept").comparison()
     assert is_one_sentence(error.value)

@@ -205,7 +205,7 @@ def load(name: str, folder: str | Path = "data", image_size: int = 32) -> DataSe
         return DataSet.from_arrays(name, *shapes.draw(name))
     if path is None:
         return _download(name, find_folder(folder) / f"{name}.npz")
-    if path.is_dir():
+    if path.is_dir() and path.suffix != ".npz":
         from dartslib.data.folders import load_folder  # which makes a data set, too
 
         return load_folder(path, image_size)
