@@ -108,6 +108,21 @@ def test_darts_in_the_collapse_keeps_its_eigenvalues(small, images):
     assert len(row["eigenvalues"]) >= 2 and np.isfinite(row["eigenvalues"]).all()
 
 
+def test_collapse_keeps_alphas_rate(small, images, monkeypatch):
+    """Five times the steps at a fifth of the rate would be DARTS slowed down."""
+    seen, begin = [], contest.begin
+
+    def watch(*given, **options):
+        seen.append(begin(*given, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(contest, "begin", watch)
+    contest.make("watched-collapse-0", images)
+    longer, times = seen.pop(), contest.settings()["collapse"]["times"]
+    usual = begin("darts", images, w_lr=0.05, seed=0, steps=longer.steps // times)
+    assert longer.config.alpha_lr == pytest.approx(usual.config.alpha_lr)
+
+
 def test_sums_of_milliseconds_explain_what_is_a_sum(monkeypatch):
     config = contest.config_of("darts", 0.1, 0)
     rng = np.random.default_rng(0)
