@@ -99,7 +99,7 @@ def test_the_block_of_the_readme_runs(tmp_path):
     )
     seconds = os.times().children_user - began.children_user  # on the processor: some 25
     steps = re.findall(r"\d+ steps, about \d+ (?:seconds|minutes); in runs", done.stdout)
-    assert len(steps) == 2 and len(done.stdout.splitlines()) == 3
+    assert len(steps) == 2 and len(done.stdout.splitlines()) == 5
     assert seconds < 60
 
 
