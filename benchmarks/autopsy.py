@@ -33,7 +33,7 @@ from scipy import stats
 from scipy.special import expit, logit
 from torch import nn
 
-from dartslib.data import load, split
+from dartslib.data import DataSet, Subset, load, split
 from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.loops import seeded
 from dartslib.networks import FinalNetwork
@@ -129,15 +129,20 @@ def config_of(job: str) -> AutopsyConfig:
     return BASE.changed(seed=plan().index(job), **settings)
 
 
+def begin(config: AutopsyConfig, data: DataSet, images: Subset) -> Training:
+    """A training before its first step, on these images of the data set."""
+    options = {"seed": config.seed, "crop": config.crop, "shuffle": config.shuffle}
+    batches = data.batches(images, config.batch_size, **options)
+    return fast_form(Training(config, PUBLISHED[CELL], batches, **sizes_of(data)))
+
+
 def make(job: str) -> dict[str, Any]:
     """One run: accuracies on judging and on training images, and CPU seconds."""
     torch.set_num_threads(1)
     config, data = config_of(job), load("cifar10")
     cut = split(data, held_out=config.held_out)
     trained, judged = cut.compare_train.first(TRAINED), cut.compare_valid.first(JUDGED)
-    options = {"seed": config.seed, "crop": config.crop, "shuffle": config.shuffle}
-    batches = data.batches(trained, config.batch_size, **options)
-    training = fast_form(Training(config, PUBLISHED[CELL], batches, **sizes_of(data)))
+    training = begin(config, data, trained)
     began = process_time()
     for _ in training:
         pass
@@ -193,9 +198,7 @@ def make_full(folder: Path) -> records.Record:
     """The run at full size; goes on from its checkpoint."""
     config, data = full(), load("cifar10")
     cut = split(data, held_out=0.0)
-    options = {"seed": config.seed, "crop": config.crop, "shuffle": config.shuffle}
-    batches = data.batches(cut.final_train, config.batch_size, **options)
-    training = fast_form(Training(config, PUBLISHED[CELL], batches, **sizes_of(data)))
+    training = begin(config, data, cut.final_train)
     told = {"genotype_name": CELL, "command": "python -m benchmarks.autopsy --full"}
     judged = data.evaluation_batches(cut.test)
     return finish(training, data, judged, folder, resume=True, **told)

@@ -212,7 +212,7 @@ def make_run(
     """
     device = find_device(device)
     dataset = load(config.dataset, data, config.image_size)
-    if digest not in (None, dataset.digest()):
+    if digest is not None and digest != dataset.digest():
         raise ValueError(
             f"{config.dataset} has other images than earlier runs had: put those back, or give "
             "these runs another folder (--out)."
