@@ -7,7 +7,8 @@
 Notebook 02 shows that record and tests/test_planted.py checks it. By construction one operation
 is needed (see dartslib/data/planted.py). Kinds of search: by first order, by the finite
 difference, and the control, first order in the same space without that operation. `--methods`
-takes names of `METHODS`, or of any relaxation, and keeps nothing.
+takes names of `METHODS`, or of any relaxation, and keeps nothing: a method enters the contest that
+finds it in nine searches of ten (rivals/contest.toml).
 
 With --record each finished search is kept in runs/planted, written whole, so that a command that
 was stopped goes on where it was. A search of another commit or with other settings is made anew.
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from dartslib.data.planted import NEEDED, SEARCH, planted, planted_accuracy, planted_search
+from dartslib.methods.stages import AROUND, Around, Stages
 from dartslib.runs import records
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.searching import SearchConfig
@@ -39,19 +41,25 @@ KINDS = {  # name -> what differs from SEARCH
     "control": {"gradient": "first_order", "operations": OTHERS},
 }
 FREE = "skip_connect", "none"
-METHODS = {  # name -> what differs from SEARCH: settings with which the method finds it
+METHODS = {  # name -> what differs from SEARCH
     name: {"relaxation": name}
     for name in ("darts", "sdarts", "drnas", "darts_minus", "i_darts", "sgas", "oles", "p_darts")
 } | {
-    # Their means are over 4 rows and 32 numbers here: the papers' 50 and 10 outweigh the loss.
-    "beta_darts": {"relaxation": {"name": "beta_darts", "scale": 5.0}},
+    # The paper's 50 is a mean over six edges, and there are four rows here; then halves of it.
+    f"beta_darts_{scale:g}": {"relaxation": {"name": "beta_darts", "scale": scale * 4 / 6}}
+    for scale in (50, 25, 12.5, 6.25)
+} | {
+    f"sdarts_adv_{reach:g}": {
+        "relaxation": {"name": "sdarts", "attack": "adversarial", "reach_to": reach}
+    }
+    for reach in (0.3, 0.15, 0.075, 0.0375)  # eight operations begin with 1/8 each
+} | {
+    # A mean over 32 numbers here and 196 in its paper, where the factor is 10.
     "fair_darts": {"relaxation": {"name": "fair_darts", "w01": 1.6}},
     # One operation per edge runs in a step, so w needs more of them.
     "gdas": {"relaxation": "gdas", "epochs": 8},
-    # 8 channels: K = 4 would search two.
-    "pc_darts": {"relaxation": {"name": "pc_darts", "k": 2}, "epochs": 4},
-    # Eight operations begin with 1/8 each: a reach of 0.3 takes out any.
-    "sdarts_adv": {"relaxation": {"name": "sdarts", "attack": "adversarial", "reach_to": 0.05}},
+    # Of 8 channels K = 4 would search two.
+    "pc_darts": {"relaxation": {"name": "pc_darts", "k": 4}, "channels": 16, "epochs": 4},
     "sgas_2": {"relaxation": {"name": "sgas", "criterion": 2}},
     "snas": {"relaxation": "snas", "gradient": "one_level"},
     "proxyless": {"relaxation": "proxyless", "epochs": 8},
@@ -59,13 +67,22 @@ METHODS = {  # name -> what differs from SEARCH: settings with which the method 
     "fbnet": {"relaxation": {"name": "fbnet", "milliseconds": {
         "normal": [[0.0 if name in FREE else 0.05 for name in SEARCH.operations]] * 2
     }}},
+    "perturbation": {"around": {"name": "perturbation"}},
+    "early_stopping": {"around": {"name": "early_stopping"}},
 }  # fmt: skip
 
 
 def settings(kind: str, seed: int) -> SearchConfig:
     """The configuration of one search."""
-    changes = (KINDS | METHODS).get(kind, {"relaxation": kind})
+    changes = dict((KINDS | METHODS).get(kind, {"relaxation": kind}))
+    changes.pop("around", None)
     return SEARCH.changed(**changes, seed=seed)
+
+
+def around(kind: str) -> Around:
+    """What goes around the search: nothing, for most."""
+    own = dict(METHODS.get(kind, {}).get("around", {}))
+    return AROUND.get(own.pop("name", None), Around)(**own)
 
 
 def found(probabilities: Any, operations: Sequence[str]) -> Any:
@@ -79,15 +96,10 @@ def found(probabilities: Any, operations: Sequence[str]) -> Any:
     return (best == list(operations).index(NEEDED)).any(axis=-1)
 
 
-def searched(config: SearchConfig, name: str, code: str) -> records.Record:
-    """One search from start to end.
-
-    Args:
-        config: its settings.
-        name: of the record.
-        code: the commit that runs.
-    """
-    begin, search = perf_counter(), planted_search(config)
+def searched(kind: str, seed: int, code: str) -> records.Record:
+    """One search of a kind from start to end; `code` is the commit that runs."""
+    config = settings(kind, seed)
+    begin, search = perf_counter(), Stages(around(kind), config, planted_search)
     for _ in search:
         pass
     seconds = perf_counter() - begin
@@ -107,7 +119,7 @@ def searched(config: SearchConfig, name: str, code: str) -> records.Record:
         "step": np.array(search.history["step"]),  # (T,)
         "probabilities": np.array(search.history["probabilities_normal"]),  # (T, 2, operations)
     }
-    return records.Record(name, meta, history, None)
+    return records.Record(f"{kind}-{seed}", meta, history, None)
 
 
 def kept_or_searched(kind: str, seed: int, code: str) -> records.Record:
@@ -117,7 +129,7 @@ def kept_or_searched(kind: str, seed: int, code: str) -> records.Record:
         found = records.load(KEPT / name)
         if (found.meta["config"], found.meta["commit"]) == (config.model_dump(mode="json"), code):
             return found
-    records.save(searched(config, name, code), KEPT / name)
+    records.save(searched(kind, seed, code), KEPT / name)
     return records.load(KEPT / name)
 
 
@@ -174,7 +186,7 @@ def main() -> None:
             if options.record:
                 search = kept_or_searched(kind, seed, code)
             else:
-                search = searched(settings(kind, seed), kind, code)
+                search = searched(kind, seed, code)
             searches[kind].append(search)
             operations, last = settings(kind, seed).operations, search.history["probabilities"][-1]
             best = [f"{operations[row.argmax()]} {row.max():.2f}" for row in last]
