@@ -405,9 +405,12 @@ def contest(
         if make:
             contest.choose_rate(rates.values())
         done = _made(out, contest.plan(), partial(one, make=contest.make), count)
+        more = contest.fallback(done.values())
+        done |= _made(out, more, partial(one, make=contest.make), count)
         _made(out, contest.fresh(done.values()), partial(one, make=making.make), count)
     finally:
         done = finished(out, contest.plan())
+        done |= finished(out, contest.fallback(done.values()))
         if make and done:
             trained = finished(out, contest.fresh(done.values()))
             contest.collect(done.values(), trained.values())

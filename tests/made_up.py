@@ -42,7 +42,8 @@ def made_up_contest(records=5, better=()):
     contest.PRICES.parent.mkdir(parents=True, exist_ok=True)
     every = enumerate(contest.arms())
     prices = {arm: {"once": 1.0, "per_step": 0.1 + 0.01 * k} for k, arm in every}
-    contest.PRICES.write_text(json.dumps(prices), encoding="utf-8")
+    fast = {"darts": {"once": 1.0, "per_step": 0.05}}
+    contest.PRICES.write_text(json.dumps({"plain": prices, "fast": fast}), encoding="utf-8")
     found = {"milliseconds": {"normal": [[0.07, 0.0, 0.5, 0.0]] * 5}, "rest": 0.4, "explained": 0.9}
     contest.LATENCY.write_text(json.dumps(found), encoding="utf-8")
     trained = [{"cell": name(cell.normal), "valid": 0.5} for cell in classes()[::40]]
@@ -57,7 +58,10 @@ def _searched(job, records, better):
     architecture = Architecture(config.space(), config.relaxation)
     cells, probabilities, steps = [], [], contest.steps_of(arm, group)
     at = np.linspace(0, steps, records).astype(int).tolist()
-    watched = arm in ("early_stopping", "watched")
+    watched = arm.startswith(("early_stopping", "watched"))
+    curves = [[1.0 / (1 + k)] * len(contest.CURVES) for k in range(records)]
+    meta = {"price": None, "w_lr": 0.1, "alpha_lr": 1e-3, "operations": config.operations}
+    meta |= {"error": "", "curves": curves}
     for _ in at:
         cells.append(name(architecture.derive().normal))
         probabilities.append(architecture.probabilities()["normal"].tolist())
@@ -68,7 +72,7 @@ def _searched(job, records, better):
     return {"arm": arm, "group": group, "seed": int(seed), "steps": steps, "seconds": 1.0, "at": at,
             "cells": cells, "probabilities": probabilities, "commit": "c", "data": "d",
             "digest": contest.digest(), "machine": {}, "versions": {},
-            "eigenvalues": [[k, 1.0 + k] for k in at if watched]}  # fmt: skip
+            "eigenvalues": [[k, 1.0 + k] for k in at if watched]} | meta  # fmt: skip
 
 
 def noise_images(training, test=24, classes=10):

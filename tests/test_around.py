@@ -265,17 +265,19 @@ def test_where_a_search_stops_and_which_alpha_it_returns(monkeypatch, values, se
     )
     around = EarlyStopping(**{"every": 0.01, "window": 1, "back": 2, "earliest": 0.0} | settings)
     loop = _loop(around, batches=8)
-    seen = [record["step"] for record in loop]
+    records = [*loop]
+    seen = [record["step"] for record in records]
     steps, history = loop.history["step"], loop.history
     assert loop.step == loop.steps == 8
     if stops is None:
         assert seen == steps == [*range(9)]
         return
     end, returned = stops
-    assert seen == [*range(end)] + [8] and steps == [*range(end + 1), 8]  # the last as returned
+    assert seen == steps == [*range(end + 1), 8]  # the last as returned
     for name, logits in loop.architecture.logits.items():
         assert torch.equal(logits.double(), torch.tensor(history[f"logits_{name}"][returned]))
         np.testing.assert_array_equal(*(history[f"logits_{name}"][k] for k in (returned, -1)))
+        assert np.array_equal(records[returned][f"logits_{name}"], records[-1][f"logits_{name}"])
     expected = {k: torch.tensor(history[f"probabilities_{k}"][returned]) for k in CELL_TYPES}
     assert loop.architecture.derive() == derive(expected, SPACE)
 

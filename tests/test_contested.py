@@ -35,10 +35,14 @@ def places():
 def test_all_searches_are_there_with_their_alpha(found, folder):
     assert {f"{s.arm}-{s.group}-{s.seed}" for s in found} == set(contest.plan())
     assert list(dict.fromkeys(s.arm for s in found)) == list(contest.arms())
-    assert contested.kept("prices")["darts"]["once"] == 1.0
+    assert contested.kept("prices")["plain"]["darts"]["once"] == 1.0
     for one in found:
         assert one.probabilities.shape == (4, 5, len(one.operations)) and len(one.cells) == 4
-        assert len(one.eigenvalues) == 4 * (one.arm in ("early_stopping", "watched"))
+        assert len(one.eigenvalues) == 4 * one.arm.startswith(("early_stopping", "watched"))
+        assert set(one.curves) == set(contest.CURVES)
+        assert one.curves["train_loss"].tolist() == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4])
+        assert not one.error and one.place({one.cells[-1]: 0.7}) == 0.7
+    assert found[0]._replace(error="The loss is not finite.").place({}) == 0.5  # chance
     plain = next(s for s in found if (s.arm, s.group, s.seed) == ("darts", "budget", 3))
     tables = dict.fromkeys(("normal", "reduction"), plain.probabilities[-1])
     assert name(RELAXATIONS["darts"]().derive(tables, SPACE).normal) == plain.cells[-1]

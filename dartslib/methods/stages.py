@@ -83,12 +83,14 @@ class Stages(Loop):
         while True:
             search = self.searches[self.stage]
             for record in search.each_step():
-                began = perf_counter()
-                self.around.after_step(self, record)
-                search.seconds += perf_counter() - began
                 if record is not None:
                     record["step"] = search.history["step"][-1] = self.step
+                began, known = perf_counter(), len(search.history["step"])
+                self.around.after_step(self, record)
+                search.seconds += perf_counter() - began
                 yield record
+                if len(search.history["step"]) > known:  # it ended: the record of what it returns
+                    yield {name: values[-1] for name, values in search.history.items()}
             if search is self.searches[-1]:
                 return
             self.stage += 1

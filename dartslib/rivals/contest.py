@@ -12,14 +12,16 @@ import hashlib
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from math import inf, nan
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from time import process_time
 from typing import Any
 
 import numpy as np
+import torch
 
 from dartslib.data import DataSet
 from dartslib.methods import latency
@@ -28,7 +30,9 @@ from dartslib.relaxation import Moment
 from dartslib.rivals.measuring import new_search
 from dartslib.runs import records
 from dartslib.runs.files import write_text
+from dartslib.runs.machine import commit, machine, versions
 from dartslib.searching import Search, SearchConfig
+from dartslib.space import CELL_TYPES
 from dartslib.tabular.cells import classes, name
 from dartslib.tabular.making import RUNS
 from dartslib.tabular.table import PRICES as TABLE_PRICES
@@ -37,7 +41,9 @@ from dartslib.tabular.table import read_rows
 PLAN = Path(__file__).with_name("contest.toml")
 FOLDER = records.RECORDED / "contest"
 PRICES, RATE, LATENCY = (FOLDER / f"{name}.json" for name in ("prices", "rate", "latency"))
-SHORT = (30, 90)  # steps of the two runs that give a price
+ROUNDS, SHORT = 3, (30, 90)  # steps of the two runs that give a price
+# What is kept of each record besides the probabilities; "frozen" is a share of operations (OLES).
+CURVES = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "w_lr", "frozen")
 
 
 @cache
@@ -83,12 +89,29 @@ def plan() -> list[str]:
     return found
 
 
-def config_of(arm: str, w_lr: float, seed: int, **changed: Any) -> SearchConfig:
+def fallback(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The searches of the collapse on two operations, if it did not come on all of them."""
+    plan, collapse = settings()["narrow"], settings()["collapse"]
+    ends = [row for row in rows if (row["arm"], row["group"]) == ("watched", "collapse")]
+    if len(ends) < collapse["seeds"] or sum(map(collapsed, ends)) >= plan["unless"]:
+        return []
+    return [f"{arm}-narrow-{seed}" for seed in range(plan["seeds"]) for arm in plan["arms"]]
+
+
+def collapsed(row: Mapping[str, Any]) -> bool:
+    """Whether most operations of the cell that a search ends with are skip_connect."""
+    return row["cells"][-1].count("skip_connect") >= settings()["collapse"]["skips"]
+
+
+def config_of(
+    arm: str, w_lr: float, seed: int, operations: Sequence[str] = (), **changed: Any
+) -> SearchConfig:
     """The settings of an arm; the number of steps and alpha's rate come with the budget.
 
-    `changed` are settings of FBNet's relaxation that differ.
+    `operations` stand for the arm's own, `changed` are settings of FBNet's relaxation that differ.
     """
     own = {k: v for k, v in arms()[arm].items() if k not in ("travel", "around")}
+    own |= {"operations": operations} if operations else {}
     if arm in settings()["latency"]["arms"]:
         found, known = _read(LATENCY, "--price, on a quiet machine"), settings()["search"]
         places = [known["operations"].index(operation) for operation in own["operations"]]
@@ -106,6 +129,7 @@ def begin(
     seed: int,
     steps: int,
     times: float = 1.0,
+    fast: bool = True,
     **changed: Any,
 ) -> Stages:
     """An arm's search before its first step.
@@ -117,6 +141,7 @@ def begin(
         seed: of everything.
         steps: how many in all; where the method tunes after the search, that comes on top.
         times: alpha's travel, in multiples of the arm's.
+        fast: the fast form where there is one, or the plain form.
         changed: as in `config_of`.
     """
     config = config_of(arm, w_lr, seed, **changed)
@@ -127,7 +152,7 @@ def begin(
     config = config.changed(alpha_lr=times * arms()[arm]["travel"] / max(1, moves))
 
     def one(config: SearchConfig) -> Search:
-        search = new_search(config, images)
+        search = new_search(config, images, fast)
         search.steps = each
         return search
 
@@ -135,16 +160,34 @@ def begin(
 
 
 def follow(loop: Stages) -> dict[str, Any]:
-    """Runs a search to its end: seconds of the processor, and what its records say."""
-    began, found = process_time(), {"at": [], "cells": [], "probabilities": [], "eigenvalues": []}
-    for record in loop:
-        found["at"].append(int(record["step"]))
-        found["cells"].append(name(loop.architecture.derive().normal))
-        found["probabilities"].append(np.round(record["probabilities_normal"], 4).tolist())
-        if np.isfinite(record.get("eigenvalue", np.nan)):
-            found["eigenvalues"].append([int(record["step"]), round(record["eigenvalue"], 5)])
-    loss = loop.history["train_loss"][-1]
-    return found | {"seconds": process_time() - began, "train_loss": float(loss)}
+    """Runs a search to its end: seconds of the processor, and what its records say.
+
+    A search that fails is one, too: "error" says why, the rest is that of its records so far.
+    """
+    began, error, frozen = process_time(), "", []
+    try:
+        for _ in loop:
+            share = loop.notes["frozen"].float().mean() if "frozen" in loop.notes else nan
+            frozen.append(float(share))
+    except (FloatingPointError, ValueError) as failed:  # a loss or a probability is not finite
+        error = str(failed)
+    history = loop.history | {"frozen": frozen}
+    kept = len(frozen)  # records
+    tables = history["probabilities_normal"][:kept]  # (edges, operations) each
+    derive, space = loop.architecture.relaxation.derive, loop.architecture.space
+    cells = [derive(dict.fromkeys(CELL_TYPES, torch.as_tensor(p)), space) for p in tables]
+    values = enumerate(history["eigenvalue"][:kept] if "eigenvalue" in history else [])
+    at = [int(step) for step in history["step"][:kept]]
+    return {
+        "at": at,
+        "cells": [name(cell.normal) for cell in cells],
+        "probabilities": np.round(tables, 6).tolist(),
+        "eigenvalues": [[at[k], round(value, 5)] for k, value in values if np.isfinite(value)],
+        "curves": np.round([history[key][:kept] for key in CURVES], 5).T.tolist(),
+        "operations": list(space.operations),
+        "seconds": process_time() - began,
+        "error": error,
+    }
 
 
 def make(job: str, images: DataSet) -> dict[str, Any]:
@@ -157,29 +200,46 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
     if arm == "rate":  # alpha hardly moves: the uniform supernet
         options = {"w_lr": float(group), "steps": settings()["budget"]["steps"], "times": 1e-9}
         found = follow(begin("darts", images, seed=int(seed), **options))
-        return {"train_loss": found["train_loss"], "w_lr": float(group)}
+        loss = found["curves"][-1][CURVES.index("train_loss")]
+        return {"train_loss": inf if found["error"] else loss, "w_lr": float(group)}
     steps, changed = steps_of(arm, group), {}
     if group.startswith("travel"):
         changed["times"] = settings()["travel"]["times"][int(group.removeprefix("travel"))]
-    elif group == "collapse":  # alpha's rate stays what it was
-        changed["times"] = settings()[group]["times"]
+    elif group in ("collapse", "narrow"):  # alpha's rate stays what it was
+        changed = {k: v for k, v in settings()[group].items() if k in ("times", "operations")}
     elif group.startswith("latency"):
         changed["power"] = settings()["latency"]["powers"][int(group.removeprefix("latency"))]
     loop = begin(arm, images, w_lr=w_lr(), seed=int(seed), steps=steps, **changed)
     what = {"arm": arm, "group": group, "seed": int(seed), "digest": digest(), "steps": steps}
-    return what | follow(loop)
+    rates = {
+        "price": price_of(arm) if by_price(group) else None,
+        "w_lr": loop.config.w_lr,
+        "alpha_lr": loop.config.alpha_lr,
+    }
+    return what | rates | follow(loop)
 
 
 def steps_of(arm: str, group: str) -> int:
     """How many steps an arm may make: equal seconds, or equal steps."""
     all_of = settings()
-    steps, times = all_of["budget"]["steps"], all_of.get(group, {}).get("times", 1)
-    if group in ("equal_steps", "collapse"):
+    steps, times = all_of["budget"]["steps"], 1
+    if group in ("long", "collapse", "narrow"):
+        times = all_of[group]["times"]
+    if not by_price(group):
         return times * steps
-    prices = _read(PRICES, "--price, on a quiet machine")
-    darts, mine = prices["darts"], prices[arm]
+    darts, mine = price_of("darts"), price_of(arm)
     seconds = times * (darts["once"] + steps * darts["per_step"])
     return max(1, round((seconds - mine["once"]) / mine["per_step"]))
+
+
+def by_price(group: str) -> bool:
+    """Whether the searches of a group have equal seconds, and not equal steps."""
+    return group not in ("equal_steps", "collapse", "narrow")
+
+
+def price_of(arm: str) -> dict[str, float]:
+    """Seconds "once" and "per_step" of the plain form, as --price measured them."""
+    return _read(PRICES, "--price, on a quiet machine")["plain"][arm]
 
 
 def w_lr() -> float:
@@ -200,21 +260,44 @@ def choose_rate(rows: Iterable[Mapping[str, Any]]) -> float:
 
 
 def price_all(images: DataSet) -> None:
-    """Seconds of every arm, once and per step, from two short runs; writes prices.json.
+    """Seconds of every arm, once and per step, and milliseconds per operation; writes both files.
 
-    In process time of this one process: with nothing else running. Milliseconds per operation,
-    too, into latency.json.
+    In process time of this one process, with nothing else running: two short runs per arm give a
+    line, and the median of the rounds counts. A search that is stopped early is priced as if it
+    were not.
+
+    Raises:
+        FileExistsError: searches are recorded that were given other prices.
     """
+    if records.names(FOLDER):
+        raise FileExistsError(f"Searches are recorded in {FOLDER.name}: their prices stay.")
     found = price_operations(config_of("darts", 0.1, 0), images.image_size)
     write_text(LATENCY, json.dumps(found, indent=1) + "\n")
-    found = {}
-    for arm in arms():
+
+    def price(arm: str, fast: bool = False) -> dict[str, float]:
+        arm = "watched" if arm == "early_stopping" else arm
         few, many = (
-            follow(begin(arm, images, w_lr=0.05, seed=0, steps=steps))["seconds"] for steps in SHORT
+            follow(begin(arm, images, w_lr=0.05, seed=0, steps=steps, fast=fast))["seconds"]
+            for steps in SHORT
         )
         per_step = (many - few) / (SHORT[1] - SHORT[0])
-        found[arm] = {"per_step": per_step, "once": max(0.0, few - SHORT[0] * per_step)}
-    write_text(PRICES, json.dumps(found, indent=1) + "\n")
+        return {"per_step": per_step, "once": max(0.0, few - SHORT[0] * per_step)}
+
+    priced = [*settings()["arms"], *settings()["latency"]["arms"]]
+    price("darts")  # the first run pays for what torch sets up once
+    rounds = [
+        {"fast": {"darts": price("darts", True)}, "plain": {arm: price(arm) for arm in priced}}
+        for _ in range(ROUNDS)
+    ]
+    prices = {
+        form: {
+            arm: {key: median(each[form][arm][key] for each in rounds) for key in one}
+            for arm, one in of_form.items()
+        }
+        for form, of_form in rounds[0].items()
+    }
+    made = {"commit": commit(), "machine": machine("cpu"), "versions": versions()}
+    write_text(PRICES, json.dumps(prices | made, indent=1) + "\n")
 
 
 def price_operations(config: SearchConfig, image_size: int) -> dict[str, Any]:
@@ -243,7 +326,7 @@ def price_operations(config: SearchConfig, image_size: int) -> dict[str, Any]:
 
 def fresh(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Trainings of the classes in which enough searches end: jobs of the table, with a new seed."""
-    ends = Counter(row["cells"][-1] for row in rows)
+    ends = Counter(row["cells"][-1] for row in rows if not row["error"])
     numbers = {name(cell.normal): number for number, cell in enumerate(classes())}
     least = settings()["fresh"]["searches"]
     return [f"short-{numbers[cell]}-{RUNS}" for cell, count in ends.items() if count >= least]
@@ -258,17 +341,21 @@ def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, An
     of_arm: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         of_arm.setdefault(row["arm"], []).append(row)
-    keys = ("group", "seed", "steps", "seconds", "cells", "at", "eigenvalues", "commit", "digest")
+    keys = (
+        "group", "seed", "steps", "seconds", "price", "w_lr", "alpha_lr", "operations", "error",
+        "cells", "at", "eigenvalues", "commit", "digest",
+    )  # fmt: skip
     for arm, mine in of_arm.items():
-        meta: dict[str, Any] = {"kind": "contest", "arm": arm}
+        meta: dict[str, Any] = {"kind": "contest", "arm": arm, "curves": CURVES}
         for key in ("data", "machine", "versions"):
             meta[key] = []
             meta[key] += (row[key] for row in mine if row[key] not in meta[key])  # once each
         meta["searches"] = [{key: row[key] for key in keys} for row in mine]
-        history = {
-            f"{row['group']}-{row['seed']}": np.array(row["probabilities"], np.float16)
-            for row in mine
-        }
+        history = {}
+        for row in mine:
+            job = f"{row['group']}-{row['seed']}"
+            history[job] = np.array(row["probabilities"], np.float32)  # (T, edges, operations)
+            history[f"{job}-curves"] = np.array(row["curves"], np.float32)  # (T, curves)
         records.save(records.Record(arm, meta, history, None), FOLDER / arm)
 
 

@@ -1,7 +1,7 @@
 """The recorded searches of the contest, to ask."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ class Searched(NamedTuple):
         probabilities: (T, edges, operations).
         operations: the columns' names.
         eigenvalues: (n, 2), step and eigenvalue, where a method computes them.
+        curves: losses, accuracies and rates, name -> (T,), see `contest.CURVES`.
+        error: why it failed, or "".
     """
 
     arm: str
@@ -30,6 +32,12 @@ class Searched(NamedTuple):
     probabilities: np.ndarray
     operations: tuple[str, ...]
     eigenvalues: np.ndarray
+    curves: dict[str, np.ndarray]
+    error: str
+
+    def place(self, places: Mapping[str, float]) -> float:
+        """That of the cell it found among all, by `standings.percentiles`; 0.5 if it failed."""
+        return 0.5 if self.error else places[self.cells[-1]]
 
 
 def searches() -> list[Searched]:
@@ -41,13 +49,15 @@ def searches() -> list[Searched]:
     found, there = [], records.names(contest.FOLDER)
     for arm in (arm for arm in contest.arms() if arm in there):
         record = records.load(arm, contest.FOLDER)
-        operations = contest.config_of(arm, 0.1, 0).space().operations
         for row in record.meta["searches"]:
-            tables = record.history[f"{row['group']}-{row['seed']}"].astype(float)
+            job = f"{row['group']}-{row['seed']}"
+            rows = record.history[f"{job}-curves"].T  # (curves, T)
+            curves = dict(zip(record.meta["curves"], rows, strict=True))
             found.append(
                 Searched(
                     arm, row["group"], row["seed"], np.array(row["at"]), tuple(row["cells"]),
-                    tables, operations, np.reshape(row["eigenvalues"], (-1, 2)),
+                    record.history[job].astype(float), tuple(row["operations"]),
+                    np.reshape(row["eigenvalues"], (-1, 2)), curves, row["error"],
                 )
             )  # fmt: skip
     if not found:

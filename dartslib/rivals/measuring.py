@@ -49,10 +49,10 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
     return makers[kind](int(number), images)
 
 
-def new_search(config: SearchConfig, images: DataSet) -> Search:
+def new_search(config: SearchConfig, images: DataSet, fast: bool = True) -> Search:
     """A search of the small space on its two halves, in the fast form where there is one."""
     with warnings.catch_warnings(action="ignore"):  # edges of a method's own run plain
-        return begin_search(config, images)[0]
+        return begin_search(config, images, fast=fast)[0]
 
 
 def shared(seed: int, images: DataSet) -> dict[str, Any]:
