@@ -196,6 +196,14 @@ def test_a_list_of_jobs_goes_on_where_it_was(tmp_path):
     assert "bad" not in many.finished(tmp_path, ["bad"])
 
 
+def test_workers_stand_where_the_list_is_begun(tmp_path, monkeypatch):
+    """joblib keeps its workers from list to list, and a folder may be told from where one is."""
+    for part in ("here", "there"):
+        (tmp_path / part).mkdir()
+        monkeypatch.chdir(tmp_path / part)
+        assert list(many.make_each(Path.absolute, [Path("x")])) == [tmp_path / part / "x"]
+
+
 @pytest.mark.skipif(
     not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text("utf-8"),
     reason="the system gives large pages to every process or to none",

@@ -42,6 +42,8 @@ def make_each(
         ChildProcessError: a worker of this machine was killed.
         ValueError: the workers of the cluster have several threads.
     """
+    if cluster is None:  # joblib keeps its workers, which stay where the list before was begun
+        make = partial(_in_folder, os.getcwd(), make)
     with _engine(workers, threads, cluster):
         run = Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
         try:
@@ -51,6 +53,11 @@ def make_each(
                 "A worker process was killed, perhaps for want of memory: give the same "
                 "command again, or fewer --workers; finished steps are kept."
             ) from None
+
+
+def _in_folder(folder: str, make: Callable[[Any], Any], job: Any) -> Any:
+    os.chdir(folder)
+    return make(job)
 
 
 @contextmanager
