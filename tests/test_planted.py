@@ -114,7 +114,8 @@ def test_a_search_finds_it(method, seed):
     assert accuracy > CLEARLY_BETTER  # so the control below is able to fail
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(10))
 def test_a_search_without_it_stays_at_chance(seed):
     search, accuracy = searched("control", seed)
     assert NEEDED not in search.config.operations
