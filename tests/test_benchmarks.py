@@ -35,7 +35,9 @@ def after(loop, steps=2):
     return [*loop.architecture.alpha, *loop.w]
 
 
-@pytest.mark.parametrize("method", ["first_order", "finite_difference"])
+@pytest.mark.parametrize(
+    "method", ["first_order", pytest.param("finite_difference", marks=pytest.mark.full)]
+)
 def test_all_forms_make_the_same_steps(method):
     config = TINY.model_copy(update={"gradient": method})
     begin = [*forms.search(config, "plain").architecture.alpha]
