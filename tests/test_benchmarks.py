@@ -35,9 +35,10 @@ def after(loop, steps=2):
     return [*loop.architecture.alpha, *loop.w]
 
 
-@pytest.mark.parametrize(
-    "method", ["first_order", pytest.param("finite_difference", marks=pytest.mark.full)]
-)
+BOTH = ["first_order", pytest.param("finite_difference", marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("method", BOTH)
 def test_all_forms_make_the_same_steps(method):
     config = TINY.model_copy(update={"gradient": method})
     begin = [*forms.search(config, "plain").architecture.alpha]

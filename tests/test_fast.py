@@ -50,7 +50,11 @@ SUPERNETS = {
     "few pixels": (SearchSpace(2), 6, 4, 9, "linear", (0, 1, 2)),
     "no reduction": (SearchSpace(3), 4, 2, 10, "linear", ()),
 }
-MANY = ("report, MLP, wide", "few pixels")  # left to the full set
+SLOW = ("report, MLP, wide", "few pixels")
+CASES = [
+    pytest.param(case, id=name, marks=pytest.mark.full if name in SLOW else ())
+    for name, case in SUPERNETS.items()
+]
 SHORT = (SearchSpace.report(), 3, 2, 8, "linear", (1,))  # a cell of each type
 
 
@@ -97,14 +101,7 @@ def _pass(net, images, labels, tables=None, weights=True):
     [(True, True), (False, True), (True, False)],
     ids=["all gradients", "alpha only", "eval"],
 )
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=pytest.mark.full) if name in MANY else case
-        for name, case in SUPERNETS.items()
-    ],
-    ids=SUPERNETS,
-)
+@pytest.mark.parametrize("case", CASES)
 def test_a_supernet_runs_the_same(case, weights, training):
     plain = _supernet(*case)
     fast = accelerate(copy.deepcopy(plain))
@@ -671,7 +668,10 @@ def test_float32_is_as_near_to_float64_as_the_plain_form(monkeypatch):
         assert of_lists.median(fast) <= 2 * of_lists.median(plain)
 
 
-@pytest.mark.parametrize("name", ["report", pytest.param("darts", marks=pytest.mark.full)])
+BOTH = ["report", pytest.param("darts", marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("name", BOTH)
 def test_float32_outputs_of_whole_networks(name):
     """With all operations, ReLU and reductions: outputs alone, since gradients jump at kinks."""
     far = {"plain": [], "fast": []}

@@ -301,10 +301,12 @@ for _name, _space in {"one node": SearchSpace(1), "paper": SPACES["paper"]}.item
     }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.full) if "paper" in name else name for name in FIGURES],
-)
+EACH_FIGURE = [
+    pytest.param(name, marks=pytest.mark.full if "paper" in name else ()) for name in FIGURES
+]
+
+
+@pytest.mark.parametrize("name", EACH_FIGURE)
 def test_figures_are_labeled_readable_and_leave_nothing_behind(name):
     before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
     figure = FIGURES[name]()

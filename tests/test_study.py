@@ -480,13 +480,11 @@ def test_a_record_of_an_older_configuration_is_known(whole):
     assert not run.made(dataclasses.replace(record, meta={"what": "a measurement"}))
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        "meta.json",
-        *(pytest.param(f, marks=pytest.mark.full) for f in ("history.npz", "genotype.json")),
-    ],
-)
+FULL = {"marks": pytest.mark.full}
+FILES = ["meta.json", *(pytest.param(f, **FULL) for f in ("history.npz", "genotype.json"))]
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_a_damaged_record_is_made_again(whole, tmp_path, file):
     """From the folder of its run, if that is whole; without data nothing could be computed."""
     shutil.copytree(whole[0].folder.parent, tmp_path / "study")
