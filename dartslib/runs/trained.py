@@ -18,6 +18,7 @@ from dartslib.data.folders import open_picture
 from dartslib.data.loaders import Loader
 from dartslib.runs import records
 from dartslib.runs.dense import DenseConfig
+from dartslib.runs.driving import CHECKPOINT
 from dartslib.runs.files import write_whole
 from dartslib.runs.hour import HourConfig
 from dartslib.runs.importing import IMPORTED
@@ -104,7 +105,7 @@ def load_trained(folder: str | Path) -> Trained:
             weights, or they are damaged.
     """
     path = Path(folder) / WEIGHTS
-    if path.with_name("checkpoint.pt").exists() and not path.with_name("meta.json").exists():
+    if path.with_name(CHECKPOINT).exists() and not path.with_name("meta.json").exists():
         raise ValueError(f"The run in {folder} is not finished: go on with --resume.")
     record = records.load(folder)
     meta = record.meta
