@@ -1,5 +1,7 @@
 """What is said of the table, on tables whose answer is known."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from made_up import made_up_table
@@ -78,12 +80,32 @@ def test_a_rank_correlation_has_its_interval():
     worth = generator.normal(size=80)
     scores = np.round(worth + generator.normal(size=80))  # with ties
     found = landscape.correlation(scores, worth)
-    assert found.tau == pytest.approx(stats.kendalltau(scores, worth).statistic)
+    pairs = list(combinations(range(80), 2))
+    alike = [np.sign((scores[a] - scores[b]) * (worth[a] - worth[b])) for a, b in pairs]
+    assert found.tau == pytest.approx(np.mean(alike))
+    assert found.tau < stats.kendalltau(scores, worth).statistic - 0.02  # tau-b forgives ties
+    assert landscape.kendall(worth, -worth) == -1.0  # without ties it is scipy's
+    noisy = worth + generator.normal(size=80)
+    assert landscape.kendall(noisy, worth) == pytest.approx(stats.kendalltau(noisy, worth)[0])
     assert found.low < found.tau < found.high
     width = found.high - found.low
     assert 0.1 < width < 0.4
     half = landscape.correlation(np.tile(scores, 4), np.tile(worth, 4))
     assert half.high - half.low == pytest.approx(width / 2, rel=0.25)  # by four times the cells
+
+
+def test_one_score_is_held_against_another_cell_by_cell():
+    """Two scores that err alike differ by less than either interval says."""
+    generator = np.random.default_rng(1)
+    worth = generator.normal(size=100)
+    one = worth + generator.normal(size=100)
+    other = one + 0.1 * generator.normal(size=100)
+    apart = landscape.correlation(one, worth, less=other)
+    alone = landscape.correlation(one, worth)
+    assert apart.tau == landscape.kendall(one, worth) - landscape.kendall(other, worth)
+    assert apart.low < 0 < apart.high and apart.high - apart.low < (alone.high - alone.low) / 3
+    found = landscape.correlation(worth, worth, less=generator.normal(size=100))
+    assert found.low > 0.7
 
 
 def test_the_same_cells_trained_otherwise():

@@ -8,11 +8,13 @@ from itertools import product
 import numpy as np
 import pytest
 from made_up import made_up_table
+from scipy import stats
 
 from dartslib import rivals
 from dartslib.rivals import measuring, race, recording
 from dartslib.rivals.account import FromTable
 from dartslib.rivals.outside import optuna_tpe
+from dartslib.runs.results import bar
 from dartslib.tabular import controls, making
 from dartslib.tabular import table as tables
 from dartslib.tabular.cells import SPACE, classes, name
@@ -99,7 +101,7 @@ def test_a_way_that_ends_with_a_name_pays_for_one_training_more(table):
         {"cell": cell, "scores": dict.fromkeys(scores, [k, -k]), "score_seconds": scores}
         for k, cell in enumerate(names)
     ]
-    ways = race.entrants({"single_path": [row], "enas": [enas], "score": rows})
+    ways = race.entrants({"single_path": [row] * 10, "enas": [enas] * 10, "score": rows})
     others = {"counting_at_once", "te_nas", "single_path", "random_sharing", "enas"}
     assert set(ways) == {*rivals.ALL, *scores, *others}
     first = next(ways["counting_at_once"](FromTable(table, 0), 1e4, 0))
@@ -128,7 +130,7 @@ def test_a_race_is_recorded_with_its_bands(table, monkeypatch):
     for curve in found.values():
         low, mean, high = (np.array(curve[key]) for key in ("low", "mean", "high"))
         assert (low <= mean + 1e-5).all() and (mean <= high + 1e-5).all()
-        assert set(curve["marks"]) == {"5", "20", "60", "180"}
+        assert set(curve["marks"]) == {"5", "20", "60", "180"} and curve["trials"] == 0
         at = curve["minutes"].index(60.0)
         assert np.mean(curve["marks"]["60"]) == pytest.approx(mean[at], abs=2e-5)
     # Counting knows at once what is worth most here.
@@ -142,10 +144,53 @@ def test_repeats_that_share_a_supernet_count_once():
     found = race.per_supernet(values)
     assert found.shape == (10, 2)
     assert found[3].tolist() == [(6 + 26) / 2, (7 + 27) / 2]
-    ways = race.entrants({"enas": [{"cell": name(c.normal), "seconds": 1.0} for c in classes()]})
-    table = made_up_table(convolutions)
-    cells = [next(ways["enas"](FromTable(table, k), 1e4, k))[0] for k in (3, 210)]
+    ten = [{"cell": name(c.normal), "seconds": 1.0} for c in classes()[:10]]
+    ways, table = race.entrants({"enas": ten}), made_up_table(convolutions)
+    cells = [next(ways["enas"](FromTable(table, k), 1e4, k))[0] for k in (3, 13)]
     assert cells[0] == cells[1]  # by the number of the repeat
+
+
+def test_all_ways_are_held_against_the_counting_that_they_have_to_beat():
+    generator = np.random.default_rng(0)
+
+    def curve(mean, marks=("60",)):
+        return {"marks": {m: (mean + 0.01 * generator.normal(size=200)).tolist() for m in marks}}
+
+    curves = {"counting": curve(0.60, ("20", "60")), "counting_at_once": curve(0.62)}
+    curves |= {f"way {k}": curve(0.62) for k in range(12)}  # by luck one of twelve is ahead
+    curves |= {"random_search": curve(0.60), "reinforce": curve(0.62), "synflow": curve(0.60)}
+    found = race.ahead(curves, 60)
+    assert set(found) == {*curves} - {"counting", "counting_at_once"}
+    assert {way for way, one in found.items() if one.told_apart} == {"reinforce", "synflow"}
+    assert found["reinforce"].mean == pytest.approx(0.02, abs=0.005)  # it has the ten cells, too
+    assert found["synflow"].mean == pytest.approx(-0.02, abs=0.005)  # and this one has not
+    one, other = (
+        race.per_supernet(curves[w]["marks"]["60"]) for w in ("synflow", "counting_at_once")
+    )
+    p = stats.ttest_ind(one, other, equal_var=False).pvalue
+    assert p < found["synflow"].p <= 15 * p and found["synflow"].bar == bar(one, other)
+    assert not race.ahead({"counting": curves["counting"]}, 20)
+
+
+def test_a_rate_that_follows_from_the_budget_is_that_of_each_moment(table):
+    """What REINFORCE knows after five minutes is not the beginning of what three hours teach."""
+    way, seen = race.entrants({})["reinforce"], []
+
+    def watched(evaluate, budget, seed):
+        seen.append(budget)
+        return way(evaluate, budget, seed)
+
+    minutes = np.array([15.0, 30.0])
+    found = race.followed(watched, table, 2, minutes, by_budget=True)
+    assert seen == [900.0, 900.0, 1800.0, 1800.0] and found.shape == (2, 2)
+    assert (found[:, 0] == race.followed(way, table, 2, minutes[:1])[:, 0]).all()
+    assert race.BY_BUDGET == ("reinforce",)
+
+
+def test_shared_networks_that_are_missing_are_told():
+    rows = [{"cell": "a", "seconds": 1.0}] * 3
+    with pytest.raises(ValueError, match="enas.json has not 10 shared networks: finish them first"):
+        race.entrants({"enas": rows})
 
 
 def test_what_is_recorded_is_read_without_torch(tmp_path, monkeypatch):
@@ -167,7 +212,8 @@ def test_the_recorded_race_is_that_of_the_table():
     ways = race.entrants(measured)
     assert {*ways, "optuna_tpe"} == set(curves)
     for way, search in ways.items():
-        again = race.followed(search, real, 3, np.array(race.MARKS, float))
+        marks, anew = np.array(race.MARKS, float), way in race.BY_BUDGET
+        again = race.followed(search, real, 3, marks, by_budget=anew)
         for k, mark in enumerate(race.MARKS):
             values = curves[way]["marks"].get(str(mark))
             if values is None:  # not every repeat has a cell by then

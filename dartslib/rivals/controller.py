@@ -6,7 +6,7 @@ of them, as theirs does, and the controller's rate, entropy and baseline are the
 of their code help it and are not in the paper, and are not here: a baseline that begins at 0, so
 that every reward is good news for hundreds of steps (ours begins at the first reward), and logits
 that favor separable convolutions from the start (ours are 0); (4) BatchNorm takes its statistics
-from the batch that rewards.
+from the batch that rewards; (5) logits are not squashed by c tanh(l / T).
 """
 
 from collections.abc import Iterator

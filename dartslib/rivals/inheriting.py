@@ -2,7 +2,7 @@
 
 Cai et al., Efficient Architecture Search by Network Transformation, AAAI 2018. Differences: cells
 change by one choice instead of growing, so that the child is no longer the parent's function; what
-is new begins anew, and all is trained on.
+is new begins anew, and all is trained on; the rate's cycle begins anew, too.
 """
 
 import torch

@@ -4,13 +4,16 @@
 
 A way costs what it asks, at the prices of the quiet pass. Its cell at any time is the one of its
 best whole training so far, and counts by trainings that it did not ask. What ends with a name and
-not with a trained network pays for one training more.
+not with a trained network pays for one training more. No way knows which cells are equal.
+
+Shared networks and scores cost the seconds that they took, in plain PyTorch and beside another
+process; the trainings of the table run in the fast form. `steps` of their rows says for how long.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from dartslib.rivals.account import FromTable
 from dartslib.rivals.asking import Found
 from dartslib.rivals.counts import counting
 from dartslib.runs.records import RECORDED
+from dartslib.runs.results import bar
 from dartslib.tabular.cells import SPACE
 from dartslib.tabular.table import Table
 
@@ -28,6 +32,8 @@ MINUTES = np.unique(np.concatenate([np.geomspace(1, 180, 60), MARKS, [120]]))
 REPEATS = 200
 SEEDS = 10  # of supernets: repeats that differ by as much share one
 SHARED = 100  # cells that random search with weight sharing compares
+BY_BUDGET = ("reinforce",)  # whose rate follows from the budget: every moment is a race of its own
+TEN_FIRST = (*ALL, "optuna_tpe")  # ways that begin with the ten cells of all
 Way = Callable[[FromTable, float, int], Iterator[Found]]  # evaluate, budget, seed
 
 
@@ -35,6 +41,9 @@ def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
     """Every way to search, by name.
 
     `measured` are the records of `measuring`, kind -> rows; what is missing does not enter.
+
+    Raises:
+        ValueError: some of the shared networks are missing, so that repeats would share them anew.
     """
     found: dict[str, Way] = {name: on_the_space(search) for name, search in ALL.items()}
     # Without the ten cells that all begin with.
@@ -53,6 +62,9 @@ def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
         for way, values in scores.items():
             by_cell = [dict(zip(cells, one.tolist(), strict=True)) for one in values]
             found[way] = _ranked(by_cell, [paid[way]] * inits)
+    for kind in ("single_path", "enas"):
+        if len(measured.get(kind, ())) not in (0, SEEDS):
+            raise ValueError(f"{kind}.json has not {SEEDS} shared networks: finish them first.")
     if shared := measured.get("single_path"):
         paid = [row["train_seconds"] + len(row["values"]) * row["ask_seconds"] for row in shared]
         found["single_path"] = _ranked([row["values"] for row in shared], paid)
@@ -79,6 +91,41 @@ def per_supernet(values: np.ndarray) -> np.ndarray:
     So a bar between two ways takes no supernet twice, and does the same to all ways.
     """
     return np.stack([np.asarray(values)[seed::SEEDS].mean(axis=0) for seed in range(SEEDS)])
+
+
+class Ahead(NamedTuple):
+    """A way against the counting that it has to beat, in fractions."""
+
+    mean: float  #: of the differences
+    bar: float  #: half of Welch's 95 % interval
+    p: float  #: of Welch's test, corrected by Holm over all ways at this mark
+    told_apart: bool  #: whether p is below the level
+
+
+def ahead(curves: Mapping[str, Any], mark: int, level: float = 0.05) -> dict[str, Ahead]:
+    """Every way that has a cell at a mark (minutes), a value per supernet.
+
+    A way that begins with the ten cells of all is held against `counting`, which does so too, any
+    other against `counting_at_once`.
+    """
+    from scipy.stats import ttest_ind  # a second
+
+    from dartslib.rivals.standings import holm
+
+    at = {
+        way: per_supernet(curve["marks"][str(mark)])
+        for way, curve in curves.items()
+        if str(mark) in curve["marks"]
+    }
+    base = {way: at["counting" if way in TEN_FIRST else "counting_at_once"] for way in at}
+    ways = [way for way in at if not way.startswith("counting")]
+    p = holm({way: float(ttest_ind(at[way], base[way], equal_var=False)[1]) for way in ways})
+    return {
+        way: Ahead(
+            at[way].mean() - base[way].mean(), bar(at[way], base[way]), p[way], p[way] < level
+        )
+        for way in ways
+    }
 
 
 def _ranked(values: list[Mapping[str, float]], seconds: list[float]) -> Way:
@@ -115,9 +162,20 @@ def _best_drawn(shared: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def followed(
-    way: Way, table: Table, repeats: int = REPEATS, minutes: np.ndarray = MINUTES
+    way: Way,
+    table: Table,
+    repeats: int = REPEATS,
+    minutes: np.ndarray = MINUTES,
+    *,
+    by_budget: bool = False,
 ) -> np.ndarray:
-    """(repeats, minutes): the truth of a way's cell at these times; nan before it has one."""
+    """(repeats, minutes): the truth of a way's cell at these times; nan before it has one.
+
+    `by_budget`: each time with a budget of its own, for a way that divides it up beforehand.
+    """
+    if by_budget:
+        each = [followed(way, table, repeats, minutes[k : k + 1]) for k in range(len(minutes))]
+        return np.hstack(each)
     found = np.full((repeats, len(minutes)), np.nan)
     for repeat in range(repeats):
         evaluate, best, chosen = FromTable(table, repeat), -np.inf, None
@@ -133,7 +191,7 @@ def run(table: Table, ways: Mapping[str, Way]) -> dict[str, Any]:
     """The whole race, as it is recorded: mean and deciles over time, all values at the marks."""
     curves = {}
     for name, way in ways.items():
-        truths = followed(way, table)
+        truths = followed(way, table, REPEATS, by_budget=name in BY_BUDGET)
         started = ~np.isnan(truths).any(axis=0)  # times at which every repeat has a cell
         shown = truths[:, started]
         low, high = np.quantile(shown, (0.1, 0.9), axis=0)
@@ -143,6 +201,7 @@ def run(table: Table, ways: Mapping[str, Way]) -> dict[str, Any]:
             "mean": shown.mean(axis=0).round(5).tolist(),
             "low": low.round(5).tolist(),
             "high": high.round(5).tolist(),
+            "trials": 0,  # of settings before this curve: they are the papers', or were fixed first
             "marks": {
                 str(mark): truths[:, k].round(5).tolist() for mark, k in marks.items() if started[k]
             },

@@ -66,6 +66,9 @@ def collect_table(rows: Iterable[Mapping[str, Any]]) -> None:
         rounded = {"seconds": f"{row['seconds']:.1f}", "epochs": epochs, "made": made.index(where)}
         found.append({**row, **rounded})
     recipes = {name: recipe.model_dump(mode="json") for name, recipe in making.RECIPES.items()}
+    recipes |= {"twin": recipes["short"], "pools": recipes["short"] | {"cells": controls.NORMED}}
+    by_hand = {"lr": controls.RATES, "epochs": "as many as take the mean cell's seconds"}
+    recipes["hand"] = controls.HAND.model_dump(mode="json") | by_hand
     trainings = Counter(row["recipe"] for row in found)
     more = {"trainings": dict(trainings), "recipes": recipes, "made": made}
     about = json.dumps(ABOUT_IT | more, indent=1) + "\n"

@@ -1,14 +1,17 @@
 """The quiet pass: what a cell costs, measured with nothing else running on the machine.
 
-    python -m dartslib tabular --price      writes prices.csv; some 15 minutes
+    python -m dartslib tabular --price      writes prices.csv and prices.json; some 15 minutes
 
 The trainings of the table run two at a time, and their seconds say what else the machine did: one
-cell took 74 seconds and 447. Here one process of one thread goes through all cells three times, in
-process time, and the median counts: a machine that others share has slow minutes.
+cell took 74 seconds and 447. Here one process of one thread goes through all cells five times. Of
+steps, in process time, the median of the rounds counts; of forward passes, in wall time, the
+quickest round: whatever disturbs them makes them slower. prices.json says where and by which code.
 """
 
 import ctypes
 import gc
+import json
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,15 +27,16 @@ from dartslib.genotypes import Genotype
 from dartslib.methods.latency import typical
 from dartslib.runs.cost import count_multiply_adds, count_weights
 from dartslib.runs.dense import STAND_IN
-from dartslib.runs.files import write_text
+from dartslib.runs.files import write_together
+from dartslib.runs.machine import commit, machine, versions
 from dartslib.runs.running import begin_training
 from dartslib.tabular.cells import classes
 from dartslib.tabular.controls import HAND
 from dartslib.tabular.making import RECIPE, name_of, small_images
-from dartslib.tabular.table import PRICES, as_csv
+from dartslib.tabular.table import PRICES, PRICES_MADE, as_csv
 from dartslib.training import TrainConfig
 
-ROUNDS, STEPS = 3, 8
+ROUNDS, STEPS = 5, 5
 FORWARDS = {1: 30, 64: 5}  # images -> passes
 DIGITS = {
     "step_seconds": ".4f", "train_seconds": ".1f", "forward_1_ms": ".3f", "forward_64_ms": ".2f",
@@ -80,10 +84,22 @@ def price_all(folder: str | Path = "data") -> None:
         for _ in range(ROUNDS)
     ]
     rows = [
-        once | {key: f"{median(row[key] for row in same):{form}}" for key, form in DIGITS.items()}
+        once
+        | {
+            key: f"{of_rounds(key)(row[key] for row in same):{form}}"
+            for key, form in DIGITS.items()
+        }
         for once, *same in zip(rounds[0], *rounds, strict=True)
     ]
-    write_text(PRICES, as_csv(rows[0], rows))
+    made = {"commit": commit(), "machine": machine("cpu"), "versions": versions()}
+    about = json.dumps(made | {"rounds": ROUNDS, "steps": STEPS}, indent=1) + "\n"
+    files = {PRICES.name: as_csv(rows[0], rows).encode(), PRICES_MADE.name: about.encode()}
+    write_together(PRICES.parent, files)
+
+
+def of_rounds(key: str) -> Callable[[Iterable[float]], float]:
+    """What counts of the rounds of a column of prices.csv."""
+    return min if key.startswith("forward") else median
 
 
 def _peak(anew: bool = False) -> float:

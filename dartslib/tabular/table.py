@@ -29,7 +29,8 @@ from dartslib.tabular.cells import OPERATIONS, SPACE, cells, classes, name, orde
 
 Rows = list[dict[str, Any]]
 HERE = Path(__file__).parent
-ROWS, PRICES, ABOUT = HERE / "table.csv", HERE / "prices.csv", HERE / "table.json"
+ROWS, ABOUT = HERE / "table.csv", HERE / "table.json"
+PRICES, PRICES_MADE = HERE / "prices.csv", HERE / "prices.json"
 
 
 @dataclass(frozen=True)
