@@ -29,14 +29,6 @@ from dartslib.searching import Search
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX systems")
 
 
-@pytest.fixture(autouse=True)
-def _ctrl_c_arrives():
-    """Even if the tests run in the background, where Ctrl-C is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 # Kill -9
 
 
