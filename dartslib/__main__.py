@@ -99,6 +99,7 @@ ImportOption = Annotated[
     list[Path],
     typer.Option("--import", metavar="FILE", help="Import your own operations or relaxations."),
 ]
+ListOption = Annotated[bool, typer.Option("--list", help="Say every job; * is finished.")]
 PriceOption = Annotated[bool, typer.Option("--price", help="Measure costs; a quiet machine.")]
 
 
@@ -333,6 +334,14 @@ def study(
         typer.echo(f"{run.name}: {result}; {plan.overview(workers)[-1]}")
 
 
+def _say_list(folder: Path, jobs: Iterable[str]) -> None:
+    """The names of a list's jobs in their order, with a star before those that are finished."""
+    from dartslib.runs.many import finished
+
+    done = finished(folder, jobs)
+    typer.echo("\n".join(f"{'*' if job in done else ' '} {job}" for job in jobs))
+
+
 def _made(
     folder: Path, jobs: Iterable[str], make: Callable[[str], dict[str, Any]], workers: int
 ) -> dict[str, dict[str, Any]]:
@@ -346,6 +355,7 @@ def _made(
 
 @app.command()
 def tabular(
+    list_: ListOption = False,
     make: Annotated[bool, typer.Option("--make", help="Train what is left.")] = False,
     price: PriceOption = False,
     race: Annotated[bool, typer.Option("--race", help="Race all ways to search on it.")] = False,
@@ -363,6 +373,8 @@ def tabular(
     from dartslib.runs.many import finished, make_each
     from dartslib.tabular import making, pricing
 
+    if list_:
+        return _say_list(out, recording.plan())
     if price:
         list(make_each(pricing.price_all, [data_folder], threads=1))  # with the workers' memory
     if race:
@@ -383,6 +395,7 @@ def tabular(
 
 @app.command()
 def contest(
+    list_: ListOption = False,
     make: Annotated[bool, typer.Option("--make", help="Make what is left.")] = False,
     price: PriceOption = False,
     out: Annotated[Path, typer.Option(help="Where finished searches lie.")] = Path("runs/contest"),
@@ -396,6 +409,8 @@ def contest(
     from dartslib.runs.many import finished, make_each
     from dartslib.tabular import making
 
+    if list_:
+        return _say_list(out, [*contest.rates(), *contest.plan()])
     if price:
         list(make_each(contest.price_all, [making.small_images(data_folder)], threads=1))
         return

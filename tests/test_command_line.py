@@ -300,3 +300,15 @@ def test_a_relaxation_that_cannot_be_meant(run, words, said):
         and re.search(said, done.output)
         and is_one_sentence(done.output.strip())
     )
+
+
+@pytest.mark.parametrize(("command", "count"), [("tabular", 897), ("contest", 453)])
+def test_a_list_says_which_jobs_are_finished(run, command, count):
+    words = [command, "--list", "--out", "kept"]
+    jobs = run(*words).output.splitlines()
+    assert len(jobs) == count == len(set(jobs)) and all(job.startswith("  ") for job in jobs)
+    Path("kept").mkdir()
+    third = jobs[2].strip()
+    Path(f"kept/{third}.json").write_text("{}", "utf-8")
+    again = run(*words).output.splitlines()
+    assert again[2] == f"* {third}" and again[:2] + again[3:] == jobs[:2] + jobs[3:]

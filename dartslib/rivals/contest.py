@@ -1,6 +1,6 @@
 """The contest: every method searches the table's space for equal seconds, and the table judges.
 
-    python -m dartslib contest                what is left
+    python -m dartslib contest --list         all jobs; * is finished
     python -m dartslib contest --price        seconds per step of every arm; a quiet machine
     python -m dartslib contest --make         w's rate, then all searches; goes on where it stopped
 
