@@ -61,7 +61,7 @@ def _searched(job, records, better):
     watched = arm.startswith(("early_stopping", "watched"))
     curves = [[1.0 / (1 + k)] * len(contest.CURVES) for k in range(records)]
     meta = {"price": None, "w_lr": 0.1, "alpha_lr": 1e-3, "operations": config.operations}
-    meta |= {"error": "", "curves": curves}
+    meta |= {"error": "", "curves": curves, "logits": probabilities}
     for _ in at:
         cells.append(name(architecture.derive().normal))
         probabilities.append(architecture.probabilities()["normal"].tolist())

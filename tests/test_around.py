@@ -571,16 +571,20 @@ def test_without_a_step_ahead_both_are_the_first_order_to_the_bit(around):
     assert _same(loop, first)
 
 
-def test_the_placebo_is_as_long_as_the_implicit_term():
-    search = _loop(Placebo()).searches[0]
-    options, given = _options(search), (*_losses(search), search.w, search.architecture.alpha)
+@pytest.mark.parametrize("term", ["finite_difference", "exact"])
+def test_the_placebo_is_as_long_as_the_implicit_term(term):
+    search = _loop(Placebo(term=term)).searches[0]
+    assert search.config.gradient == term
+    options = _options(search) | {"method": term}
+    given = (*_losses(search), search.w, search.architecture.alpha)
     true = hypergradient(*given, **options)
     first = hypergradient(*given, method="first_order")
     found = search.hypergradient(*given, **options)
-    noise, term = found.implicit[0], true.implicit[0]
-    assert float(noise.norm()) == pytest.approx(float(term.norm()), rel=1e-5) and term.norm() > 0
-    torch.testing.assert_close(noise.sum(1), torch.zeros(5), rtol=0, atol=1e-6 * float(term.norm()))
-    assert abs(float(F.cosine_similarity(noise.flatten(), term.flatten(), dim=0))) < 0.8
+    noise, implicit = found.implicit[0], true.implicit[0]
+    length = float(implicit.norm())
+    assert float(noise.norm()) == pytest.approx(length, rel=1e-5) and length > 0
+    torch.testing.assert_close(noise.sum(1), torch.zeros(5), rtol=0, atol=1e-6 * length)
+    assert abs(float(F.cosine_similarity(noise.flatten(), implicit.flatten(), dim=0))) < 0.8
     for ours, direct, r in zip(found.gradient, first.direct, found.implicit, strict=True):
         torch.testing.assert_close(ours, direct - 0.5 * r)
     assert not found.gradient[1].any()  # of a cell type that the network lacks

@@ -302,7 +302,7 @@ def test_a_relaxation_that_cannot_be_meant(run, words, said):
     )
 
 
-@pytest.mark.parametrize(("command", "count"), [("tabular", 897), ("contest", 453)])
+@pytest.mark.parametrize(("command", "count"), [("tabular", 897), ("contest", 463)])
 def test_a_list_says_which_jobs_are_finished(run, command, count):
     words = [command, "--list", "--out", "kept"]
     jobs = run(*words).output.splitlines()

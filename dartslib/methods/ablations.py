@@ -12,7 +12,7 @@ costs a pass for w and one for alpha, `placebo` as much as the first and the sec
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -37,6 +37,13 @@ class LookAhead(Around, name="look_ahead"):
 
 class Placebo(LookAhead, name="placebo"):
     """The first order plus noise as long as the implicit term."""
+
+    term: Literal["finite_difference", "exact"] = "finite_difference"
+    """By what the length of the term is found; `exact` runs in the plain form."""
+
+    def configs(self, config: SearchConfig) -> list[SearchConfig]:
+        """Those of a search with that term, whose xi it uses."""
+        return [config.changed(gradient=self.term)]
 
     def prepare(self, searches: list[Search]) -> None:
         """Puts its gradient in the place of the search's."""

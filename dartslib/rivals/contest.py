@@ -52,6 +52,7 @@ def settings() -> dict[str, Any]:
     return tomllib.loads(PLAN.read_text(encoding="utf-8"))
 
 
+@cache
 def digest() -> str:
     """Of contest.toml, as it stands in every record."""
     return hashlib.blake2b(PLAN.read_bytes(), digest_size=8).hexdigest()
@@ -100,7 +101,7 @@ def fallback(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def collapsed(row: Mapping[str, Any]) -> bool:
     """Whether most operations of the cell that a search ends with are skip_connect."""
-    return row["cells"][-1].count("skip_connect") >= settings()["collapse"]["skips"]
+    return row["cells"][-1].count("skip") >= settings()["collapse"]["skips"]
 
 
 def config_of(
@@ -169,7 +170,10 @@ def follow(loop: Stages) -> dict[str, Any]:
         for _ in loop:
             share = loop.notes["frozen"].float().mean() if "frozen" in loop.notes else nan
             frozen.append(float(share))
-    except (FloatingPointError, ValueError) as failed:  # a loss or a probability is not finite
+    except (FloatingPointError, ValueError, RuntimeError) as failed:  # something is not finite
+        numbers = (*loop.w, *loop.architecture.alpha)
+        if type(failed) is RuntimeError and all(bool(t.isfinite().all()) for t in numbers):
+            raise  # a fault of the machine, such as too little memory
         error = str(failed)
     history = loop.history | {"frozen": frozen}
     kept = len(frozen)  # records
@@ -182,6 +186,7 @@ def follow(loop: Stages) -> dict[str, Any]:
         "at": at,
         "cells": [name(cell.normal) for cell in cells],
         "probabilities": np.round(tables, 6).tolist(),
+        "logits": np.round(history["logits_normal"][:kept], 4).tolist(),
         "eigenvalues": [[at[k], round(value, 5)] for k, value in values if np.isfinite(value)],
         "curves": np.round([history[key][:kept] for key in CURVES], 5).T.tolist(),
         "operations": list(space.operations),
@@ -283,7 +288,7 @@ def price_all(images: DataSet) -> None:
         per_step = (many - few) / (SHORT[1] - SHORT[0])
         return {"per_step": per_step, "once": max(0.0, few - SHORT[0] * per_step)}
 
-    priced = [*settings()["arms"], *settings()["latency"]["arms"]]
+    priced = [arm for arm in arms() if not arm.startswith(("watched", "jitter"))]
     price("darts")  # the first run pays for what torch sets up once
     rounds = [
         {"fast": {"darts": price("darts", True)}, "plain": {arm: price(arm) for arm in priced}}
@@ -329,7 +334,8 @@ def fresh(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     ends = Counter(row["cells"][-1] for row in rows if not row["error"])
     numbers = {name(cell.normal): number for number, cell in enumerate(classes())}
     least = settings()["fresh"]["searches"]
-    return [f"short-{numbers[cell]}-{RUNS}" for cell, count in ends.items() if count >= least]
+    # Seeds of its own: run RUNS is that of the long trainings and of the controls.
+    return [f"short-{numbers[cell]}-{RUNS + 1}" for cell, count in ends.items() if count >= least]
 
 
 def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, Any]] = ()) -> None:
@@ -355,6 +361,7 @@ def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, An
         for row in mine:
             job = f"{row['group']}-{row['seed']}"
             history[job] = np.array(row["probabilities"], np.float32)  # (T, edges, operations)
+            history[f"{job}-logits"] = np.array(row["logits"], np.float32)
             history[f"{job}-curves"] = np.array(row["curves"], np.float32)  # (T, curves)
         records.save(records.Record(arm, meta, history, None), FOLDER / arm)
 

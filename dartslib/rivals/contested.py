@@ -21,6 +21,7 @@ class Searched(NamedTuple):
         operations: the columns' names.
         eigenvalues: (n, 2), step and eigenvalue, where a method computes them.
         curves: losses, accuracies and rates, name -> (T,), see `contest.CURVES`.
+        logits: of the normal cell, (T, edges, operations).
         error: why it failed, or "".
     """
 
@@ -33,6 +34,7 @@ class Searched(NamedTuple):
     operations: tuple[str, ...]
     eigenvalues: np.ndarray
     curves: dict[str, np.ndarray]
+    logits: np.ndarray
     error: str
 
     def place(self, places: Mapping[str, float]) -> float:
@@ -57,7 +59,8 @@ def searches() -> list[Searched]:
                 Searched(
                     arm, row["group"], row["seed"], np.array(row["at"]), tuple(row["cells"]),
                     record.history[job].astype(float), tuple(row["operations"]),
-                    np.reshape(row["eigenvalues"], (-1, 2)), curves, row["error"],
+                    np.reshape(row["eigenvalues"], (-1, 2)), curves,
+                    record.history[f"{job}-logits"].astype(float), row["error"],
                 )
             )  # fmt: skip
     if not found:
