@@ -1,6 +1,7 @@
 """The small space that is to be trained whole: its cells, and one training of one."""
 
 import json
+import re
 from itertools import combinations, permutations
 from pathlib import Path
 
@@ -314,3 +315,16 @@ def test_a_row_is_made_again(table, monkeypatch):
         assert (recipe, run) == (old["recipe"], old["run"])
         assert name(classes()[int(number)].normal) == old["cell"]
     assert list(making.remake(0)) == []
+
+
+@pytest.mark.skipif(not tables.ROWS.exists(), reason="there is no table yet")
+def test_what_the_tables_page_says_runs(capsys):
+    text = (tables.HERE.parents[1] / "docs" / "table.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)  # our own page
+    table, said = names["table"], capsys.readouterr().out
+    assert said.startswith(f"{table.name(table.cells[100])} {table.rank(table.cells[100])}\n")
+    columns = re.findall(r"`(\w+)`", text.split("| a training |")[1].split("\n")[0])
+    assert columns == [*tables.read_rows(tables.ROWS)[0]]
+    assert set(table.about["trainings"]) <= {"short", "long", "twin", "pools", "hand"}
