@@ -17,9 +17,10 @@ from dartslib.runs.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
+METHODS = RESULTS.with_name("methods.json")
 PAGES = ROOT / "docs" / "results.md", ROOT / "benchmarks" / "README.md"
 END = "<!-- end of speed -->"
-MISSING = "Not measured: `python -m benchmarks.speed --record` writes this table."
+MISSING = "Not measured: `python -m benchmarks.{} --record` writes this table."
 NO_WIDER = "This processor has AVX2 and nothing wider."
 CASES = {
     "first_order_step": "step of the paper's search, first order",
@@ -157,6 +158,28 @@ def first_rounds(results: dict[str, Any]) -> str:
     return table(["", *(f"step {k + 1}" for k in range(count)), "later"], rows)
 
 
+def methods(results: dict[str, Any]) -> str:
+    """What a step of each method costs, beside DARTS's."""
+    found = results["methods"]
+    sizes = found["sizes"]
+    rows = []
+    for name in sizes["paper"]:
+        cells = [name.replace("_", " ")]
+        for row in (of_size[name] for of_size in sizes.values()):
+            cells += [f"{row['seconds']:.3g} s", f"{row['of_darts']:.2f}"]
+            cells += [f"{row['mib']:,} MiB", f"{row['memory_of_darts']:.2f}"]
+        rows.append(cells)
+    head = sum(([size, "of DARTS", "memory", "of DARTS"] for size in sizes), [])
+    where = found["machine"]
+    note = (
+        f"A step at the paper's search size and at the table's, all in the plain form. "
+        f"{where['processor']}, {where['instructions']}, one thread, torch "
+        f"{found['versions']['torch']}; mean of {found['steps_counted']} steps after "
+        f"{found['steps_discarded']} discarded, the searches taking turns."
+    )
+    return table(["", *head], rows) + f"\n\n{note}"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "cases": cases,
     "avx2_cases": avx2,
@@ -166,6 +189,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "float32_errors": float32_errors,
     "growth": growth,
     "first_rounds_s": first_rounds,
+    "methods": methods,
     "side_by_side": lambda results: side_by_side.sentence(results["side_by_side"]),
 }  # by the results that they show
 
@@ -180,6 +204,8 @@ def load() -> dict[str, Any] | None:
     if not RESULTS.exists():
         return None
     found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if METHODS.exists():
+        found["methods"] = json.loads(METHODS.read_text(encoding="utf-8"))
     if side_by_side.RECORD.exists():
         found["side_by_side"] = json.loads(side_by_side.RECORD.read_text(encoding="utf-8"))
     return found
@@ -189,7 +215,8 @@ def with_tables(page: str, results: dict[str, Any] | None) -> str:
     """A page with its tables made anew."""
 
     def made(mark: re.Match) -> str:
-        name, shown = mark[1], MISSING
+        name = mark[1]
+        shown = MISSING.format(name if name == "methods" else "speed")
         if results and name in results:
             shown = TABLES[name](results)
         elif name == "avx2_cases" and results and results["machine"]["instructions"] == "AVX2":

@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import forms, gpu, microscope, operators, side_by_side, speed, tables, without
+from benchmarks import (
+    forms,
+    gpu,
+    methods,
+    microscope,
+    operators,
+    side_by_side,
+    speed,
+    tables,
+    without,
+)
+from dartslib.relaxation import RELAXATIONS
+from dartslib.rivals import contest
 from dartslib.runs.profiles import profile
 
 TINY = profile("smoke").search.model_copy(update={"nodes": 1, "batch_size": 2})
@@ -458,7 +470,7 @@ def test_a_processor_without_avx512_needs_no_second_table():
     page = "<!-- speed: avx2_cases -->\nold\n<!-- end of speed -->"
     results = made_up()
     del results["avx2_cases"], results["avx2_machine"]
-    assert tables.MISSING in tables.with_tables(page, results)
+    assert tables.MISSING.format("speed") in tables.with_tables(page, results)
     results["machine"]["instructions"] = "AVX2"
     assert tables.NO_WIDER in tables.with_tables(page, results)
 
@@ -526,3 +538,45 @@ def test_a_moment_of_a_search_as_the_record_has_it():
     assert len(row["other_batches"]) == microscope.OTHERS
     assert not np.allclose(row["other_batches"][0], row["first_order"])
     assert row["missed"] < row["missed_bare"]  # with momentum it comes nearer to the next w
+
+
+# Methods
+
+
+def test_every_method_has_its_price_of_a_step():
+    arms = [contest.arms()[name] for name in methods.names()[1:]]
+    measured = {arm.get("relaxation", {}).get("name") for arm in arms}
+    built = {name for name, kind in RELAXATIONS.items() if ".methods." in kind.__module__}
+    assert built - measured == {"p_darts"}  # stages of other sizes: a matter of whole runs
+    gradients = {"look_ahead", "finite_difference", "exact", "placebo"}
+    assert {"darts", methods.FAST} | gradients <= set(methods.names())
+
+
+def test_a_step_of_each_method_is_timed_from_begin_to_end(monkeypatch):
+    tiny = methods.config("table").changed(channels=4, layers=1, batch_size=4)
+    monkeypatch.setattr(methods, "config", lambda size: tiny)
+    chosen = ["darts", methods.FAST, "sgas", "proxyless", "fbnet", "placebo"]
+    found = methods.measure("table", chosen, memory=lambda name, size: 100 + len(name))
+    assert list(found) == chosen and all(row["seconds"] > 0 for row in found.values())
+    darts, sgas = found["darts"], found["sgas"]
+    assert (darts["of_darts"], darts["memory_of_darts"]) == (1.0, 1.0)
+    assert sgas["of_darts"] == pytest.approx(sgas["seconds"] / darts["seconds"], rel=2e-3)
+    assert sgas["memory_of_darts"] == pytest.approx(104 / 105, abs=1e-3)
+    loop = methods.begin("sgas", "table", 12)
+    assert loop.steps == 12 and len(list(loop.each_step())) == 13  # and all decisions are made
+    assert loop.architecture.pruned
+    assert methods.peak("darts", "table") >= 0
+
+
+def test_the_table_of_methods():
+    row = {"seconds": 0.25, "of_darts": 0.333, "mib": 1234, "memory_of_darts": 0.5}
+    results = {
+        "sizes": {size: {"darts": row, "pc_darts": row} for size in ("paper", "table")},
+        "machine": {"processor": "P", "instructions": "AVX2"}, "versions": {"torch": "2"},
+        "steps_counted": 10, "steps_discarded": 2,
+    }  # fmt: skip
+    shown = tables.methods({"methods": results})
+    assert "| pc darts | 0.25 s | 0.33 | 1,234 MiB | 0.50 | 0.25 s | 0.33 |" in shown
+    assert "mean of 10 steps after 2 discarded" in shown
+    missing = tables.with_tables("<!-- speed: methods -->x<!-- end of speed -->", None)
+    assert "python -m benchmarks.methods --record" in missing

@@ -53,9 +53,9 @@ def price(cell: Genotype, images: DataSet, recipe: TrainConfig) -> dict[str, Any
     """
     training, _ = begin_training(recipe, cell, images)
     _give_back()
-    before = _peak(anew=True)
+    before = peak_memory(anew=True)
     step = typical(training.advance, STEPS, process_time)
-    peak = _peak() - before
+    peak = peak_memory() - before
     shape = images.in_channels, images.image_size, images.image_size
     network, times = training.network.eval(), {}
     with torch.inference_mode():
@@ -102,7 +102,7 @@ def of_rounds(key: str) -> Callable[[Iterable[float]], float]:
     return min if key.startswith("forward") else median
 
 
-def _peak(anew: bool = False) -> float:
+def peak_memory(anew: bool = False) -> float:
     """Largest resident memory in MiB since it was last asked anew; 0 where it cannot be known."""
     status = Path("/proc/self/status")
     if not status.exists():
