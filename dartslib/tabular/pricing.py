@@ -1,6 +1,6 @@
 """The quiet pass: what a cell costs, measured with nothing else running on the machine.
 
-    python -m dartslib tabular --price      writes prices.csv and prices.json; some 15 minutes
+    python -m dartslib tabular --price      writes prices.csv and prices.json; some 25 minutes
 
 The trainings of the table run two at a time, and their seconds say what else the machine did: one
 cell took 74 seconds and 447. Here one process of one thread goes through all cells five times. Of
