@@ -226,13 +226,17 @@ def test_what_an_early_stop_returns_is_what_it_found(small, images, monkeypatch)
 def test_collapse_on_two_operations_where_it_did_not_come(small, images, one_logit):
     cells = {True: "skip0 skip1 | skip0 sep2", False: "skip0 sep1 | skip0 sep2"}  # as in the table
     rows = [
-        {"arm": "watched", "group": "collapse", "cells": ["", cells[k < 1]]} for k in range(3)
-    ] + [{"arm": "early_stopping", "group": "collapse", "cells": [cells[True]]}] * 3  # fmt: skip
+        {"arm": "watched", "group": "collapse", "cells": ["", cells[k < 1]], "error": ""}
+        for k in range(3)
+    ]
+    rows += [rows[0] | {"arm": "early_stopping"}] * 3  # the cures do not count
     jobs = contest.fallback(rows)
     assert len(jobs) == 12 and "watched_darts_minus-narrow-2" in jobs
     assert not contest.fallback(rows[1:])  # one is not there yet
     rows[1]["cells"] = rows[0]["cells"]
     assert not contest.fallback(rows)  # two of three
+    rows[1]["error"] = "The loss is not finite."
+    assert len(contest.fallback(rows)) == 12  # a search that failed has not collapsed
     row = contest.make("watched_sdarts-narrow-0", images)
     assert row["operations"] == ["skip_connect", "sep_conv_3x3"] and row["steps"] == 30
     assert "max" not in "".join(row["cells"]) and row["eigenvalues"]
@@ -254,7 +258,7 @@ def test_prices_are_medians_of_rounds_of_the_plain_form(small, images, monkeypat
     def follow(arm):
         told.append(arm)
         slow = 50.0 if len(told) < 3 else 9.0 if 50 < len(told) < 60 else 0.0
-        return {"seconds": 2.0 + (0.25 if arm[2] else 0.5) * arm[1] + slow}
+        return {"error": "", "seconds": 2.0 + (0.25 if arm[2] else 0.5) * arm[1] + slow}
 
     monkeypatch.setattr(contest, "price_operations", lambda *_: {"milliseconds": {}})
     monkeypatch.setattr(contest, "begin", lambda arm, images, steps, fast, **_: (arm, steps, fast))
@@ -270,6 +274,9 @@ def test_prices_are_medians_of_rounds_of_the_plain_form(small, images, monkeypat
     assert prices["machine"] and prices["commit"] and prices["versions"]
     arms = [arm for arm, _, _ in told]
     assert "early_stopping" not in arms and arms.count("watched") == 2 * contest.ROUNDS
+    monkeypatch.setattr(contest, "follow", lambda arm: follow(arm) | {"error": "not finite"})
+    with pytest.raises(ValueError, match="to give darts its price failed: not finite"):
+        contest.price_all(images)
     contest.collect([_row("gdas", 0)])
     with pytest.raises(FileExistsError, match="their prices stay"):
         contest.price_all(images)

@@ -101,7 +101,7 @@ def fallback(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def collapsed(row: Mapping[str, Any]) -> bool:
     """Whether most operations of the cell that a search ends with are skip_connect."""
-    return row["cells"][-1].count("skip") >= settings()["collapse"]["skips"]
+    return not row["error"] and row["cells"][-1].count("skip") >= settings()["collapse"]["skips"]
 
 
 def config_of(
@@ -185,7 +185,7 @@ def follow(loop: Stages) -> dict[str, Any]:
     return {
         "at": at,
         "cells": [name(cell.normal) for cell in cells],
-        "probabilities": np.round(tables, 6).tolist(),
+        "probabilities": np.round(tables, 9).tolist(),
         "logits": np.round(history["logits_normal"][:kept], 4).tolist(),
         "eigenvalues": [[at[k], round(value, 5)] for k, value in values if np.isfinite(value)],
         "curves": np.round([history[key][:kept] for key in CURVES], 5).T.tolist(),
@@ -273,18 +273,22 @@ def price_all(images: DataSet) -> None:
 
     Raises:
         FileExistsError: searches are recorded that were given other prices.
+        ValueError: a search failed.
     """
     if records.names(FOLDER):
         raise FileExistsError(f"Searches are recorded in {FOLDER.name}: their prices stay.")
     found = price_operations(config_of("darts", 0.1, 0), images.image_size)
     write_text(LATENCY, json.dumps(found, indent=1) + "\n")
 
+    def seconds(arm: str, steps: int, fast: bool) -> float:
+        found = follow(begin(arm, images, w_lr=0.05, seed=0, steps=steps, fast=fast))
+        if found["error"]:
+            raise ValueError(f"The search that is to give {arm} its price failed: {found['error']}")
+        return found["seconds"]
+
     def price(arm: str, fast: bool = False) -> dict[str, float]:
         arm = "watched" if arm == "early_stopping" else arm
-        few, many = (
-            follow(begin(arm, images, w_lr=0.05, seed=0, steps=steps, fast=fast))["seconds"]
-            for steps in SHORT
-        )
+        few, many = (seconds(arm, steps, fast) for steps in SHORT)
         per_step = (many - few) / (SHORT[1] - SHORT[0])
         return {"per_step": per_step, "once": max(0.0, few - SHORT[0] * per_step)}
 

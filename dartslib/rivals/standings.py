@@ -25,6 +25,31 @@ def worth_random(percentile: float) -> float:
     return percentile / (1 - percentile) if percentile < 1 else np.inf
 
 
+def interval(
+    values: Sequence[float], level: float = 0.05, resamples: int = 9999
+) -> tuple[float, float]:
+    """Of a mean: scipy's BCa interval; the value itself, twice, where all are equal."""
+    values = np.asarray(values, float)
+    if np.ptp(values) == 0:  # there is no spread to resample
+        return float(values[0]), float(values[0])
+    found = stats.bootstrap(
+        (values,), np.mean, confidence_level=1 - level, method="BCa", n_resamples=resamples,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return tuple(map(float, found.confidence_interval))
+
+
+def chance(one: Sequence[float], other: Sequence[float], resamples: int = 9999) -> float:
+    """How often two groups of equal values would be as far apart: scipy's permutation test."""
+    return float(
+        stats.permutation_test(
+            (one, other), lambda one, other, axis: one.mean(axis) - other.mean(axis),
+            permutation_type="independent", vectorized=True, n_resamples=resamples,
+            rng=np.random.default_rng(0),
+        ).pvalue
+    )  # fmt: skip
+
+
 class Difference(NamedTuple):
     """Of a method to DARTS, in percentiles, seed by seed."""
 
@@ -55,17 +80,8 @@ def differences(
         if method == reference:
             continue
         apart = np.asarray(values, float) - base  # (seeds,)
-        options = {"n_resamples": resamples, "rng": np.random.default_rng(0)}
-        low = high = apart[0]
-        if np.ptp(apart) > 0:  # else there is no spread to resample
-            low, high = stats.bootstrap(
-                (apart,), np.mean, confidence_level=1 - level, method="BCa", **options
-            ).confidence_interval
-        rows[method] = (apart.mean(), low, high)
-        p_values[method] = stats.permutation_test(
-            (values, base), lambda one, other, axis: one.mean(axis) - other.mean(axis),
-            permutation_type="independent", vectorized=True, **options,
-        ).pvalue  # fmt: skip
+        rows[method] = (apart.mean(), *interval(apart, level, resamples))
+        p_values[method] = chance(values, base, resamples)
     corrected = holm(p_values)
     return {
         method: Difference(*map(float, row), corrected[method], corrected[method] < level)

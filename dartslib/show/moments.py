@@ -77,7 +77,10 @@ class SearchExplorer(Explorer):
         axes.plot(steps, self._entropy, color=BLUE)
         for t in self.flips:
             axes.axvline(steps[t], ymax=0.22, color=KEPT, lw=1.2)
-        axes.set(xlabel="step (ticks: the derived cell changes)", xlim=(steps[0], 1.03 * steps[-1]))
+        axes.set(
+            xlabel="step (ticks: the derived cell changes)",
+            xlim=(steps[0], 1.03 * max(1, steps[-1])),
+        )
         axes.set_ylabel("entropy\n(nats)", fontsize=11)
         axes.margins(y=0.25)
         axes.tick_params(labelsize=10)

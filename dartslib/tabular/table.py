@@ -80,6 +80,7 @@ class Table:
         self._means = {
             recipe: {cell: _mean([*runs.values()]) for cell, runs in of.items()}
             for recipe, of in self._runs.items()
+            if recipe != "hand"  # three rates, perhaps of other numbers of epochs
         }
         # Every cell of the space by itself, so that a question is one look-up.
         self._name = {cell.normal: name(cell.normal) for cell in self.cells}

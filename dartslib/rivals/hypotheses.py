@@ -1,0 +1,168 @@
+"""The contest's hypotheses, each decided as contest.toml says. Written before the first search."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dartslib.rivals import contest, contested, standings
+from dartslib.rivals.contested import Searched
+from dartslib.tabular import landscape
+from dartslib.tabular.table import Table
+
+Values = dict[str, list[float]]  # arm -> a value per seed
+
+
+class Decision(NamedTuple):
+    """What the searches say of a hypothesis."""
+
+    holds: bool | None  #: None where they cannot decide it
+    says: str  #: the numbers that it is decided by
+
+
+def decide(found: Sequence[Searched], table: Table) -> dict[str, Decision]:
+    """Number of each hypothesis in contest.toml -> what the recorded searches say of it."""
+    seen = _Seen(found, table)
+    return {number: rule(seen) for number, rule in RULES.items()}
+
+
+class _Seen:
+    """The searches beside the table.
+
+    Attributes:
+        places: of the cells found after the budget, by arm.
+        apart: every arm's difference to DARTS.
+        level, resamples: of tests and intervals.
+    """
+
+    def __init__(self, found: Sequence[Searched], table: Table) -> None:
+        self.found, self.table, self._all = list(found), table, standings.percentiles(table)
+        plan = contest.settings()["statistics"]
+        self.level, self.resamples = plan["level"], plan["resamples"]
+        self.places = self.by_arm("budget", self.place)
+        options = {"level": self.level, "resamples": self.resamples}
+        self.apart = standings.differences(self.places, **options)
+
+    def by_arm(self, group: str, value: Callable[[Searched], float]) -> Values:
+        return contested.by_arm(self.found, group, value)
+
+    def place(self, one: Searched) -> float:
+        return one.place(self._all)
+
+    def ends(self, arm: str) -> dict[int, str | None]:
+        """Seed -> the class that an arm ends with after DARTS's steps; None if it failed."""
+        group = "budget" if arm == "darts" else "equal_steps"
+        mine = [one for one in self.found if (one.arm, one.group) == (arm, group)]
+        return {one.seed: None if one.error else one.cells[-1] for one in mine}
+
+    def changed(self, arm: str, other: str) -> float:
+        """The share of seeds with which two arms end in different classes; failures left out."""
+        one, two = self.ends(arm), self.ends(other)
+        pairs = [(one[seed], two[seed]) for seed in one if seed in two]
+        apart = [a != b for a, b in pairs if a and b]
+        return float(np.mean(apart)) if apart else np.nan
+
+    def methods(self, above: bool) -> list[str]:
+        """Those that are told apart from DARTS above it, or below it."""
+        return [
+            arm
+            for arm, one in self.apart.items()
+            if arm != "darts_without_none" and one.told_apart and (one.mean > 0) == above
+        ]
+
+    def priced(self) -> list[tuple[float, str]]:
+        """(power, class) of FBNet's searches, but for those that failed, by rising power."""
+        powers = contest.settings()["latency"]["powers"]
+        return sorted(
+            (powers[int(one.group.removeprefix("latency"))], one.cells[-1])
+            for one in self.found
+            if one.group.startswith("latency") and not one.error
+        )
+
+
+def _above_chance(seen: _Seen) -> Decision:
+    values = seen.places["darts"]
+    low, high = standings.interval(values, seen.level, seen.resamples)
+    return Decision(low > 0.5, f"mean place {np.mean(values):.2f}, {low:.2f} to {high:.2f}")
+
+
+def _none_below(seen: _Seen) -> Decision:
+    names = seen.methods(above=False)
+    return Decision(not names, f"told apart below: {', '.join(names) or 'none'}")
+
+
+def _some_above(seen: _Seen) -> Decision:
+    names = seen.methods(above=True)
+    return Decision(bool(names), f"told apart above: {', '.join(names) or 'none'}")
+
+
+def _exact_alike(seen: _Seen) -> Decision:
+    exact = seen.by_arm("equal_steps", seen.place)["exact"]
+    p = standings.chance(exact, seen.places["darts"], seen.resamples)
+    ahead = np.mean(exact) - np.mean(seen.places["darts"])
+    return Decision(p >= seen.level, f"places differ by {ahead:+.2f}, p {p:.2f}")
+
+
+def _placebo_alike(seen: _Seen) -> Decision:
+    pairs = ("exact", "look_ahead"), ("placebo", "darts"), ("jitter", "darts")
+    term, placebo, jitter = (seen.changed(*pair) for pair in pairs)
+    near = 0.1 + 1e-9  # of ten seeds one
+    says = f"cells changed by the term {term:.0%}, the placebo {placebo:.0%}, chance {jitter:.0%}"
+    if np.isnan([term, placebo, jitter]).any():
+        return Decision(None, says)
+    if abs(term - jitter) <= near and abs(placebo - jitter) <= near:
+        return Decision(None, says)
+    return Decision(abs(term - placebo) <= near, says)
+
+
+def _not_worth_it(seen: _Seen) -> Decision:
+    price = contested.kept("prices")["fast"]["darts"]
+    seconds = price["once"] + contest.settings()["budget"]["steps"] * price["per_step"]
+    n = seconds / landscape.costs(seen.table, "train_seconds").mean()
+    mean = np.mean(seen.places["darts"])
+    says = f"mean place {mean:.2f}; the best of {n:.1f} random cells {n / (n + 1):.2f}"
+    return Decision(bool(mean <= n / (n + 1)), says)
+
+
+def _more_skips(seen: _Seen) -> Decision:
+    def skips(arm: str, group: str) -> dict[int, int]:
+        mine = [one for one in seen.found if (one.arm, one.group) == (arm, group) and not one.error]
+        return {one.seed: one.cells[-1].count("skip") for one in mine}
+
+    of_long, of_short = skips("watched", "collapse"), skips("darts", "budget")
+    seeds = sorted(of_long.keys() & of_short.keys())
+    if not seeds:
+        return Decision(None, "no pair of searches that both ended")
+    long, short = ([of[seed] for seed in seeds] for of in (of_long, of_short))
+    says = f"{np.mean(long):.1f} skips of 4 after the long searches, {np.mean(short):.1f} before"
+    return Decision(bool(np.mean(long) > np.mean(short)), says)
+
+
+def _never_slower(seen: _Seen) -> Decision:
+    slow = dict(zip(map(seen.table.name, seen.table.classes),
+                    landscape.costs(seen.table, "forward_1_ms"), strict=True))  # fmt: skip
+    of_power: dict[float, list[float]] = {}
+    for power, cell in seen.priced():
+        of_power.setdefault(power, []).append(slow[cell])
+    means = [float(np.mean(values)) for values in of_power.values()]
+    says = "ms by power: " + ", ".join(f"{mean:.2f}" for mean in means)
+    return Decision(bool((np.diff(means) <= 0).all()), says)
+
+
+def _between(seen: _Seen) -> Decision:
+    names = [*map(seen.table.name, seen.table.classes)]
+    cost = landscape.costs(seen.table, "forward_1_ms")
+    worth, between = landscape.values(seen.table).mean(axis=1), []
+    for power, cell in seen.priced():
+        k = names.index(cell)
+        others = worth[(abs(cost - cost[k]) <= 0.1 * cost[k]) & (np.arange(len(cost)) != k)]
+        if power and len(others):
+            between.append(others.mean() < worth[k] < others.max())
+    says = f"{sum(between)} of {len(between)} cells lie between mean and best of those as quick"
+    return Decision(2 * sum(between) > len(between), says)
+
+
+RULES: dict[str, Callable[[_Seen], Decision]] = {
+    "1": _above_chance, "2": _none_below, "3": _some_above, "4": _exact_alike,
+    "5": _placebo_alike, "6": _not_worth_it, "7": _more_skips, "8": _never_slower, "9": _between,
+}  # fmt: skip

@@ -1,0 +1,182 @@
+"""Every hypothesis of the contest is decided as contest.toml says: on searches that are made up."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from made_up import made_up_table
+
+from dartslib.rivals import contest, hypotheses, standings
+from dartslib.rivals.contested import Searched
+from dartslib.tabular.cells import classes, name
+
+ARMS = [*contest.settings()["arms"]]
+NAMES = [name(cell.normal) for cell in classes()]
+PLACE = dict(zip(NAMES, np.arange(207) / 207, strict=True))  # a cell's worth is its number
+
+
+def searched(arm, group, seed, cell, error=""):
+    rest = (np.zeros(1), (cell,), np.zeros((1, 5, 4)), (), np.zeros((0, 2)), {}, np.zeros(0))
+    return Searched(arm, group, seed, *rest, error)
+
+
+@pytest.fixture(scope="module")
+def table():
+    made = made_up_table(lambda cell: 0.4 + PLACE[name(cell.normal)] / 10)
+    slow = {cell: str(1.0 + 0.01 * k) for k, cell in enumerate(NAMES)}  # the better the slower
+    made.prices = {cell: {"train_seconds": "60", "forward_1_ms": slow[cell]} for cell in NAMES}
+    return made
+
+
+@pytest.fixture(autouse=True)
+def prices(tmp_path, monkeypatch):
+    monkeypatch.setitem(contest.settings()["statistics"], "resamples", 999)  # quick
+    monkeypatch.setattr(contest, "FOLDER", tmp_path)
+    fast = {"darts": {"once": 20.0, "per_step": 0.28}}  # 300 seconds: five trainings
+    (tmp_path / "prices.json").write_text(json.dumps({"fast": fast}), encoding="utf-8")
+
+
+def decide(table, number, *searches, middle=120):
+    """One decision, where all arms end about the middle but for these searches."""
+    generator, found = np.random.default_rng(0), {}
+    for arm in ARMS:
+        for seed in range(10):
+            cell = NAMES[int(middle + generator.integers(-15, 16))]
+            found[arm, "budget", seed] = searched(arm, "budget", seed, cell)
+    for arm in contest.settings()["equal_steps"]["arms"]:
+        for seed in range(10):  # as DARTS, cell by cell
+            cell = found["darts", "budget", seed].cells[-1]
+            found[arm, "equal_steps", seed] = searched(arm, "equal_steps", seed, cell)
+    for seed in range(3):
+        found["watched", "collapse", seed] = searched("watched", "collapse", seed, NAMES[0])
+        for k in range(6):
+            cell = NAMES[150 - 20 * k + seed]
+            found["fbnet", f"latency{k}", seed] = searched("fbnet", f"latency{k}", seed, cell)
+    found |= {(one.arm, one.group, one.seed): one for one in searches}
+    return hypotheses.decide(list(found.values()), table)[number]
+
+
+def test_all_are_decided_that_were_written_down(table):
+    assert list(hypotheses.RULES) == list(contest.settings()["hypotheses"])
+    assert decide(table, "2") == (True, "told apart below: none")
+
+
+def ten(arm, group, number, spread=5):
+    return [searched(arm, group, seed, NAMES[number + spread * seed % 20]) for seed in range(10)]
+
+
+def test_1_above_chance(table):
+    assert decide(table, "1", middle=170).holds and not decide(table, "1", middle=75).holds
+    hardly = decide(table, "1", middle=92)
+    assert float(hardly.says.split()[2][:-1]) > 0.5 and not hardly.holds  # the interval counts
+    failed = [searched("darts", "budget", seed, NAMES[200], "not finite") for seed in range(10)]
+    assert not decide(table, "1", *failed, middle=170).holds  # a failure is chance
+
+
+def test_2_and_3_told_apart_from_darts(table):
+    low, high = ten("gdas", "budget", 20), ten("gdas", "budget", 180)
+    assert decide(table, "2", *low) == (False, "told apart below: gdas")
+    assert decide(table, "2", *high).holds and not decide(table, "3", *low).holds
+    assert decide(table, "3", *high) == (True, "told apart above: gdas")
+    no_method = ten("darts_without_none", "budget", 180)
+    assert not decide(table, "3", *no_method).holds
+
+
+def test_4_exact_against_first_order(table):
+    assert decide(table, "4").holds
+    assert not decide(table, "4", *ten("exact", "equal_steps", 180)).holds
+    assert "p 0.0" in decide(table, "4", *ten("exact", "equal_steps", 180)).says
+
+
+def others(arm, count):
+    """So many of ten searches end in a cell of their own."""
+    own = NAMES[60 + len(arm)]  # another for each arm
+    return [searched(arm, "equal_steps", seed, own) for seed in range(count)]
+
+
+def test_5_the_placebo_changes_as_many_cells(table):
+    found = decide(table, "5", *others("exact", 7), *others("placebo", 6), *others("jitter", 1))
+    assert found.holds and "term 70%, the placebo 60%, chance 10%" in found.says
+    assert not decide(table, "5", *others("exact", 7), *others("placebo", 3)).holds
+    # Where chance alone changes as many, nothing can be said.
+    every = [*others("exact", 9), *others("placebo", 10), *others("jitter", 9)]
+    assert decide(table, "5", *every).holds is None
+    # The term is against look-ahead, not against the first order.
+    ahead = [one._replace(arm="look_ahead") for one in others("exact", 8)]
+    found = decide(table, "5", *others("exact", 8), *ahead, *others("placebo", 5))
+    assert "term 0%" in found.says and not found.holds
+    failed = [searched("exact", "equal_steps", seed, NAMES[0], "nan") for seed in range(5)]
+    assert "term 0%" in decide(table, "5", *failed).says
+    failed = [searched("exact", "equal_steps", seed, NAMES[0], "nan") for seed in range(10)]
+    assert decide(table, "5", *failed).holds is None
+
+
+def test_6_worth_its_price(table):
+    # 300 seconds pay five trainings: their best has the place 5 / 6 on average.
+    assert decide(table, "6", middle=120).holds
+    assert "best of 5.0 random cells 0.83" in decide(table, "6").says
+    assert not decide(table, "6", middle=190).holds
+
+
+def test_7_more_skips(table):
+    skips = [cell for cell in NAMES if cell.count("skip") == 4]
+    few = [searched("darts", "budget", seed, NAMES[-1]) for seed in range(3)]
+    long = [searched("watched", "collapse", seed, skips[0]) for seed in range(3)]
+    assert decide(table, "7", *few, *long).holds
+    many = [searched("darts", "budget", seed, skips[0]) for seed in range(3)]
+    assert not decide(table, "7", *many, *long).holds
+    assert (
+        "4.0 skips of 4 after the long searches, 4.0 before"
+        in decide(table, "7", *many, *long).says
+    )
+
+
+def test_8_never_slower(table):
+    assert decide(table, "8").holds  # a larger power, a quicker cell
+    late = [searched("fbnet", "latency5", seed, NAMES[200]) for seed in range(3)]
+    assert not decide(table, "8", *late).holds
+    failed = [searched("fbnet", "latency5", seed, NAMES[200], "nan") for seed in range(3)]
+    assert decide(table, "8", *failed).holds
+    assert len(re.findall(r"\d\.\d\d", decide(table, "8").says)) == 6
+
+
+def test_9_between_the_mean_and_the_best_of_those_as_quick(table):
+    best = [searched("fbnet", f"latency{k}", s, NAMES[206]) for k in range(6) for s in range(3)]
+    says = "0 of 15 cells lie between mean and best of those as quick"
+    assert decide(table, "9", *best) == (False, says)
+    prices = table.prices
+
+    def with_ms(value):
+        table.prices = {
+            cell: row | {"forward_1_ms": str(value(k))}
+            for k, (cell, row) in enumerate(prices.items())
+        }
+
+    def all_at(number, *powers):
+        return [
+            searched("fbnet", f"latency{k}", s, NAMES[number]) for k in powers for s in range(3)
+        ]
+
+    try:
+        with_ms(lambda k: 2.0)  # all as quick: a cell above the middle is better than the mean
+        good = all_at(150, *range(6))
+        assert decide(table, "9", *good) == (True, says.replace("0 of", "15 of"))
+        zero = all_at(150, 0) + all_at(10, *range(1, 6))
+        assert decide(table, "9", *zero) == (False, says)  # power 0 is no price
+        with_ms(lambda k: 2.0 if k < 160 else 1.5**k)  # some have no cell that is as quick
+        alone = all_at(150, 1, 2) + all_at(180, *range(3, 6))
+        assert decide(table, "9", *alone) == (True, says.replace("0 of 15", "6 of 6"))
+    finally:
+        table.prices = prices
+
+
+def test_interval_and_chance_are_scipys():
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=10)
+    low, high = standings.interval(values)
+    half = 1.96 * values.std(ddof=1) / 10**0.5
+    assert low == pytest.approx(values.mean() - half, abs=0.25 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.25 * half)
+    assert standings.interval([0.3] * 4) == (0.3, 0.3)
+    assert standings.chance(values, values + 3) < 0.01 < 0.9 < standings.chance(values, values)
