@@ -33,15 +33,18 @@ def made_up_table(value, noise=0.0, runs=3, seed=0, price=lambda cell: 60.0, mor
     return Table([*rows, *more], prices, {"recipes": {"short": {"epochs": 8}}})
 
 
+FAILED = ("snas-budget-3", "watched-collapse-1", "fbnet-latency2-0")
+
+
 def made_up_contest(records=5, better=()):
     """Writes prices and a record per arm into contest.FOLDER; alpha walks at random.
 
     By each arm's own relaxation, so tables and cells have its form. In the arms that are better it
-    walks to cells of convolutions.
+    walks to cells of convolutions. The searches `FAILED` have their first record alone.
     """
     contest.PRICES.parent.mkdir(parents=True, exist_ok=True)
-    every = enumerate(contest.arms())
-    prices = {arm: {"once": 1.0, "per_step": 0.1 + 0.01 * k} for k, arm in every}
+    every = (arm for arm in contest.arms() if not arm.startswith(("watched", "jitter")))
+    prices = {arm: {"once": 1.0, "per_step": 0.1 + 0.01 * k} for k, arm in enumerate(every)}
     fast = {"darts": {"once": 1.0, "per_step": 0.05}}
     contest.PRICES.write_text(json.dumps({"plain": prices, "fast": fast}), encoding="utf-8")
     found = {"milliseconds": {"normal": [[0.07, 0.0, 0.5, 0.0]] * 5}, "rest": 0.4, "explained": 0.9}
@@ -62,6 +65,8 @@ def _searched(job, records, better):
     curves = [[1.0 / (1 + k)] * len(contest.CURVES) for k in range(records)]
     meta = {"price": None, "w_lr": 0.1, "alpha_lr": 1e-3, "operations": config.operations}
     meta |= {"error": "", "curves": curves, "logits": probabilities}
+    if job in FAILED:
+        at, meta["error"], meta["curves"] = at[:1], "The train loss is not finite.", curves[:1]
     for _ in at:
         cells.append(name(architecture.derive().normal))
         probabilities.append(architecture.probabilities()["normal"].tolist())

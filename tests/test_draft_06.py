@@ -48,7 +48,8 @@ def made_up_race(generator):
     def curve(way):
         ahead = 0.02 * (way == "single_path")
         found = {str(m): (0.6 + ahead + 0.002 * generator.normal(size=200)) for m in race.MARKS}
-        found = {m: values.tolist() for m, values in found.items() if way != "enas" or m == "180"}
+        begins = {"enas": 180, "single_path": 60}.get(way, 0)  # when its supernet is trained
+        found = {m: values.tolist() for m, values in found.items() if int(m) >= begins}
         line = {key: np.full(len(race.MINUTES), 0.6).tolist() for key in ("mean", "low", "high")}
         return line | {"minutes": race.MINUTES.tolist(), "marks": found, "trials": 0}
 
@@ -105,8 +106,8 @@ def test_it_says_what_was_made(shown):
     assert table.splitlines()[0].split() == ["5", "min", "20", "min", "60", "min", "180", "min",
                                              "trials"]  # fmt: skip
     rows = {line[:24].strip(): line[24:] for line in table.splitlines()[1:] if line.strip()}
-    assert "counting" not in rows and rows["single path"].count("*") == 4
-    assert sum(line.count("*") for line in rows.values()) <= 5  # by luck none or one
+    assert "counting" not in rows and rows["single path"].count("*") == 2
+    assert sum(line.count("*") for line in rows.values()) <= 3  # by luck none or one
     assert rows["enas"].count("-  ") == 3 and all(line.endswith(" 0") for line in rows.values())
     (apart,) = re.findall(r"synflow +τ less counting's: \+(\S+)", said)
     assert float(apart) > 0.1  # counting has ties, and made-up truth breaks them by chance alone
