@@ -453,6 +453,7 @@ def test_what_changes_at_the_last_record_is_drawn():
     assert axes.get_xlim()[1] == made["step"][-1] + 10
 
 
+@pytest.mark.full
 def test_descriptions_of_live_runs_say_nothing_of_what_came_out():
     space = SPACES["report"]
     tables = last(space)

@@ -395,6 +395,7 @@ def test_a_cell_that_is_not_found_yet(tmp_path, data):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.full
 def test_what_fails_is_said_and_keeps_nothing_else_from_being_made(tmp_path, data, monkeypatch):
     whole, failing = running.make_run, "search-tiny-first_order-0"
     troubles = [
