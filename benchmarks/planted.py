@@ -40,10 +40,10 @@ KINDS = {  # name -> what differs from SEARCH
     "finite_difference": {"gradient": "finite_difference"},
     "control": {"gradient": "first_order", "operations": OTHERS},
 }
-FREE = "skip_connect", "none"
+REAL = tuple(name for name in SEARCH.operations if name != "none")
 METHODS = {  # name -> what differs from SEARCH
     name: {"relaxation": name}
-    for name in ("darts", "sdarts", "drnas", "darts_minus", "i_darts", "sgas", "oles", "p_darts")
+    for name in ("darts", "sdarts", "darts_minus", "i_darts", "sgas", "oles", "p_darts")
 } | {
     # The paper's 50 is a mean over six edges, and there are four rows here; then halves of it.
     f"beta_darts_{scale:g}": {"relaxation": {"name": "beta_darts", "scale": scale * 4 / 6}}
@@ -54,8 +54,13 @@ METHODS = {  # name -> what differs from SEARCH
     }
     for reach in (0.3, 0.15, 0.075, 0.0375)  # eight operations begin with 1/8 each
 } | {
-    # A mean over 32 numbers here and 196 in its paper, where the factor is 10.
-    "fair_darts": {"relaxation": {"name": "fair_darts", "w01": 1.6}},
+    # A mean over 28 numbers here and 196 in its paper, where the factor is 10; then halves of it.
+    f"fair_darts_{factor:g}": {
+        "relaxation": {"name": "fair_darts", "w01": factor * 28 / 196}, "operations": REAL
+    }
+    for factor in (10, 5, 2.5, 1.25)
+} | {
+    "drnas": {"relaxation": "drnas", "operations": REAL},
     # One operation per edge runs in a step, so w needs more of them.
     "gdas": {"relaxation": "gdas", "epochs": 8},
     # Of 8 channels K = 4 would search two.
@@ -64,8 +69,8 @@ METHODS = {  # name -> what differs from SEARCH
     "snas": {"relaxation": "snas", "gradient": "one_level"},
     "proxyless": {"relaxation": "proxyless", "epochs": 8},
     # Milliseconds of edges and operations; with 1 and not 0.05, latency is all that counts.
-    "fbnet": {"relaxation": {"name": "fbnet", "milliseconds": {
-        "normal": [[0.0 if name in FREE else 0.05 for name in SEARCH.operations]] * 2
+    "fbnet": {"operations": REAL, "relaxation": {"name": "fbnet", "milliseconds": {
+        "normal": [[0.0 if name == "skip_connect" else 0.05 for name in REAL]] * 2
     }}},
     "perturbation": {"around": {"name": "perturbation"}},
     "early_stopping": {"around": {"name": "early_stopping"}},
