@@ -4,6 +4,8 @@ import ast
 import json
 import shutil
 import subprocess
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,6 +36,21 @@ def is_short(cells):
     for name, (source, kind) in cells.items():
         lines = sum(bool(line.strip()) for line in source.splitlines())
         assert kind != "code" or lines <= MOST_LINES, name
+
+
+def run_all(code):
+    """Runs cells (id -> source) one after the other: what each ends on, and what all print.
+
+    But for exercises, whose checks come with the notebook.
+    """
+    printed, names = StringIO(), {}
+    with redirect_stdout(printed):
+        values = {
+            cell: last_value(source, names)
+            for cell, source in code.items()
+            if not cell.startswith("exercise")
+        }
+    return values, printed.getvalue()
 
 
 def last_value(source, names):

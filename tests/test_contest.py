@@ -243,6 +243,13 @@ def test_collapse_on_two_operations_where_it_did_not_come(small, images, one_log
     assert cells[True] in NAMES and cells[False] in NAMES
 
 
+def test_a_price_is_that_of_the_plain_form(small, images):
+    """A cell that runs fast has a forward of its own."""
+    for fast in (True, False):
+        loop = contest.begin("darts", images, w_lr=0.1, seed=0, steps=6, fast=fast)
+        assert all(("forward" in vars(cell)) == fast for cell in loop.supernet.cells)
+
+
 def test_the_jitter_is_darts_with_a_millionth_of_noise(small, images):
     options = {"w_lr": 0.1, "seed": 0, "steps": 6}
     one, other = (contest.begin(arm, images, **options) for arm in ("darts", "jitter"))

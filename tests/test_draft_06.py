@@ -4,12 +4,10 @@ It stands in notebooks/ once the table is whole, until then in runs/nb06.patch.
 """
 
 import re
-from contextlib import redirect_stdout
-from io import StringIO
 
 import numpy as np
 import pytest
-from drafts import draft, is_short, last_value
+from drafts import draft, is_short, run_all
 from made_up import made_up_table
 
 from dartslib import tabular
@@ -83,14 +81,7 @@ def shown():
         patch.setattr(tabular, "load", lambda: table)
         measured = made_up_race(generator)
         patch.setattr(race, "recorded", lambda: measured)
-        printed, names = StringIO(), {}
-        with redirect_stdout(printed):
-            values = {
-                cell: last_value(source, names)
-                for cell, source in CODE.items()
-                if not cell.startswith("exercise")  # their checks come with the notebook
-            }
-        return values, printed.getvalue()
+        return run_all(CODE)
 
 
 @pytest.mark.full
@@ -112,5 +103,4 @@ def test_it_says_what_was_made(shown):
     (apart,) = re.findall(r"synflow +τ less counting's: \+(\S+)", said)
     assert float(apart) > 0.1  # counting has ties, and made-up truth breaks them by chance alone
     assert "equal cells:" in said and "by hand, better than" in said
-    assert "the keyboard" not in said and "Recorded" not in said
     assert "all classes" in values["shared"].description

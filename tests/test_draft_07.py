@@ -4,11 +4,9 @@ It stands in notebooks/ once the contest is recorded, until then in runs/nb07.pa
 """
 
 import re
-from contextlib import redirect_stdout
-from io import StringIO
 
 import pytest
-from drafts import draft, is_short, last_value
+from drafts import draft, is_short, run_all
 from made_up import made_up_contest, made_up_table
 
 from dartslib import tabular
@@ -40,14 +38,7 @@ def shown(tmp_path_factory):
         table.prices = {row["cell"]: row for row in read_rows(PRICES)}
         patch.setattr(tabular, "load", lambda: table)
         patch.setattr(race, "recorded", lambda: {"race": {"curves": dict.fromkeys(WAYS, CURVE)}})
-        printed, names = StringIO(), {}
-        with redirect_stdout(printed):
-            values = {
-                cell: last_value(source, names)
-                for cell, source in CODE.items()
-                if not cell.startswith("exercise")  # their checks come with the notebook
-            }
-        yield values, printed.getvalue()
+        yield run_all(CODE)
     for name in AROUND.keys() - known:  # of the reader
         del AROUND[name]
 

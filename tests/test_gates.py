@@ -300,6 +300,13 @@ def test_a_measurement():
     assert times["none"] == 0 < times["skip_connect"] < times["slow"] < 1000
 
 
+def test_the_quickest_round_of_an_operation_counts(monkeypatch):
+    """What disturbs a pass makes it slower, never quicker."""
+    rounds = iter([0.009, 0.002, 0.005, 0.004, 0.008])
+    monkeypatch.setattr(latency, "typical", lambda call, passes: next(rounds))
+    assert latency._milliseconds("skip_connect", 8, 1, 16, 1) == 2.0
+
+
 def test_milliseconds_of_another_space_are_refused():
     for table in (COSTS[:4], [row[:3] for row in COSTS], [*COSTS[:4], COSTS[0][:2]]):
         with pytest.raises(ValueError, match="measure them for this space") as error:

@@ -13,6 +13,7 @@ from benchmarks import planted as benchmark
 from benchmarks.planted import found
 from dartslib.data import planted
 from dartslib.data.planted import NEEDED, SEARCH, planted_accuracy, planted_search
+from dartslib.rivals import contest
 from dartslib.runs import records
 from dartslib.searching import SearchConfig
 
@@ -120,6 +121,19 @@ def test_a_search_without_it_stays_at_chance(seed):
     search, accuracy = searched("control", seed)
     assert NEEDED not in search.config.operations
     assert abs(accuracy - CHANCE) < NEAR_CHANCE
+
+
+def test_every_arm_of_the_contest_can_be_tried():
+    """It enters by these searches: a method that is not there could not."""
+    tried = {kind: benchmark.settings(kind, 3) for kind in benchmark.METHODS}
+    relaxations = {config.relaxation.name for config in tried.values()}
+    arms = [contest.arms()[name] for name in contest.settings()["arms"]]
+    assert {arm.get("relaxation", {}).get("name", "darts") for arm in arms} <= relaxations
+    arounds = {benchmark.around(kind).name for kind in tried}
+    wanted = {arm["around"]["name"] for arm in arms if "around" in arm}
+    assert wanted - arounds <= {"p_darts"}  # tried as one stage: its cells and operations are few
+    for name in ("drnas", "fair_darts_10", "fbnet"):
+        assert "none" not in tried[name].operations  # as in the contest
 
 
 def test_every_seed_has_images_of_its_own():

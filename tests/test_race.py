@@ -172,7 +172,7 @@ def test_all_ways_are_held_against_the_counting_that_they_have_to_beat():
     assert not race.ahead({"counting": curves["counting"]}, 20)
 
 
-def test_a_rate_that_follows_from_the_budget_is_that_of_each_moment(table):
+def test_a_rate_that_follows_from_the_budget_is_that_of_each_moment(table, monkeypatch):
     """What REINFORCE knows after five minutes is not the beginning of what three hours teach."""
     way, seen = race.entrants({})["reinforce"], []
 
@@ -184,7 +184,15 @@ def test_a_rate_that_follows_from_the_budget_is_that_of_each_moment(table):
     found = race.followed(watched, table, 2, minutes, by_budget=True)
     assert seen == [900.0, 900.0, 1800.0, 1800.0] and found.shape == (2, 2)
     assert (found[:, 0] == race.followed(way, table, 2, minutes[:1])[:, 0]).all()
-    assert race.BY_BUDGET == ("reinforce",)
+    told = {}
+
+    def follow(way, table, repeats, by_budget):
+        told[way] = by_budget
+        return np.full((4, len(race.MINUTES)), 0.5)
+
+    monkeypatch.setattr(race, "followed", follow)
+    race.run(table, {"reinforce": "one", "aging_evolution": "other"})
+    assert told == {"one": True, "other": False}
 
 
 def test_shared_networks_that_are_missing_are_told():
