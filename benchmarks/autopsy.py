@@ -8,20 +8,27 @@
 A half fraction 2^(5-1): sixteen runs in which each factor is the report's in eight, each pair of
 factors likewise, the fifth being the product of the other four; so effects of pairs are clear of
 those of single factors, but each is mixed with that of the other three together. Two of the runs,
-all factors the report's and the missing stem alone, are made three times, each with its seed:
-their spread is the noise. Fixed before any result.
+all factors the report's and its rate alone, are made three times, each with its seed. Outside the
+fraction stands the run in which nothing is the report's, three times, too: what the effects say of
+it is compared with what it is. The spread of these nine is the noise. Fixed before any result; ten
+pairs are looked at, so a pair's bar is that of one in ten.
 
-A small network (5 cells, 8 channels, 10 epochs) on 20,000 images; 10,000 others judge, never the
-test images. Needs data/cifar10.npz or a network.
+"Ours" is how the networks of Table 3 are trained, all of it but crops that grow, which the report's
+head cannot take. A small network (5 cells, 8 channels, 10 epochs) on 20,000 images; 10,000 others
+judge, never the test images. Needs data/cifar10.npz or a network.
 
 The run at full size has all five factors as the report has them, in the network of Table 3 (14
-cells, 16 channels, all images), for about 5 core-hours. Its test accuracy is predicted first, from
-that of the same cell in Table 3 and the five effects. Accuracies near 1 move little, so effects are
-added up as changes of log(accuracy / (1 - accuracy)).
+cells, 16 channels, all images), for 5 core-hours; how many epochs these are is measured when it is
+predicted. The prediction comes from the test accuracy of the same cell in Table 3 and the five
+effects. Accuracies near 1 move little, so effects are added up as changes of
+log(accuracy / (1 - accuracy)). Its interval is the noise of trainings; that effects grow or shrink
+with size and with epochs is not in it. A loss that is not finite ends a run at chance, and is told.
 """
 
 import argparse
 import json
+import subprocess
+from functools import partial
 from itertools import combinations, product
 from pathlib import Path
 from time import process_time
@@ -39,32 +46,36 @@ from dartslib.loops import seeded
 from dartslib.networks import FinalNetwork
 from dartslib.runs import records
 from dartslib.runs.files import write_text
+from dartslib.runs.hour import HourConfig, HourTraining
 from dartslib.runs.machine import commit, machine, versions
-from dartslib.runs.many import finished, make_all
+from dartslib.runs.many import finished, make_all, make_each
+from dartslib.runs.profiles import PROFILES
 from dartslib.runs.running import fast_form, finish, sizes_of
 from dartslib.supernet import adjust
-from dartslib.training import TrainConfig, Training
 
 HERE = Path(__file__).resolve().parent
 FOLDER, RECORD = HERE.parent / "runs" / "autopsy", HERE / "autopsy.json"
 CELL, TRAINED, JUDGED = "REPORT_SECOND", 20_000, 10_000
+# The settings that make more of an hour, as the report has them: not at all.
+OFF = {name: HourConfig.model_fields[name].default for name in HourConfig.__annotations__}
 # factor -> settings of a run where it is the report's
 FACTORS: dict[str, dict[str, Any]] = {
     "crop without padding": {"crop": 0},
     "no shuffling": {"shuffle": False},
     "MLP head": {"head": "mlp"},
-    "its rate, no clipping or smoothing": {
+    "its rate, no clipping, smoothing or tricks": {
         "lr": 0.025, "schedule": "cosine", "clip": 1e9, "label_smoothing": 0.0
-    },
+    } | OFF,
     "no stem": {"has_stem": False},
 }  # fmt: skip
-ENDS = "----+", "+++++"
+OURS = "-----"
+ENDS = "---+-", "+++++", OURS  # trained more than once
 AGAIN = 2  # more trainings of each of these
-FULL_EPOCHS = 24
+HOURS = 5.0  # core-hours of the run at full size
 REFERENCE = "final-cifar10-REPORT_SECOND"  # the record of Table 3
 
 
-class AutopsyConfig(TrainConfig):
+class AutopsyConfig(HourConfig):
     """The settings of a training, and two that only the report's code has otherwise."""
 
     shuffle: bool = True
@@ -79,10 +90,8 @@ class AutopsyConfig(TrainConfig):
             return network if self.has_stem else without_stem(network)
 
 
-BASE = AutopsyConfig(
-    held_out=0.6, layers=5, channels=8, head="linear", epochs=10, lr=0.15, schedule="one_cycle",
-    label_smoothing=0.1,
-)  # fmt: skip
+_OURS = PROFILES["lesson"].final.model_dump() | {"part": "final", "first_size": 0}
+BASE = AutopsyConfig(**_OURS | {"held_out": 0.6, "layers": 5, "channels": 8, "epochs": 10})
 
 
 def without_stem(network: FinalNetwork) -> FinalNetwork:
@@ -99,10 +108,10 @@ def without_stem(network: FinalNetwork) -> FinalNetwork:
     return network
 
 
-def full() -> AutopsyConfig:
+def full(epochs: int) -> AutopsyConfig:
     """The settings of the run at full size."""
     settings = {name: value for change in FACTORS.values() for name, value in change.items()}
-    return BASE.changed(layers=14, channels=16, epochs=FULL_EPOCHS, held_out=0.0, **settings)
+    return AutopsyConfig(**_OURS | {"epochs": epochs}).changed(**settings)
 
 
 def design() -> np.ndarray:
@@ -113,9 +122,13 @@ def design() -> np.ndarray:
 
 def plan() -> list[str]:
     """Names of the runs: signs of the factors, and the number of the training."""
-    rows = ["".join("+" if sign == 1 else "-" for sign in row) for row in design()]
-    every = [f"{row}_0" for row in rows if row not in ENDS]
+    every = [f"{row}_0" for row in map(signs_of, design()) if row not in ENDS]
     return every + [f"{end}_{k}" for end in ENDS for k in range(AGAIN + 1)]
+
+
+def signs_of(row: np.ndarray) -> str:
+    """A row of the design as it is named: "+" where a factor is the report's."""
+    return "".join("+" if sign == 1 else "-" for sign in row)
 
 
 def config_of(job: str) -> AutopsyConfig:
@@ -129,11 +142,11 @@ def config_of(job: str) -> AutopsyConfig:
     return BASE.changed(seed=plan().index(job), **settings)
 
 
-def begin(config: AutopsyConfig, data: DataSet, images: Subset) -> Training:
+def begin(config: AutopsyConfig, data: DataSet, images: Subset) -> HourTraining:
     """A training before its first step, on these images of the data set."""
-    options = {"seed": config.seed, "crop": config.crop, "shuffle": config.shuffle}
+    options = config.model_dump(include={"seed", "flip", "crop", "shuffle"})
     batches = data.batches(images, config.batch_size, **options)
-    return fast_form(Training(config, PUBLISHED[CELL], batches, **sizes_of(data)))
+    return fast_form(HourTraining(config, PUBLISHED[CELL], batches, **sizes_of(data)))
 
 
 def make(job: str) -> dict[str, Any]:
@@ -142,14 +155,20 @@ def make(job: str) -> dict[str, Any]:
     config, data = config_of(job), load("cifar10")
     cut = split(data, held_out=config.held_out)
     trained, judged = cut.compare_train.first(TRAINED), cut.compare_valid.first(JUDGED)
-    training = begin(config, data, trained)
+    training, error = begin(config, data, trained), ""
+    chance = 1 / data.num_classes
+    found = {"valid": chance, "train": chance}
     began = process_time()
-    for _ in training:
-        pass
-    return {
-        "config": config.model_dump(mode="json"), "seconds": process_time() - began,
-        "valid": training.evaluate(data.evaluation_batches(judged))[1],
-        "train": training.evaluate(data.evaluation_batches(trained.first(JUDGED)))[1],
+    try:
+        for _ in training:
+            pass
+        for name, images in {"valid": judged, "train": trained.first(JUDGED)}.items():
+            found[name] = training.evaluate(data.evaluation_batches(images))[1]
+    except FloatingPointError as not_finite:
+        error = str(not_finite)
+    return found | {
+        "error": error, "seconds": process_time() - began, "cell": CELL,
+        "config": config.model_dump(mode="json"), "data": data.digest(),
         "commit": commit(), "machine": machine("cpu"), "versions": versions(),
     }  # fmt: skip
 
@@ -160,23 +179,37 @@ def effects(values: dict[str, float], level: float = 0.05) -> dict[str, float]:
     Args:
         values: job -> value, of the whole plan; trainings made again count as their mean.
         level: of the interval, by Student's t with the noise of what was made again.
+
+    Returns:
+        Besides the effects: "bar" of a factor, "bar of a pair", "bar of a run"; and "ours less its
+        sum", what the run with nothing of the report's has more than these effects say of it, with
+        "bar of ours".
     """
-    rows, means, apart, counts = design(), [], [], []
-    for row in rows:
-        name = "".join("+" if sign == 1 else "-" for sign in row)
-        same = [value for job, value in values.items() if job.split("_")[0] == name]
-        means.append(np.mean(same))
-        counts.append(len(same))
-        apart += list(np.asarray(same) - np.mean(same)) if len(same) > 1 else []
-    free = 2 * AGAIN
-    noise = np.sqrt(np.square(apart).sum() / free)
+    rows, of = design(), {}
+    for job, value in values.items():
+        of.setdefault(job.split("_")[0], []).append(value)
+    means = {name: float(np.mean(same)) for name, same in of.items()}
+    apart = [value - means[name] for name, same in of.items() for value in same]
+    free = AGAIN * len(ENDS)
+    noise = np.sqrt(np.square(apart).sum() / free)  # of one run
     columns = dict(zip(FACTORS, rows.T, strict=True))
     for (one, a), (other, b) in combinations(list(columns.items()), 2):
         columns[f"{one} x {other}"] = a * b
-    found = {name: float(column @ means / 8) for name, column in columns.items()}
+    inside = np.array([means[signs_of(row)] for row in rows])
+    found = {name: float(column @ inside / 8) for name, column in columns.items()}
+    counts = np.array([len(of[signs_of(row)]) for row in rows])
+    wide = np.sqrt(np.sum(1 / counts)) / 8  # an effect's deviation, in runs'
+    # Of ours all factors are -1, and all pairs 1. Its sum weighs each run by `weights`.
+    signs = {name: 1 if " x " in name else -1 for name in columns}
+    weights = (1 + sum(signs[name] * column for name, column in columns.items())) / 16
+    expected = inside.mean() + sum(signs[name] * found[name] for name in columns) / 2
+    far = np.sqrt(np.sum(weights**2 / counts) + 1 / len(of[OURS]))
     of_one = float(stats.t.isf(level / 2, free) * noise)
-    wide = float(np.sqrt(np.sum(1 / np.array(counts)))) / 8  # an effect's deviation, in runs'
-    return found | {"bar": of_one * wide, "bar of a run": of_one}
+    of_ten = float(stats.t.isf(level / 2 / 10, free) * noise)
+    return found | {
+        "bar": of_one * wide, "bar of a pair": of_ten * wide, "bar of a run": of_one,
+        "ours less its sum": means[OURS] - float(expected), "bar of ours": of_one * far,
+    }  # fmt: skip
 
 
 def predicted(values: dict[str, float], reference: float) -> dict[str, float]:
@@ -184,7 +217,8 @@ def predicted(values: dict[str, float], reference: float) -> dict[str, float]:
 
     Args:
         values: job -> accuracy, of the whole plan.
-        reference: that of the same cell in Table 3, where no factor is the report's.
+        reference: that of the same cell in Table 3, where no factor is the report's. Its epochs
+            are others, and its images may be crops at first: that counts as no difference.
     """
     found = effects({job: float(logit(value)) for job, value in values.items()})
     middle = logit(reference) + sum(found[name] for name in FACTORS)
@@ -194,14 +228,51 @@ def predicted(values: dict[str, float], reference: float) -> dict[str, float]:
     return {name: float(expit(value)) for name, value in ends.items()} | {"reference": reference}
 
 
-def make_full(folder: Path) -> records.Record:
-    """The run at full size; goes on from its checkpoint."""
-    config, data = full(), load("cifar10")
+def epochs_in(hours: float) -> int:
+    """How many epochs of the run at full size fit into these hours of a core."""
+    data, steps = load("cifar10"), 10
+    training = begin(full(1), data, split(data, held_out=0.0).final_train)
+    training.advance()  # the first pays for what torch sets up once
+    began = process_time()
+    for _ in range(steps):
+        training.advance()
+    epoch = (process_time() - began) / steps * len(training.batches)
+    return max(1, round(3600 * hours / epoch))
+
+
+def make_full(epochs: int, folder: Path) -> dict[str, float]:
+    """The run at full size, from its checkpoint on; its record is kept in data/recorded/autopsy.
+
+    Returns:
+        Accuracies on the test images and, measured alike, on training images; CPU seconds.
+    """
+    config, data = full(epochs), load("cifar10")
     cut = split(data, held_out=0.0)
     training = begin(config, data, cut.final_train)
     told = {"genotype_name": CELL, "command": "python -m benchmarks.autopsy --full"}
     judged = data.evaluation_batches(cut.test)
-    return finish(training, data, judged, folder, resume=True, **told)
+    record = finish(training, data, judged, folder, resume=True, **told)
+    records.save(record, records.RECORDED / "autopsy")
+    train = training.evaluate(data.evaluation_batches(cut.final_train.first(JUDGED)))[1]
+    meta = record.meta
+    found = {"test": meta["result"]["test_accuracy"], "train": train, "epochs": epochs}
+    return found | {"cpu_seconds": meta["cpu_seconds"], "commit": meta["commits"][-1]}
+
+
+def is_committed(file: Path) -> bool:
+    """Whether a file is in git as it is here."""
+    words = ["git", "-C", str(file.parent), "status", "--porcelain", "--", file.name]
+    return not subprocess.run(words, capture_output=True, check=True).stdout
+
+
+def predict(found: dict[str, Any]) -> dict[str, Any]:
+    """The prediction of the run at full size, and what it was made from."""
+    values = {job: row["valid"] for job, row in found["runs"].items()}
+    reference = records.load(REFERENCE, records.RECORDED / "study").meta
+    epochs = epochs_in(HOURS)
+    made = {"commit": commit(), "reference commits": reference["commits"]}
+    settings = {"epochs": epochs, "config": full(epochs).model_dump(mode="json")}
+    return predicted(values, reference["result"]["test_accuracy"]) | made | settings
 
 
 def main() -> None:
@@ -212,22 +283,31 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="make the run at full size")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    if given.predict or given.full:
-        found = json.loads(RECORD.read_text(encoding="utf-8"))
-        if given.predict:
-            values = {job: row["valid"] for job, row in found["runs"].items()}
-            reference = records.load(REFERENCE, records.RECORDED / "study").meta["result"]
-            found["predicted"] = predicted(values, reference["test_accuracy"])
-            write_text(RECORD, json.dumps(found, indent=1) + "\n")
-        elif "predicted" not in found:
+    whole = FOLDER.with_name("autopsy-full")
+    before = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    if (given.record or given.predict) and whole.exists():
+        parser.error("The run at full size has begun: what it is compared with stays.")
+    if given.predict:
+        if not before:
+            parser.error("The effects come first: give --record.")
+        before["predicted"] = predict(before)
+        write_text(RECORD, json.dumps(before, indent=1) + "\n")
+        print(before["predicted"])
+    elif given.full:
+        if "predicted" not in before or not (whole.exists() or is_committed(RECORD)):
             parser.error("The run is to be predicted first: give --predict, and commit that.")
-        else:
-            records.save(make_full(FOLDER.with_name("autopsy-full")), records.RECORDED / "autopsy")
-        print(found["predicted"])
-        return
-    if not given.record:
-        for job in make_all(FOLDER, plan(), make, workers=given.workers):
-            print(job, flush=True)
+        job = partial(make_full, before["predicted"]["epochs"])
+        (before["found"],) = make_each(job, [whole], workers=1)
+        write_text(RECORD, json.dumps(before, indent=1) + "\n")
+        print(before["predicted"], before["found"], sep="\n")
+    else:
+        design_runs(given.record, given.workers)
+
+
+def design_runs(record: bool, workers: int) -> None:
+    """What is left of the small runs; their effects, if all are there."""
+    for job in make_all(FOLDER, plan(), make, workers=0 if record else workers):
+        print(job, flush=True)
     rows = finished(FOLDER, plan())
     print(f"{len(rows)} of {len(plan())} runs are finished")
     if len(rows) < len(plan()):
@@ -236,8 +316,8 @@ def main() -> None:
         key: effects({job: row[key] for job, row in rows.items()}) for key in ("valid", "train")
     }
     for name in found["valid"]:
-        print(f"{name:60}{100 * found['valid'][name]:+6.2f} points")
-    if given.record:
+        print(f"{name:70}{100 * found['valid'][name]:+6.2f} points")
+    if record:
         write_text(RECORD, json.dumps({"effects": found, "runs": rows}, indent=1) + "\n")
 
 

@@ -1,96 +1,139 @@
-"""Which settings of a better hour pay? All judged together, in twelve trainings.
+"""Which settings of a better hour pay? All judged together, in twenty-four trainings.
 
     python -m benchmarks.screening             trains what is missing, two processes of one thread
-    python -m benchmarks.screening --record    effects and bars, into benchmarks/screening.json
+    python -m benchmarks.screening --record    effects and what is kept, into screening.json
 
-A screening design of Plackett and Burman (1946): in twelve runs each of seven settings is on in six
-and off in six, and any two of them in three each. The effect of a setting is the mean of its six
-less the mean of the others. Four columns of the design have no setting: what they seem to do is
-noise, and gives the bar. Fixed before any result: below one point nothing is called useful.
+A screening design of Plackett and Burman (1946) for twelve runs, and the same with all signs
+turned: each of seven settings is on in twelve runs and off in twelve, and any two are both on in
+six. The effect of a setting is the mean of its twelve less the mean of the others; what two
+settings do together moves none of the seven. What single settings do not explain, pairs and noise,
+gives the bar. Fixed before any result: a setting is kept if its effect on accuracy is above its
+bar and one point or more. Crops make an epoch shorter, so with them there are eight epochs in the
+time of six.
 
-Needs data/cifar10.npz or a network. Images are judged that no training sees; never the test images.
+Then what is kept is trained with all of it, and without any, three times each: effects that were
+chosen for being large are too large.
+
+The network has the size of the comparison; the cell is one drawn at random that is in no table.
+Images are judged that no training sees; never the test images. Needs data/cifar10.npz or a network.
 """
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from time import process_time
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 
-from dartslib.data import load
-from dartslib.genotypes import PUBLISHED
+from dartslib import SearchSpace
+from dartslib.data import load, split
+from dartslib.runs.drawing import draw
 from dartslib.runs.files import write_text
 from dartslib.runs.hour import HourConfig
 from dartslib.runs.machine import commit, machine, versions
-from dartslib.runs.many import finished, make_all
+from dartslib.runs.many import Row, finished, make_all
+from dartslib.runs.results import bar
 from dartslib.runs.running import begin_training
 
 HERE = Path(__file__).resolve().parent
 FOLDER, RECORD = HERE.parent / "runs" / "screening", HERE / "screening.json"
-CELL = "REPORT_SECOND"
+CELL = 100  # number of the cell among those drawn at random; the study's are 0 to 8
+JUDGED = 10_000
 BASE = HourConfig(
-    part="compare", held_out=0.6, layers=8, channels=16, head="linear", epochs=7, lr=0.15,
+    part="compare", held_out=0.6, layers=8, channels=8, head="linear", epochs=6, lr=0.15,
     schedule="one_cycle", label_smoothing=0.1,
 )  # fmt: skip
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "alternating flip": {"flip": "alternate"},
     "Nesterov": {"nesterov": True},
     "rate of BatchNorm's biases": {"bias_rate": 16.0},
-    "running mean of weights": {"average": 0.99, "norm_momentum": 0.4},
+    "running mean of weights": {"average": 0.1, "norm_momentum": 0.4},
     "label smoothing 0.2": {"label_smoothing": 0.2},
-    "crops from 24 pixels": {"first_size": 24},
+    "crops from 24 pixels": {"first_size": 24, "epochs": 8},
     "Muon on pointwise weights": {"muon": 0.02},
 }
 FIRST_ROW = "++-+++---+-"  # of Plackett and Burman's design for 12 runs; the others are its shifts
-LEAST = 0.01  # what is called useful
+LEAST = 0.01  # of accuracy: what is called useful
+KINDS, TOGETHER = ("none", "kept"), 3  # trainings with nothing, and with all that is kept
 
 
 def design() -> np.ndarray:
-    """(12 runs, 11 columns) of 1 and -1."""
+    """(24 runs, 7 settings) of 1 and -1."""
     row = np.array([1 if sign == "+" else -1 for sign in FIRST_ROW])
-    return np.stack([np.roll(row, k) for k in range(11)] + [-np.ones(11, dtype=int)])
+    rows = [np.roll(row, k) for k in range(11)] + [-np.ones(11, dtype=int)]
+    half = np.stack(rows)[:, : len(SETTINGS)]  # (12, 7)
+    return np.concatenate([half, -half])
 
 
-def config_of(run: int) -> HourConfig:
-    """The settings of a run of the design; its seed is its number."""
-    changes = [
-        change for change, sign in zip(SETTINGS.values(), design()[run], strict=False) if sign == 1
-    ]
-    return BASE.changed(seed=run, **{name: v for change in changes for name, v in change.items()})
+def plan(kept: tuple[str, ...] | None = None) -> list[str]:
+    """Names of the jobs: the runs of the design, and with what is kept those that come after."""
+    after = [] if kept is None else [f"{kind}-{k}" for k in range(TOGETHER) for kind in KINDS]
+    return [str(run) for run in range(len(design()))] + after
 
 
-def make(job: str) -> dict:
+def config_of(job: str, kept: tuple[str, ...] = ()) -> HourConfig:
+    """The settings of a job; its seed is its place in the plan."""
+    if job.isdigit():
+        on = [name for name, sign in zip(SETTINGS, design()[int(job)], strict=True) if sign == 1]
+    else:
+        on = kept if job.startswith("kept") else ()
+    changes = {key: value for name in on for key, value in SETTINGS[name].items()}
+    return BASE.changed(seed=plan(kept).index(job), **changes)
+
+
+def make(job: str, kept: tuple[str, ...] = ()) -> Row:
     """One run: accuracies on images that it did not see, plain and mirrored, and CPU seconds."""
     torch.set_num_threads(1)
-    config, data = config_of(int(job)), load("cifar10")
-    training, batches = begin_training(config, PUBLISHED[CELL], data)
+    config, data = config_of(job, kept), load("cifar10")
+    training, _ = begin_training(config, draw(SearchSpace.report(), CELL), data)
     training.watched = None  # looked at once, at the end
     began = process_time()
     for _ in training:
         pass
     seconds = process_time() - began
+    judged = data.evaluation_batches(split(data, held_out=0.6).compare_valid.first(JUDGED))
     return {
-        "config": config.model_dump(mode="json"), "seconds": seconds,
-        "valid": training.evaluate(batches)[1], "mirrored": training.evaluate_mirrored(batches)[1],
+        "cell": f"random-{CELL}", "config": config.model_dump(mode="json"), "seconds": seconds,
+        "valid": training.evaluate(judged)[1], "mirrored": training.evaluate_mirrored(judged)[1],
         "train": float(np.mean(training.history["train_accuracy"][-10:])),
-        "commit": commit(), "machine": machine("cpu"), "versions": versions(),
+        "data": data.digest(), "commit": commit(), "machine": machine("cpu"),
+        "versions": versions(),
     }  # fmt: skip
 
 
 def effects(values: list[float], level: float = 0.05) -> dict[str, float]:
-    """Setting -> effect on the values of the twelve runs; "bar" is half of the interval.
+    """Setting -> effect on the values of the design's runs; "bar" is half of the interval.
 
-    The columns without a setting have effects of noise alone; their mean square is the variance of
-    an effect, with as many degrees of freedom as there are such columns.
+    The bar is Student's, of what single settings leave of the spread: noise, and pairs.
     """
-    all_of = design().T @ np.asarray(values) / 6  # (11,)
-    free = all_of[len(SETTINGS) :]
-    bar = stats.t.isf(level / 2, len(free)) * np.sqrt(np.mean(free**2))
-    return dict(zip(SETTINGS, map(float, all_of), strict=False)) | {"bar": float(bar)}
+    signs, found = design(), np.asarray(values)
+    runs, settings = signs.shape
+    each = signs.T @ found / (runs / 2)  # (settings,)
+    rest = found - found.mean() - signs @ each / 2  # (runs,)
+    free = runs - 1 - settings
+    deviation = np.sqrt(4 / runs * np.sum(rest**2) / free)  # of an effect
+    bar = stats.t.isf(level / 2, free) * deviation
+    return dict(zip(SETTINGS, map(float, each), strict=True)) | {"bar": float(bar)}
+
+
+def kept_of(found: dict[str, float]) -> tuple[str, ...]:
+    """The settings that are kept, by their effects on accuracy."""
+    return tuple(name for name in SETTINGS if found[name] >= max(LEAST, found["bar"]))
+
+
+def together(rows: dict[str, Row]) -> dict[str, float]:
+    """What is kept, all of it, brings in points of accuracy and in seconds: means, and a bar."""
+    none, kept = ([row for job, row in rows.items() if job.startswith(kind)] for kind in KINDS)
+    brings = {
+        key: fmean(row[key] for row in kept) - fmean(row[key] for row in none)
+        for key in ("valid", "mirrored", "train", "seconds")
+    }
+    return brings | {"bar": bar([row["valid"] for row in kept], [row["valid"] for row in none])}
 
 
 def main() -> None:
@@ -99,23 +142,30 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write benchmarks/screening.json")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    jobs = [str(run) for run in range(len(design()))]
-    if not given.record:
-        for job in make_all(FOLDER, jobs, make, workers=given.workers):
+    workers = 0 if given.record else given.workers
+    for job in make_all(FOLDER, plan(), make, workers=workers):
+        print(job, flush=True)
+    rows = finished(FOLDER, plan())
+    if len(rows) < len(plan()):
+        parser.exit(message=f"{len(rows)} of {len(plan())} runs of the design are finished.\n")
+    keys = "valid", "mirrored", "train", "seconds"
+    found = {key: effects([row[key] for row in rows.values()]) for key in keys}
+    for name, effect in found["valid"].items():
+        print(f"{name:30}{100 * effect:+6.2f} points{found['seconds'][name]:+8.0f} s")
+    kept = kept_of(found["valid"])
+    print(f"kept: {', '.join(kept) or 'nothing'}")
+    if kept:
+        for job in make_all(FOLDER, plan(kept), partial(make, kept=kept), workers=workers):
             print(job, flush=True)
-    rows = finished(FOLDER, jobs)
-    print(f"{len(rows)} of {len(jobs)} runs are finished")
-    if len(rows) < len(jobs):
-        return
-    found = {
-        key: effects([row[key] for row in rows.values()])
-        for key in ("valid", "mirrored", "train", "seconds")
-    }
-    for name in SETTINGS:
-        print(f"{name:30}{100 * found['valid'][name]:+6.2f} points")
-    print(f"bar {100 * found['valid']['bar']:.2f}, mean {fmean(r['valid'] for r in rows.values())}")
+        rows = finished(FOLDER, plan(kept))
+        if len(rows) < len(plan(kept)):
+            parser.exit(message="The trainings with all that is kept are not finished.\n")
+        found["together"] = together(rows)
+        print(f"together {100 * found['together']['valid']:+.2f} points")
     if given.record:
-        write_text(RECORD, json.dumps({"effects": found, "runs": rows}, indent=1) + "\n")
+        write_text(
+            RECORD, json.dumps({"effects": found, "kept": kept, "runs": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from dartslib.gradients import hypergradient
 from dartslib.networks import FinalNetwork
 from dartslib.operations import build
 from dartslib.relaxation import Architecture
-from dartslib.runs import driving, records, running
+from dartslib.runs import driving, machine, records, running
 from dartslib.runs.profiles import profile
 from dartslib.runs.running import find_device, find_genotype
 from dartslib.searching import Search, SearchConfig
@@ -592,6 +592,26 @@ def test_a_genotype_in_what_an_editor_makes_of_it(tmp_path, encoding):
     path = tmp_path / "cell.json"
     path.write_text(DARTS_V2.to_json(), encoding=encoding, newline="\r\n")
     assert find_genotype(str(path)) == DARTS_V2
+
+
+@pytest.mark.parametrize(("file", "marked"), [
+    ("dartslib/__init__.py", True), ("benchmarks/autopsy.py", True),
+    ("benchmarks/autopsy.json", False), ("docs/page.md", False),
+])  # fmt: skip
+def test_a_record_tells_of_code_that_no_commit_has(tmp_path, monkeypatch, file, marked):
+    """Also of a benchmark's; what one of them has measured is no code."""
+    places = ["dartslib/runs/machine.py", "dartslib/__init__.py", "docs/page.md"]
+    for place in [*places, "benchmarks/autopsy.py", "benchmarks/autopsy.json"]:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(machine, "CHECKOUT", tmp_path)
+    clean = machine.commit.__wrapped__()
+    assert len(clean) == 40
+    (tmp_path / file).write_text("other")
+    assert machine.commit.__wrapped__() == clean + "+changes" * marked
 
 
 def test_another_commit_machine_and_version_go_on_and_are_recorded(there, tmp_path, monkeypatch):

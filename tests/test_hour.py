@@ -1,6 +1,8 @@
 """The settings of a better hour, each against a calculation of its own."""
 
 import copy
+import json
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from torch import nn
 import dartslib
 from benchmarks import screening
 from dartslib import fast
+from dartslib.data import DataSet
 from dartslib.runs import records
 from dartslib.runs.dense import DenseConfig
 from dartslib.runs.hour import HourConfig, HourTraining, crop_size
 from dartslib.runs.judging import judge
+from dartslib.runs.profiles import PROFILES
 from dartslib.runs.trained import load_trained
 from dartslib.tabular.cells import classes
 from dartslib.training import TrainConfig, Training, evaluate
@@ -124,7 +128,7 @@ def test_nesterov_looks_ahead():
 
 
 def test_the_running_mean_is_that_of_weights_and_statistics():
-    training = begun(average=0.5, norm_momentum=0.4)
+    training = begun(average=0.25, norm_momentum=0.4)  # of 8 steps: the decay is 1 - 1 / 2
     means = None
     for _ in range(4):
         training.advance()
@@ -170,11 +174,15 @@ def test_crops_grow_until_images_are_whole():
         begun(first_size=4, head="mlp")
 
 
-def test_muon_makes_the_steps_of_its_formula():
+@pytest.mark.parametrize("kind", [HourConfig, DenseConfig])
+def test_muon_makes_the_steps_of_its_formula(kind):
     """Newton and Schulz's iteration in float64: the step has nearly equal singular values."""
-    training = begun(muon=0.02, weight_decay=0.0, clip=1e9)
+    more = {"widths": (4, 6, 6), "channels_last": True} if kind is DenseConfig else {}
+    config = kind(**BASE | {"muon": 0.02, "weight_decay": 0.0, "clip": 1e9} | more)
+    training = HourTraining(config, CELL, Noise(), in_channels=3, **SIZES)
     before = [weight.detach().clone() for weight in training.matrices]
-    assert before and all(weight.shape[2:] == (1, 1) for weight in before)
+    sides = {weight.shape[2:] for weight in before}
+    assert sides == ({(3, 3)} if kind is DenseConfig else {(1, 1)})
     training.advance()
     assert all(weight.grad is None for weight in training.matrices)  # none is left for the next
     for old, new, matrix in zip(
@@ -241,28 +249,104 @@ def test_a_mirrored_evaluation_is_the_mean_of_both():
 # Which of them pay: the screening design
 
 
-def test_the_design_is_balanced():
-    """Each setting in six runs, each pair of values of two settings in three."""
+def test_the_design_is_balanced_and_clear_of_pairs():
+    """Each setting in twelve runs, two in six; and no product of two settings moves an effect."""
     design = screening.design()
-    assert design.shape == (12, 11) and (design.sum(axis=0) == 0).all()
-    assert np.array_equal(design.T @ design, 12 * np.eye(11))
-    configs = [screening.config_of(run) for run in range(12)]
-    assert len({config.model_dump_json(exclude={"seed"}) for config in configs}) == 12
+    assert design.shape == (24, 7) and (design.sum(axis=0) == 0).all()
+    assert np.array_equal(design.T @ design, 24 * np.eye(7))
+    pairs = np.array([a * b for a, b in combinations(design.T, 2)])
+    assert not (pairs @ design).any()
+    configs = [screening.config_of(job) for job in screening.plan()]
+    assert len({config.model_dump_json(exclude={"seed"}) for config in configs}) == 24
     for change in screening.SETTINGS.values():
         on = [all(getattr(c, name) == value for name, value in change.items()) for c in configs]
-        assert sum(on) == 6
-    assert configs[-1].changed(seed=0) == screening.BASE
+        assert sum(on) == 12
+    assert configs[11].changed(seed=0) == screening.BASE
+    compare = PROFILES["lesson"].compare
+    same = ("layers", "channels", "epochs", "batch_size", "part", "lr", "schedule")
+    assert all(getattr(compare, name) == getattr(screening.BASE, name) for name in same)
+
+
+def test_crops_have_the_epochs_of_equal_pixels():
+    crops = HourConfig(**BASE, **{"first_size": 24})
+    share = np.mean([crop_size(crops, k / 1000, 32) ** 2 for k in range(1000)]) / 32**2
+    longer = screening.SETTINGS["crops from 24 pixels"]["epochs"]
+    assert round(screening.BASE.epochs / share) == longer
 
 
 def test_effects_are_found_and_noise_has_its_bar():
     generator, places = np.random.default_rng(0), list(screening.SETTINGS)
     true = dict(zip(places, (0.02, 0.0, -0.01, 0.0, 0.0, 0.03, 0.0), strict=True))
-    values = 0.8 + screening.design()[:, :7] @ np.array([*true.values()]) / 2
-    exact = screening.effects(list(values))
+    signs = screening.design()
+    values = 0.8 + signs @ np.array([*true.values()]) / 2
+    exact = screening.effects(list(values + 0.01 * signs[:, 0] * signs[:, 5]))
     assert all(exact[name] == pytest.approx(true[name]) for name in places)
-    assert exact["bar"] == pytest.approx(0, abs=1e-12)
+    assert screening.effects(list(values))["bar"] == pytest.approx(0, abs=1e-12)
+    assert exact["bar"] > 0  # what a pair does is in it
     inside = 0
     for _ in range(300):
-        found = screening.effects(list(values + 0.005 * generator.normal(size=12)))
+        found = screening.effects(list(values + 0.005 * generator.normal(size=24)))
         inside += sum(abs(found[name] - true[name]) < found["bar"] for name in places)
     assert inside / 2100 == pytest.approx(0.95, abs=0.03)
+
+
+@pytest.mark.parametrize(("bar", "kept"), [(0.004, "AB"), (0.015, "A"), (0.05, "")])
+def test_what_is_kept_is_useful_and_above_its_bar(bar, kept):
+    names = list(screening.SETTINGS)
+    values = (0.02, 0.01, 0.0099, -0.03, 0.005, 0.0, 0.0)
+    found = dict(zip(names, values, strict=True)) | {"bar": bar}
+    assert screening.kept_of(found) == tuple(names["AB".index(k)] for k in kept)
+
+
+def test_all_that_is_kept_together():
+    kept = ("Nesterov", "crops from 24 pixels")
+    plan = screening.plan(kept)
+    assert plan[24:] == ["none-0", "kept-0", "none-1", "kept-1", "none-2", "kept-2"]
+    configs = {job: screening.config_of(job, kept) for job in plan}
+    assert [config.seed for config in configs.values()] == list(range(30))
+    one = configs["kept-1"]
+    assert (one.nesterov, one.first_size, one.epochs, one.muon) == (True, 24, 8, 0.0)
+    assert configs["none-1"].changed(seed=0) == screening.BASE
+    rows = {
+        job: {"valid": 0.8 + 0.02 * job.startswith("kept") + 0.001 * int(job[-1]), "mirrored": 0.8,
+              "train": 0.9, "seconds": 100.0 + 5 * job.startswith("kept")}
+        for job in plan[24:]
+    }  # fmt: skip
+    found = screening.together(rows)
+    assert found["valid"] == pytest.approx(0.02) and found["seconds"] == pytest.approx(5)
+    # Student's t of 4 degrees, times the deviation of a difference of two means of three
+    assert found["bar"] == pytest.approx(2.776 * 0.001 * (2 / 3) ** 0.5, rel=1e-3)
+
+
+@pytest.mark.full
+def test_the_command_trains_judges_and_says_what_is_kept(monkeypatch, tmp_path, capsys):
+    """At a size of seconds, on images that are drawn; accuracies of the design are given."""
+    rng, labels = np.random.default_rng(0), np.arange(160) % 10
+    images = rng.integers(0, 256, (160, 32, 32, 3), dtype=np.uint8)
+    data = DataSet.from_arrays("cifar10", images, labels, images[:1], labels[:1], [*"0123456789"])
+    small = screening.BASE.changed(layers=3, channels=2, batch_size=32, epochs=1)
+    monkeypatch.setattr(screening, "BASE", small)
+    monkeypatch.setattr(screening, "load", lambda name: data)
+    monkeypatch.setattr(screening, "make_all", here)
+    monkeypatch.setattr(screening, "RECORD", tmp_path / "screening.json")
+    monkeypatch.setattr(screening, "FOLDER", tmp_path)
+    for run, row in enumerate(screening.design()):
+        made = {"valid": 0.7 + 0.01 * row[1], "mirrored": 0.7, "train": 0.7, "seconds": 1.0}
+        (tmp_path / f"{run}.json").write_text(json.dumps(made))
+    for words in ([], ["--record"]):
+        monkeypatch.setattr("sys.argv", ["screening", *words])
+        screening.main()
+    assert "kept: Nesterov\n" in capsys.readouterr().out
+    found = json.loads((tmp_path / "screening.json").read_text())
+    assert found["kept"] == ["Nesterov"] and "bar" in found["effects"]["together"]
+    made = found["runs"]["kept-2"]
+    assert made["config"]["nesterov"] and made["cell"] == "random-100" and made["data"]
+    assert 0 <= made["valid"] <= 1 and not found["runs"]["none-2"]["config"]["nesterov"]
+
+
+def here(folder, jobs, make, *, workers):
+    """`make_all` in this process."""
+    for job in jobs:
+        if workers and not (folder / f"{job}.json").exists():
+            (folder / f"{job}.json").write_text(json.dumps(make(job)))
+            yield job

@@ -30,7 +30,8 @@ class HourConfig(TrainConfig):
     bias_rate: float = Field(1.0, gt=0)
     """Learning rate of BatchNorm's biases, in multiples of the others'; their decay stays."""
     average: Fraction = 0.0
-    """Decay per step of a running mean of weights and statistics, which is what is evaluated."""
+    """Share of all steps that a running mean of weights and statistics reaches back over: its
+    decay is 1 - 1 / (average * steps). The mean is what is evaluated; 0 for none."""
     norm_momentum: Fraction = 0.1
     """Share of the newest batch in BatchNorm's running statistics."""
     first_size: int = Field(0, ge=0)
@@ -38,7 +39,8 @@ class HourConfig(TrainConfig):
     whole_from: float = Field(0.7, gt=0, le=1)
     """Progress from which images are whole; until then crops grow in steps of 4 pixels."""
     muon: float = Field(0.0, ge=0)
-    """Largest learning rate of Muon, for the matrices of pointwise convolutions; 0 for SGD."""
+    """Largest learning rate of Muon, for convolutions that mix channels, but for the first; without
+    weight decay. 0 for SGD."""
 
 
 class HourTraining(Training):
@@ -53,24 +55,17 @@ class HourTraining(Training):
 
     config: HourConfig
 
-    def __init__(
-        self,
-        config: HourConfig,
-        genotype: Any,
-        batches: BatchSource,
-        watched: BatchSource | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, config: HourConfig, *given: Any, **options: Any) -> None:
         if config.first_size and config.head != "linear":
             raise ValueError("Crops need head=linear: the report's head has one size of image.")
-        super().__init__(config, genotype, batches, watched, **options)
+        super().__init__(config, *given, **options)
         parts = [*self.network.modules()]
         norms = [part for part in parts if isinstance(part, nn.BatchNorm2d)]
         for norm in norms:
             norm.momentum = config.norm_momentum
         convolutions = [part for part in parts if isinstance(part, nn.Conv2d) and config.muon]
-        pointwise = [c for c in convolutions if (*c.kernel_size, c.groups) == (1, 1, 1)]
-        self.matrices = [convolution.weight for convolution in pointwise]
+        # The first reads the image. Of cells, what mixes channels are the pointwise ones.
+        self.matrices = [c.weight for c in convolutions[1:] if c.groups == 1]
         biases = [norm.bias for norm in norms if norm.bias is not None]
         apart = {*biases, *self.matrices}
         rest = [p for p in self.network.parameters() if p not in apart]
@@ -82,12 +77,12 @@ class HourTraining(Training):
         if config.muon:
             if not hasattr(torch.optim, "Muon"):
                 raise ValueError("muon needs torch 2.9 or newer: set muon=0, or update torch.")
-            # Matrices that share the memory of pointwise weights (Jordan et al., 2024)
-            shared = [nn.Parameter(weight.data.flatten(1)) for weight in self.matrices]
-            self.muon = torch.optim.Muon(shared, config.muon, weight_decay=0.0)
+            # A kernel is a matrix, (C_out, C_in * side**2), as in Jordan et al. (2024).
+            flat = [nn.Parameter(weight.data.flatten(1)) for weight in self.matrices]
+            self.muon = torch.optim.Muon(flat, config.muon, weight_decay=0.0)
             self.stateful = (*self.stateful, "muon")
         if config.average:
-            mean = get_ema_multi_avg_fn(config.average)
+            mean = get_ema_multi_avg_fn(1 - 1 / max(1.0, config.average * self.steps))
             self.averaged = AveragedModel(self.network, multi_avg_fn=mean, use_buffers=True)
             self.stateful = (*self.stateful, "averaged")
 
@@ -96,15 +91,15 @@ class HourTraining(Training):
         progress = self.step / self.steps
         super().advance()  # leaves the gradients, clipped
         if self.config.muon:
-            for group in self.muon.param_groups:
-                group["lr"] = self.config.muon * learning_rate(self.config, progress)
-                group["lr"] /= self.config.lr
-                for matrix, weight in zip(group["params"], self.matrices, strict=True):
-                    matrix.data = weight.data.flatten(1)  # (C_out, C_in), the same memory
-                    matrix.grad = weight.grad.flatten(1)
+            (group,) = self.muon.param_groups
+            group["lr"] = self.config.muon * learning_rate(self.config, progress) / self.config.lr
+            pairs = [*zip(group["params"], self.matrices, strict=True)]
+            for matrix, weight in pairs:
+                matrix.data, matrix.grad = weight.data.flatten(1).clone(), weight.grad.flatten(1)
             self.muon.step()
-            for weight in self.matrices:  # SGD, which does not have them, leaves their gradients
-                weight.grad = None
+            for matrix, weight in pairs:
+                weight.data.copy_(matrix.data.view_as(weight))
+                weight.grad = None  # SGD, which does not have these, leaves their gradients
 
     def _batch(self, source: BatchSource) -> tuple[Tensor, Tensor]:
         """The batch of a step, cropped at a random place while images are not whole."""

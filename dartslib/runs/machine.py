@@ -97,7 +97,7 @@ def commit() -> str:
 
     try:
         git("ls-files", "--error-unmatch", "dartslib/runs/machine.py")  # not some other repository
-        changed = git("status", "--porcelain", "--", "dartslib")
+        changed = git("status", "--porcelain", "--", "dartslib", "benchmarks/*.py")
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
