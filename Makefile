@@ -48,7 +48,7 @@ bench: $(READY) ## measure and write benchmarks/results.json; QUICK=1 only print
 	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick,--record)
 
 recorded: $(READY) ## repeat the runs of the recorded study, in runs/: a day or more
-	$(BIN)/python -m dartslib study --profile lesson --seeds 2
+	$(BIN)/python -m dartslib study --profile lesson --seeds 3
 
 clean: ## remove caches, but not the environment, data and runs
 	rm -rf .pytest_cache .ruff_cache .hypothesis ./*.egg-info

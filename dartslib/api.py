@@ -282,7 +282,8 @@ def _settle(
         data = DataSet.from_arrays("arrays", *data, *[None] * (4 - len(data)), names)
     if not loaders:
         return running.fitted(config.changed(dataset=data.name), data, settings), data, kept
-    if not names or any(one is None for one in data[: 2 if "half" in dict(config) else 1]):
+    needed = data[: 1 + ("half" in dict(config))]
+    if not names or len(data) > 2 or any(one is None for one in needed):
         raise ValueError(
             "DataLoaders do not say how many classes there are, and a search needs two, for w "
             "and for alpha: give both and num_classes."

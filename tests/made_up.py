@@ -42,13 +42,14 @@ def made_up_contest(records=5, better=()):
     By each arm's own relaxation, so tables and cells have its form. In the arms that are better it
     walks to cells of convolutions. The searches `FAILED` have their first record alone.
     """
-    contest.PRICES.parent.mkdir(parents=True, exist_ok=True)
+    contest.FOLDER.mkdir(parents=True, exist_ok=True)
     every = (arm for arm in contest.arms() if not arm.startswith(("watched", "jitter")))
     prices = {arm: {"once": 1.0, "per_step": 0.1 + 0.01 * k} for k, arm in enumerate(every)}
     fast = {"darts": {"once": 1.0, "per_step": 0.05}}
-    contest.PRICES.write_text(json.dumps({"plain": prices, "fast": fast}), encoding="utf-8")
+    content = {"prices": {"plain": prices, "fast": fast}}
     found = {"milliseconds": {"normal": [[0.07, 0.0, 0.5, 0.0]] * 5}, "rest": 0.4, "explained": 0.9}
-    contest.LATENCY.write_text(json.dumps(found), encoding="utf-8")
+    for file, of_file in (content | {"latency": found}).items():
+        (contest.FOLDER / f"{file}.json").write_text(json.dumps(of_file), encoding="utf-8")
     trained = [{"cell": name(cell.normal), "valid": 0.5} for cell in classes()[::40]]
     contest.collect((_searched(job, records, better) for job in contest.plan()), trained)
 

@@ -197,30 +197,30 @@ def test_a_prediction_comes_first_and_stays(monkeypatch, at_a_small_size, capsys
     assert "give --record" in refused("--predict")
     generator = np.random.default_rng(0)
     runs = {job: {"valid": value_of(job, 0.01, generator)} for job in autopsy.plan()}
-    autopsy.RECORD.write_text(json.dumps({"runs": runs}))
+    autopsy.RECORD.write_text(json.dumps({"runs": runs}), encoding="utf-8")
     assert "to be predicted first" in refused("--full")
     meta = {"result": {"test_accuracy": 0.9}, "commits": ["c"]}
     real = records.load
     told = SimpleNamespace(meta=meta)
     monkeypatch.setattr(records, "load", lambda name, *of: told if "final" in name else real(name))
     say("--predict")
-    found = json.loads(autopsy.RECORD.read_text())["predicted"]
+    found = json.loads(autopsy.RECORD.read_text("utf-8"))["predicted"]
     assert found["low"] < found["test"] < found["high"] and found["reference"] == 0.9
     assert found["epochs"] >= 1 and found["reference commits"] == ["c"] and found["commit"]
     assert "commit that" in refused("--full")
     found["epochs"] = 2  # five hours at this size are many
-    autopsy.RECORD.write_text(json.dumps({"runs": runs, "predicted": found}))
+    autopsy.RECORD.write_text(json.dumps({"runs": runs, "predicted": found}), encoding="utf-8")
     for words in (["add", "autopsy.json"], ["commit", "-qm", "predicted"]):
         subprocess.run(["git", "-C", str(folder), *words], check=True)
     monkeypatch.setattr(autopsy, "make_each", lambda make, jobs, workers: map(make, jobs))
     say("--full")
-    made = json.loads(autopsy.RECORD.read_text())
+    made = json.loads(autopsy.RECORD.read_text("utf-8"))
     assert made["predicted"] == found and 0 <= made["found"]["test"] <= 1
     assert made["found"]["epochs"] == 2
     for words in ("--predict", "--record"):
         assert "stays" in refused(words)
     say("--full")  # goes on, where there is nothing left: the same
-    assert json.loads(autopsy.RECORD.read_text())["found"]["test"] == made["found"]["test"]
+    assert json.loads(autopsy.RECORD.read_text("utf-8"))["found"]["test"] == made["found"]["test"]
 
 
 def test_without_a_stem_the_first_relu_meets_the_image():

@@ -603,14 +603,14 @@ def test_a_record_tells_of_code_that_no_commit_has(tmp_path, monkeypatch, file, 
     places = ["dartslib/runs/machine.py", "dartslib/__init__.py", "docs/page.md"]
     for place in [*places, "benchmarks/autopsy.py", "benchmarks/autopsy.json"]:
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / place).write_text("")
+        (tmp_path / place).write_text("", encoding="utf-8")
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
         subprocess.run([*git, *words], check=True)
     monkeypatch.setattr(machine, "CHECKOUT", tmp_path)
     clean = machine.commit.__wrapped__()
     assert len(clean) == 40
-    (tmp_path / file).write_text("other")
+    (tmp_path / file).write_text("other", encoding="utf-8")
     assert machine.commit.__wrapped__() == clean + "+changes" * marked
 
 

@@ -35,18 +35,20 @@ def small(monkeypatch, tmp_path):
     plan["arms"]["p_darts"]["around"]["stages"] = [[2, 4, 0.0], [2, 3, 0.4], [2, 2, 0.7]]
     plan["budget"]["steps"] = 6
     monkeypatch.setattr(contest, "settings", lambda: plan)
-    for key in ("prices", "rate", "latency"):
-        monkeypatch.setattr(contest, key.upper(), tmp_path / f"{key}.json")
     monkeypatch.setattr(contest, "FOLDER", tmp_path)
     _give_prices({})
-    contest.RATE.write_text('{"w_lr": 0.05}', encoding="utf-8")
+    _write("rate", {"w_lr": 0.05})
     found = {"milliseconds": {"normal": [[0.1, 0.0, 0.5, 0.0]] * 5}, "rest": 0.4}
-    contest.LATENCY.write_text(json.dumps(found), encoding="utf-8")
+    _write("latency", found)
 
 
 def _give_prices(other):
     prices = {arm: {"once": 0.0, "per_step": 1.0} for arm in contest.arms()} | other
-    contest.PRICES.write_text(json.dumps({"plain": prices}), encoding="utf-8")
+    _write("prices", {"plain": prices})
+
+
+def _write(name, content):
+    (contest.FOLDER / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 @pytest.fixture
@@ -172,9 +174,9 @@ def test_classes_in_which_three_searches_end_are_trained_again():
     assert not contest.fresh(rows)  # it found nothing
 
 
-def test_a_search_that_fails_is_a_row_with_its_error(small, images, monkeypatch):
+def test_a_search_that_fails_is_a_row_with_its_error(small, images):
     """Else the list ends there, and again at each restart."""
-    monkeypatch.setattr(contest, "w_lr", lambda: 1e30)
+    _write("rate", {"w_lr": 1e30})
     row = contest.make("darts-budget-1", images)
     assert " loss is not finite by step " in row["error"]
     kept = len(row["at"])
@@ -270,9 +272,9 @@ def test_prices_are_medians_of_rounds_of_the_plain_form(small, images, monkeypat
     monkeypatch.setattr(contest, "price_operations", lambda *_: {"milliseconds": {}})
     monkeypatch.setattr(contest, "begin", lambda arm, images, steps, fast, **_: (arm, steps, fast))
     monkeypatch.setattr(contest, "follow", follow)
-    contest.PRICES.unlink()
+    (contest.FOLDER / "prices.json").unlink()
     contest.price_all(images)
-    prices = json.loads(contest.PRICES.read_text(encoding="utf-8"))
+    prices = contest.kept("prices")
     gradients = {"look_ahead", "finite_difference", "exact", "placebo"}
     assert set(prices["plain"]) == {*contest.settings()["arms"], "fbnet"} | gradients
     for one in prices["plain"].values():
@@ -315,7 +317,7 @@ def test_equal_seconds_are_steps_by_price(small):
     assert contest.steps_of("gdas", "long") == 96 and contest.steps_of("sgas", "long") == 21
     assert contest.steps_of("exact", "equal_steps") == 6
     assert contest.steps_of("darts", "collapse") == 30
-    contest.PRICES.unlink()
+    (contest.FOLDER / "prices.json").unlink()
     with pytest.raises(FileNotFoundError, match="run contest --price, on a quiet machine"):
         contest.steps_of("darts", "budget")
 
@@ -324,7 +326,9 @@ def test_the_rate_is_that_of_the_lowest_loss(small, images):
     rows = [contest.make(job, images) for job in contest.rates()[:2]]
     assert all(row["w_lr"] == 0.025 and np.isfinite(row["train_loss"]) for row in rows)
     rows = [{"w_lr": r, "train_loss": loss} for r, loss in ((0.1, 3.0), (0.1, 1.0), (0.2, 1.9))]
-    assert contest.choose_rate(rows) == 0.2 == contest.w_lr()  # 2.0 on average, against 1.9
+    assert (
+        contest.choose_rate(rows) == 0.2 == contest.kept("rate")["w_lr"]
+    )  # 2.0 on average, against 1.9
 
 
 def _row(arm, seed):

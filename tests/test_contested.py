@@ -7,6 +7,7 @@ from made_up import FAILED, made_up_contest, made_up_table
 from dartslib import show
 from dartslib.relaxation import RELAXATIONS
 from dartslib.rivals import contest, contested, standings
+from dartslib.runs import records
 from dartslib.tabular.cells import SPACE, name
 
 
@@ -15,8 +16,6 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         made = tmp_path_factory.mktemp("contest")
         patch.setattr(contest, "FOLDER", made)
-        for key in ("prices", "latency"):
-            patch.setattr(contest, key.upper(), made / f"{key}.json")
         made_up_contest(records=4)
         yield made
 
@@ -35,16 +34,21 @@ def places():
 def test_all_searches_are_there_with_their_alpha(found, folder):
     assert {f"{s.arm}-{s.group}-{s.seed}" for s in found} == set(contest.plan())
     assert list(dict.fromkeys(s.arm for s in found)) == list(contest.arms())
-    assert contested.kept("prices")["plain"]["darts"]["once"] == 1.0
+    assert contest.kept("prices")["plain"]["darts"]["once"] == 1.0
     for one in found:
         failed = f"{one.arm}-{one.group}-{one.seed}" in FAILED
         count = 1 if failed else 4  # records
-        assert one.probabilities.shape == (count, 5, len(one.operations)) == one.logits.shape
+        assert one.probabilities.shape == (count, 5, len(one.operations))
         watched = one.arm.startswith(("early_stopping", "watched"))
         assert len(one.eigenvalues) == count * watched and len(one.cells) == count
-        assert set(one.curves) == set(contest.CURVES)
+        record = records.load(one.arm, contest.FOLDER)
+        logits, curves = (
+            record.history[f"{one.group}-{one.seed}-{what}"] for what in ("logits", "curves")
+        )
+        assert logits.shape == one.probabilities.shape
+        assert record.meta["curves"] == [*contest.CURVES] and curves.shape == (count, 6)
         seen = [1, 1 / 2, 1 / 3, 1 / 4]
-        assert one.curves["train_loss"].tolist() == pytest.approx(seen[:count])
+        assert curves[:, 0].tolist() == pytest.approx(seen[:count])
         assert bool(one.error) == failed
         assert one.place({one.cells[-1]: 0.7}) == (0.5 if failed else 0.7)  # 0.5 is chance
     plain = next(s for s in found if (s.arm, s.group, s.seed) == ("darts", "budget", 3))

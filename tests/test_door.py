@@ -454,6 +454,9 @@ REFUSED = {
         lambda: dartslib.search((np.zeros((9, 3, 8, 8), np.uint8), np.arange(9) % 2)), "square",
     ),
     "a loader itself": (lambda: dartslib.search(_loaders(), num_classes=2), "two DataLoaders"),
+    "four loaders": (
+        lambda: dartslib.train((_loaders(),) * 4, CELL, num_classes=2), "DataLoaders do not say",
+    ),
     "an array itself": (lambda: dartslib.search(_arrays()[0]), "data is a name"),
     "no data set": (lambda: dartslib.search("nowhere/at/all"), "no file and no folder"),
     "no profile": (lambda: dartslib.search(_arrays(), profile="huge"), "no profile 'huge'"),

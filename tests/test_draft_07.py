@@ -31,8 +31,6 @@ def shown(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("contest")
         patch.setattr(contest, "FOLDER", folder)
-        for key in ("prices", "latency"):
-            patch.setattr(contest, key.upper(), folder / f"{key}.json")
         made_up_contest(records=4, better=("gdas",))
         table = made_up_table(lambda cell: 0.5 + 0.02 * str(cell).count("sep"), noise=0.005)
         table.prices = {row["cell"]: row for row in read_rows(PRICES)}

@@ -387,6 +387,10 @@ def test_what_is_drawn_is_the_moment(t):
     colors = [wire.get_color() for wire in cell.lines]
     for edge, color in enumerate(colors):
         assert (color == "#B3B3B3") == (edge not in {edge for edge, _ in kept})
+    # A wire that is cut lies under those that are kept, so it is drawn before them.
+    drawn = [wire for wire in explorer.moving if wire in cell.lines]
+    grey = [wire.get_color() == "#B3B3B3" for wire in drawn]
+    assert len(drawn) == len(cell.lines) and grey == sorted(grey, reverse=True) and any(grey)
 
 
 def test_another_search_and_another_cell():

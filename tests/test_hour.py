@@ -12,7 +12,7 @@ from torch import nn
 import dartslib
 from benchmarks import screening
 from dartslib import fast
-from dartslib.data import DataSet
+from dartslib.data import DataSet, split
 from dartslib.runs import records
 from dartslib.runs.dense import DenseConfig
 from dartslib.runs.hour import HourConfig, HourTraining, crop_size
@@ -99,6 +99,26 @@ def test_its_settings_are_kept_from_the_front_door_to_a_prediction(kind, tmp_pat
     for name, value in training.averaged.module.state_dict().items():
         assert torch.equal(trained.network.state_dict()[name], value)
     assert records.load(tmp_path).meta["config"]["average"] == 0.5
+
+
+def test_a_mirrored_accuracy_stands_beside_the_plain_one(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (128, 8, 8, 3), dtype=np.uint8)
+    images[:, :, 0] = 60 * (np.arange(128) % 4)[:, None, None]  # what tells classes is on one side
+    data = (images[:64], np.arange(64) % 4, images[64:], np.arange(64) % 4)
+    size = BASE | {"epochs": 8}
+    for config in (HourConfig(**size), TrainConfig(**size)):
+        training = dartslib.train(data, CELL, config=config)
+        folder = tmp_path / type(config).__name__
+        result = training.run(folder).meta["result"]
+        assert ("mirrored_accuracy" in result) == isinstance(config, HourConfig)
+    hour = dartslib.train(data, CELL, config=HourConfig(**size))
+    list(hour)
+    whole = DataSet.from_arrays("arrays", *data, [*"abcd"])
+    judged = whole.evaluation_batches(split(whole).test)
+    made = records.load(tmp_path / "HourConfig").meta["result"]
+    assert made["test_accuracy"] == hour.evaluate(judged)[1]
+    assert made["mirrored_accuracy"] == hour.evaluate_mirrored(judged)[1]
+    assert made["mirrored_accuracy"] != made["test_accuracy"]
 
 
 def test_biases_have_their_rate_and_keep_their_decay():
@@ -332,12 +352,12 @@ def test_the_command_trains_judges_and_says_what_is_kept(monkeypatch, tmp_path, 
     monkeypatch.setattr(screening, "FOLDER", tmp_path)
     for run, row in enumerate(screening.design()):
         made = {"valid": 0.7 + 0.01 * row[1], "mirrored": 0.7, "train": 0.7, "seconds": 1.0}
-        (tmp_path / f"{run}.json").write_text(json.dumps(made))
+        (tmp_path / f"{run}.json").write_text(json.dumps(made), encoding="utf-8")
     for words in ([], ["--record"]):
         monkeypatch.setattr("sys.argv", ["screening", *words])
         screening.main()
     assert "kept: Nesterov\n" in capsys.readouterr().out
-    found = json.loads((tmp_path / "screening.json").read_text())
+    found = json.loads((tmp_path / "screening.json").read_text("utf-8"))
     assert found["kept"] == ["Nesterov"] and "bar" in found["effects"]["together"]
     made = found["runs"]["kept-2"]
     assert made["config"]["nesterov"] and made["cell"] == "random-100" and made["data"]
@@ -348,5 +368,5 @@ def here(folder, jobs, make, *, workers):
     """`make_all` in this process."""
     for job in jobs:
         if workers and not (folder / f"{job}.json").exists():
-            (folder / f"{job}.json").write_text(json.dumps(make(job)))
+            (folder / f"{job}.json").write_text(json.dumps(make(job)), encoding="utf-8")
             yield job

@@ -17,7 +17,7 @@ PLACE = dict(zip(NAMES, np.arange(207) / 207, strict=True))  # a cell's worth is
 
 
 def searched(arm, group, seed, cell, error=""):
-    rest = (np.zeros(1), (cell,), np.zeros((1, 5, 4)), (), np.zeros((0, 2)), {}, np.zeros(0))
+    rest = (np.zeros(1), (cell,), np.zeros((1, 5, 4)), (), np.zeros((0, 2)))
     return Searched(arm, group, seed, *rest, error)
 
 

@@ -197,8 +197,15 @@ def test_a_rate_that_follows_from_the_budget_is_that_of_each_moment(table, monke
 
 def test_shared_networks_that_are_missing_are_told():
     rows = [{"cell": "a", "seconds": 1.0}] * 3
-    with pytest.raises(ValueError, match="enas.json has not 10 shared networks: finish them first"):
+    with pytest.raises(ValueError, match="enas.json has not 10 rows: finish them first"):
         race.entrants({"enas": rows})
+    with pytest.raises(ValueError, match="score.json has not 207 rows"):
+        race.entrants({"score": rows})
+
+
+def test_no_race_where_one_training_would_answer_and_judge():
+    with pytest.raises(ValueError, match="two trainings of every class: run tabular --make first"):
+        race.run(made_up_table(lambda cell: 0.5, runs=1), {})
 
 
 def test_what_is_recorded_is_read_without_torch(tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ from its arrays; and the tables of docs/results.md and of notebook 04 come out o
 """
 
 import json
+import re
+import shutil
 from math import nan, sqrt
 from statistics import mean, stdev
 
@@ -12,24 +14,30 @@ import numpy as np
 import pytest
 
 from dartslib import FinalNetwork, SearchSpace, derive
-from dartslib.genotypes import Genotype
+from dartslib.genotypes import PUBLISHED, Genotype
 from dartslib.runs import records
 from dartslib.runs.cost import count_multiply_adds, count_weights
+from dartslib.runs.dense import DenseNetwork
 from dartslib.runs.drawing import draw
 from dartslib.runs.results import STUDY, Results
 from dartslib.runs.study import SEARCHED, Study
 from dartslib.space import CELL_TYPES
+from tools import write_readme
 
 NAMES = records.names(STUDY)
 PAGE = STUDY.parents[2] / "docs" / "results.md"
 CLASSES = {"cifar10": 10, "cifar100": 100}
 SPACE = SearchSpace.report()
+PUBLISHED_CELLS = ("REPORT_FIRST", "REPORT_SECOND")
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     """The study of the lesson profile, whose runs so far are the recorded ones."""
-    return Study("lesson", seeds=3, folder=tmp_path_factory.mktemp("runs"), recorded=STUDY)
+    commands = [records.load(STUDY / name).meta["command"] for name in NAMES if "hand_" in name]
+    (hand,) = {int(command.split("--hand ")[1].split()[0]) for command in commands} or {0}
+    told = {"published": PUBLISHED_CELLS, "hand": hand}
+    return Study("lesson", seeds=3, folder=tmp_path_factory.mktemp("runs"), recorded=STUDY, **told)
 
 
 def _read(name):
@@ -70,12 +78,16 @@ def test_what_a_training_says_follows_from_its_cell(name):
     meta, history, cell = _read(name)
     if meta["cell"].startswith("random-"):
         assert cell == draw(SPACE, int(meta["cell"].removeprefix("random-")))
-    else:
+    elif meta["cell"] in PUBLISHED_CELLS:
+        assert cell == PUBLISHED[meta["cell"]]
+    elif meta["cell"] != "hand":
         assert cell == _read(meta["cell"])[2]
     size = meta["config"]
-    network = FinalNetwork(
-        cell, channels=size["channels"], layers=size["layers"], num_classes=CLASSES[meta["dataset"]]
-    )
+    sizes = {"channels": size["channels"], "layers": size["layers"]}
+    if meta["cell"] == "hand":
+        network = DenseNetwork(tuple(size["widths"]), CLASSES[meta["dataset"]], 3)
+    else:
+        network = FinalNetwork(cell, num_classes=CLASSES[meta["dataset"]], **sizes)
     assert meta["weights"] == count_weights(network)
     assert meta["multiply_adds"] == count_multiply_adds(network, 3, 32, 32)
     if "valid_accuracy" in meta["result"]:
@@ -102,7 +114,13 @@ def test_the_comparison_from_the_files():
     assert set(rows) <= {*SEARCHED, "random"} and rows
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("final", "transfer"))])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name for name in NAMES
+        if name.startswith(("final", "transfer")) and not re.search("REPORT|hand_", name)
+    ],
+)  # fmt: skip
 def test_a_final_network_is_of_the_best_cell_of_its_group(name, tmp_path):
     meta, history, _ = _read(name)
     # Of the study that its command names: cells of more seeds came after it.
@@ -163,3 +181,31 @@ def test_one_search_is_above_the_best_random_cell_by_less_than_seeds_may_move_it
         f"ξ = 0 and ξ > 0 together, minus at random {lead:+.2f} ± 0.94 (not told apart)" in sentence
     )
     assert "one level, minus at random -1.19 ± 0.92 (it counts)" in sentence
+
+
+def test_pages_tell_of_the_reports_own_cells_once_they_are_trained(tmp_path):
+    """On records that are made up: 70 and 75 %, and 80 and 81 % after 12 epochs."""
+    made, study = {"": (0.70, 0.75), "-twice": (0.80, 0.81)}, tmp_path / "study"
+    shutil.copytree(STUDY, study)
+    for length, levels in made.items():
+        for cell, level in zip(PUBLISHED_CELLS, levels, strict=True):
+            for k in range(3):
+                name = f"compare-cifar10-{cell}{length}-{k}"
+                shutil.copytree(STUDY / "compare-cifar10-random-0", study / name)
+                meta = json.loads((study / name / "meta.json").read_text("utf-8"))
+                meta["result"]["valid_accuracy"] = level + (k - 1) / 1000
+                (study / name / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    for name in ("final-cifar10-REPORT_SECOND", "final-cifar10-hand_1"):
+        shutil.copytree(STUDY / "final-cifar10-random", study / name)
+    page = write_readme.results(Results(study))
+    own = "| the report's own, ξ = 0"
+    assert f"{own} | 71.42% | 70.00% ± 0.10% | 3 |" in page
+    assert f"{own}, twice as many epochs | 71.42% | 80.00% ± 0.10% | 3 |" in page
+    difference = 2.776 * 0.1 * sqrt(2 / 3)  # Student's t of 4 degrees
+    assert f"trained alike, ξ > 0, minus ξ = 0 +5.00 ± {difference:.2f} (it counts)" in page
+    assert f"twice as long, ξ > 0, minus ξ = 0 +1.00 ± {difference:.2f} (it counts)" in page
+    assert "| the report's own, ξ > 0 | 79.67% | 80.34% | 1 |" in page
+    assert "| by hand, rate 0.15 |  | 80.34% | 1 |" in page
+    assert "Of those trained alike, the cell drawn at random came first" in page
+    short = write_readme.summary(Results(study))
+    assert f"{own} | 71.42%, **70.00%** ± 0.10% | 78.28%,  |" in short

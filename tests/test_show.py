@@ -369,6 +369,14 @@ def test_equal_points_of_a_row_do_not_hide_one_another():
     assert len(set(places)) == 6
     assert [x for x, _ in places] == [4, 4, 8, 1, 1, 1]
     np.testing.assert_allclose([np.mean(line.get_ydata()) for line in points], [0, 1])
+    picture = show.rows({"t": {"one": [4.0, np.nan, np.nan], "other": [1.0, 1.0, 2.0]}}, x="count")
+    assert picture.png  # a value that is missing hides none
+
+
+def test_a_scale_may_end_at_zero():
+    options = {"rows": ["r"], "columns": ["a", "b"], "low": -3.0, "top": 0.0, "color": "a number"}
+    figure, _ = behind(show.heatmap, {"t": [[-2.0, -1.0]]}, **options)
+    assert figure.axes[0].collections[0].get_clim() == (-3.0, 0.0)
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)

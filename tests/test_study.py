@@ -143,13 +143,12 @@ def test_published_cells_are_trained_as_those_of_the_study():
     compared = {cell: [r for r in more if r.kind == "compare" and r.cell == cell] for cell in cells}
     alike = usual.find("compare-cifar10-random-0").config
     for cell, runs in compared.items():
-        assert [(run.config.epochs, run.config.seed) for run in runs] == [
-            *((6, seed) for seed in range(6)),
-            *((12, seed) for seed in range(3)),
-        ]
+        assert [run.config.epochs for run in runs] == 6 * [6] + 3 * [12]
         for run in runs:
             assert run.config.changed(epochs=6, seed=0) == alike
             assert plan.genotype(run) == PUBLISHED[cell]
+    seeds = [run.config.seed for runs in compared.values() for run in runs]
+    assert len({*seeds, *(run.config.seed for run in usual)}) == 18 + 3  # 0, 1 and 2 are ours
     # The last one gets final networks, as the best cell of each group does.
     finals = [run for run in more if run.kind in ("final", "transfer")]
     assert [run.kind for run in finals] == ["final", "transfer"]
@@ -166,9 +165,11 @@ def test_a_published_cell_goes_from_its_command_to_its_record(tmp_path, data):
     plan = _study(tmp_path, published=("DARTS_V2",))
     record = plan.make(plan.find("compare-tiny-DARTS_V2-twice-1"), data)
     assert record.genotype == PUBLISHED["DARTS_V2"] and record.meta["cell"] == "DARTS_V2"
-    assert record.meta["overridden"] == {"seed": 1, "epochs": 2 * TINY.compare.epochs}
-    command = "--published DARTS_V2"
-    assert command in record.meta["command"]
+    number = 1 + [*PUBLISHED].index("DARTS_V2")
+    overridden = {"seed": 100 * number + 11, "epochs": 2 * TINY.compare.epochs}
+    assert record.meta["overridden"] == overridden
+    name = "compare-tiny-DARTS_V2-twice-1"
+    assert record.meta["command"].endswith(f"--published DARTS_V2 --only {name}")
     assert plan.finished(plan.find("compare-tiny-DARTS_V2-twice-1"))
     # What the study's own cells say stays as it was.
     results = Results(tmp_path)
@@ -186,7 +187,7 @@ def test_a_network_made_by_hand_is_trained_with_three_rates(tmp_path, data):
         assert TINY.final.model_dump().items() <= again.items()
     record = plan.make(runs[1], data)
     assert record.meta["config"]["widths"] and record.meta["cell"] == "hand"
-    assert record.meta["command"].endswith("--hand 4") and plan.finished(runs[1])
+    assert "--hand 4 --only" in record.meta["command"] and plan.finished(runs[1])
     assert record.meta["weights"] > 100_000  # no cell is in it
     assert list(Results(tmp_path).finals()) == ["hand_1"]
 

@@ -18,8 +18,9 @@ from dartslib.data import load
 from dartslib.runs import records
 from dartslib.runs.machine import machine, versions
 from dartslib.runs.running import begin_search, begin_training
+from dartslib.runs.trained import config_of
 from dartslib.searching import Search, SearchConfig
-from dartslib.training import TrainConfig, Training
+from dartslib.training import Training
 
 SKIPPED = {"seconds"}
 
@@ -38,7 +39,7 @@ def begin(record: records.Record, data: str) -> Search | Training:
     if record.meta["kind"] == "search":
         config = SearchConfig(**record.meta["config"])
         return begin_search(config, load(config.dataset, data))[0]
-    config = TrainConfig(**record.meta["config"])
+    config = config_of(record.meta)
     return begin_training(config, record.genotype, load(config.dataset, data))[0]
 
 

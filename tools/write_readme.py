@@ -15,6 +15,7 @@ from statistics import mean
 from dartslib.runs.files import write_text, write_whole
 from dartslib.runs.records import Record
 from dartslib.runs.results import Results, Summary, bar, cpu_hours, used_gpu
+from dartslib.runs.study import FINALISTS, HAND_RATES
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: tools/write_readme.py -->", "<!-- end of results -->"
@@ -23,6 +24,9 @@ GROUPS = {
     "first_order": "ξ = 0",
     "finite_difference": "ξ > 0",
     "random": "at random",
+    "REPORT_FIRST": "the report's own, ξ = 0",
+    "REPORT_SECOND": "the report's own, ξ > 0",
+    **{f"hand_{number}": f"by hand, rate {rate}" for number, rate in enumerate(HAND_RATES)},
     "long": "the best of these cells",
 }
 # Tables 2 and 3 of the report: accuracies as fractions.
@@ -34,6 +38,8 @@ REPORT = {
     ("transfer", "first_order"): 0.3845,
     ("transfer", "finite_difference"): 0.4641,
 }
+OWN = {"first_order": "REPORT_FIRST", "finite_difference": "REPORT_SECOND"}
+REPORT |= {(kind, OWN[group]): accuracy for (kind, group), accuracy in REPORT.items()}
 TEST_IMAGES = 10_000  # of CIFAR-10 and of CIFAR-100
 HEAD = """| cells found with | report | here | n | weights | multiply-adds | CPU-hours |
 |---|---|---|---|---|---|---|"""
@@ -69,9 +75,28 @@ def _trained_again(study: Results) -> dict[str, list[float]]:
     }
 
 
+def _published(study: Results, length: str = "") -> dict[str, Summary]:
+    """The report's own cells, trained as those of the study, or for twice as long."""
+    found = {cell: study.compared(cell, *filter(None, [length])) for cell in OWN.values()}
+    return {cell: Summary(runs, "valid_accuracy") for cell, runs in found.items() if runs}
+
+
+def _own_cells(study: Results) -> str:
+    """What the report's own cells say of each other; "" if they are not trained yet."""
+    said = []
+    for length, words in {"": "trained alike", "twice": "for twice as long"}.items():
+        found = [list(row.accuracies) for row in _published(study, length).values()]
+        if len(found) == len(OWN) and min(map(len, found)) > 1:
+            said.append(f"{words}, ξ > 0, minus ξ = 0 {_difference(found[1], found[0])}")
+    return said and f" The report's own two cells, several seeds each: {'; '.join(said)}." or ""
+
+
 def _compared(study: Results) -> str:
     compared = study.comparison()
     rows = [_row("compare", group, found) for group, found in compared.items()]
+    rows += [_row("compare", cell, found) for cell, found in _published(study).items()]
+    longer = ", twice as many epochs"
+    rows += [_row("compare", c, found, longer) for c, found in _published(study, "twice").items()]
     values = {group: list(found.accuracies) for group, found in compared.items()}
     drawn, first, second = (values[g] for g in ("random", "first_order", "finite_difference"))
     learned = [value for group in values if group != "random" for value in values[group]]
@@ -96,7 +121,7 @@ def _compared(study: Results) -> str:
             f"0 together, minus at random {_difference(first + second, drawn)}. One cell trained "
             f"with another seed moves by {100 * study.noise.deviation:.2f} points (standard "
             "deviation). "
-            f"One cell of each with three seeds: {again}.\n",
+            f"One cell of each with three seeds: {again}.{_own_cells(study)}\n",
             "![Accuracies of the compared cells, one row per way to search and one for those drawn "
             "at random; beside them, one cell of each with three seeds.](compared.png)\n",
         ]
@@ -105,7 +130,7 @@ def _compared(study: Results) -> str:
 
 def _ahead(study: Results, finals: dict[str, Record]) -> str:
     """Which of the cells that were trained alike came first, by how much, and how large it is."""
-    alike = {group: record for group, record in finals.items() if group != "long"}
+    alike = {group: record for group, record in finals.items() if group in FINALISTS}
     if len(alike) < 2:
         return ""
     first, second, *_ = sorted(
@@ -191,12 +216,12 @@ def results(study: Results) -> str:
 
 def summary(study: Results) -> str:
     """The results in ten lines: the report's accuracies, and ours."""
-    compared, finals = study.comparison(), study.finals()
+    compared, finals = study.comparison() | _published(study), study.finals()
     rows = [
         "| cells found with | compared: report, here | final | on CIFAR-100 |",
         "|---|---|---|---|",
     ]
-    for group, label in GROUPS.items():
+    for group, label in ((g, label) for g, label in GROUPS.items() if {g} & {*compared, *finals}):
         cells = [label]
         for kind in ("compare", "final", "transfer"):
             here = ""

@@ -75,6 +75,6 @@ def placebo(
     for term in true.implicit:
         r = torch.randn(term.shape, generator=generator).to(term)  # (edges, operations)
         r = r - r.mean(dim=-1, keepdim=True)
-        noise.append(r * vector_norm(term) / vector_norm(r))
+        noise.append(r * vector_norm(term) / vector_norm(r).clamp_min(1e-30))  # 0 of one operation
     gradient = [d - options["xi"] * r for d, r in zip(first.direct, noise, strict=True)]
     return Hypergradient(gradient, first.direct, noise, first.loss)

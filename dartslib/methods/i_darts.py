@@ -28,7 +28,7 @@ class IDARTS(BestPairs, name="i_darts"):
     """One softmax per node (Jiang et al. 2019)."""
 
     def probabilities(self, alpha: Tables, space: SearchSpace) -> Tables:
-        """The rows of a node sum to 1 together."""
+        """The rows of a node sum to 1 together; an edge that was closed since keeps its share."""
         return {kind: softmax_per_node(alpha[kind], space) for kind in CELL_TYPES}
 
 

@@ -40,7 +40,6 @@ from dartslib.tabular.table import read_rows
 
 PLAN = Path(__file__).with_name("contest.toml")
 FOLDER = records.RECORDED / "contest"
-PRICES, RATE, LATENCY = (FOLDER / f"{name}.json" for name in ("prices", "rate", "latency"))
 ROUNDS, SHORT = 3, (30, 90)  # steps of the two runs that give a price
 # What is kept of each record besides the probabilities; "frozen" is a share of operations (OLES).
 CURVES = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "w_lr", "frozen")
@@ -114,7 +113,7 @@ def config_of(
     own = {k: v for k, v in arms()[arm].items() if k not in ("travel", "around")}
     own |= {"operations": operations} if operations else {}
     if arm in settings()["latency"]["arms"]:
-        found, known = _read(LATENCY, "--price, on a quiet machine"), settings()["search"]
+        found, known = kept("latency"), settings()["search"]
         places = [known["operations"].index(operation) for operation in own["operations"]]
         edges = found["milliseconds"]["normal"]
         changed["milliseconds"] = {"normal": [[edge[k] for k in places] for edge in edges]}
@@ -214,10 +213,10 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
         changed = {k: v for k, v in settings()[group].items() if k in ("times", "operations")}
     elif group.startswith("latency"):
         changed["power"] = settings()["latency"]["powers"][int(group.removeprefix("latency"))]
-    loop = begin(arm, images, w_lr=w_lr(), seed=int(seed), steps=steps, **changed)
+    loop = begin(arm, images, w_lr=kept("rate")["w_lr"], seed=int(seed), steps=steps, **changed)
     what = {"arm": arm, "group": group, "seed": int(seed), "digest": digest(), "steps": steps}
     rates = {
-        "price": price_of(arm) if by_price(group) else None,
+        "price": kept("prices")["plain"][arm] if by_price(group) else None,
         "w_lr": loop.config.w_lr,
         "alpha_lr": loop.config.alpha_lr,
     }
@@ -232,7 +231,8 @@ def steps_of(arm: str, group: str) -> int:
         times = all_of[group]["times"]
     if not by_price(group):
         return times * steps
-    darts, mine = price_of("darts"), price_of(arm)
+    prices = kept("prices")["plain"]
+    darts, mine = prices["darts"], prices[arm]
     seconds = times * (darts["once"] + steps * darts["per_step"])
     return max(1, round((seconds - mine["once"]) / mine["per_step"]))
 
@@ -242,14 +242,18 @@ def by_price(group: str) -> bool:
     return group not in ("equal_steps", "collapse", "narrow")
 
 
-def price_of(arm: str) -> dict[str, float]:
-    """Seconds "once" and "per_step" of the plain form, as --price measured them."""
-    return _read(PRICES, "--price, on a quiet machine")["plain"][arm]
+def kept(name: str) -> Any:
+    """What a file beside the records has: "prices", "rate", "latency" or "fresh".
 
-
-def w_lr() -> float:
-    """The rate of w that was chosen."""
-    return _read(RATE, "--make, which chooses w's rate first")["w_lr"]
+    Raises:
+        FileNotFoundError: there is none yet.
+    """
+    path = FOLDER / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no {path.name} yet: run contest --price, on a quiet machine, then --make."
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def choose_rate(rows: Iterable[Mapping[str, Any]]) -> float:
@@ -260,7 +264,7 @@ def choose_rate(rows: Iterable[Mapping[str, Any]]) -> float:
     means = {rate: fmean(values) for rate, values in losses.items()}
     chosen = min(means, key=means.__getitem__)
     found = {"w_lr": chosen, "train_loss": means, "digest": digest()}
-    write_text(RATE, json.dumps(found, indent=1) + "\n")
+    write_text(FOLDER / "rate.json", json.dumps(found, indent=1) + "\n")
     return chosen
 
 
@@ -278,35 +282,26 @@ def price_all(images: DataSet) -> None:
     if records.names(FOLDER):
         raise FileExistsError(f"Searches are recorded in {FOLDER.name}: their prices stay.")
     found = price_operations(config_of("darts", 0.1, 0), images.image_size)
-    write_text(LATENCY, json.dumps(found, indent=1) + "\n")
+    write_text(FOLDER / "latency.json", json.dumps(found, indent=1) + "\n")
 
-    def seconds(arm: str, steps: int, fast: bool) -> float:
-        found = follow(begin(arm, images, w_lr=0.05, seed=0, steps=steps, fast=fast))
-        if found["error"]:
-            raise ValueError(f"The search that is to give {arm} its price failed: {found['error']}")
-        return found["seconds"]
+    def price(arm: str, fast: bool) -> dict[str, float]:
+        searched = "watched" if arm == "early_stopping" else arm
+        options = {"w_lr": 0.05, "seed": 0, "fast": fast}
+        few, many = (follow(begin(searched, images, steps=n, **options)) for n in SHORT)
+        if error := few["error"] or many["error"]:
+            raise ValueError(f"The search that is to give {arm} its price failed: {error}")
+        per_step = (many["seconds"] - few["seconds"]) / (SHORT[1] - SHORT[0])
+        return {"per_step": per_step, "once": max(0.0, few["seconds"] - SHORT[0] * per_step)}
 
-    def price(arm: str, fast: bool = False) -> dict[str, float]:
-        arm = "watched" if arm == "early_stopping" else arm
-        few, many = (seconds(arm, steps, fast) for steps in SHORT)
-        per_step = (many - few) / (SHORT[1] - SHORT[0])
-        return {"per_step": per_step, "once": max(0.0, few - SHORT[0] * per_step)}
-
-    priced = [arm for arm in arms() if not arm.startswith(("watched", "jitter"))]
-    price("darts")  # the first run pays for what torch sets up once
-    rounds = [
-        {"fast": {"darts": price("darts", True)}, "plain": {arm: price(arm) for arm in priced}}
-        for _ in range(ROUNDS)
-    ]
-    prices = {
-        form: {
-            arm: {key: median(each[form][arm][key] for each in rounds) for key in one}
-            for arm, one in of_form.items()
-        }
-        for form, of_form in rounds[0].items()
-    }
+    every = [("fast", "darts")]
+    every += [("plain", arm) for arm in arms() if not arm.startswith(("watched", "jitter"))]
+    price("darts", False)  # the first run pays for what torch sets up once
+    rounds = [[price(arm, form == "fast") for form, arm in every] for _ in range(ROUNDS)]
+    prices: dict[str, dict[str, Any]] = {"fast": {}, "plain": {}}
+    for (form, arm), *same in zip(every, *rounds, strict=True):
+        prices[form][arm] = {key: median(one[key] for one in same) for key in same[0]}
     made = {"commit": commit(), "machine": machine("cpu"), "versions": versions()}
-    write_text(PRICES, json.dumps(prices | made, indent=1) + "\n")
+    write_text(FOLDER / "prices.json", json.dumps(prices | made, indent=1) + "\n")
 
 
 def price_operations(config: SearchConfig, image_size: int) -> dict[str, Any]:
@@ -368,9 +363,3 @@ def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, An
             history[f"{job}-logits"] = np.array(row["logits"], np.float32)
             history[f"{job}-curves"] = np.array(row["curves"], np.float32)  # (T, curves)
         records.save(records.Record(arm, meta, history, None), FOLDER / arm)
-
-
-def _read(path: Path, how: str) -> dict[str, Any]:
-    if not path.exists():
-        raise FileNotFoundError(f"There is no {path.name} yet: run contest {how}.")
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """The contest's hypotheses, each decided as contest.toml says. Written before the first search."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,6 @@ from dartslib.rivals import contest, contested, standings
 from dartslib.rivals.contested import Searched
 from dartslib.tabular import landscape
 from dartslib.tabular.table import Table
-
-Values = dict[str, list[float]]  # arm -> a value per seed
 
 
 class Decision(NamedTuple):
@@ -36,45 +35,35 @@ class _Seen:
     """
 
     def __init__(self, found: Sequence[Searched], table: Table) -> None:
-        self.found, self.table, self._all = list(found), table, standings.percentiles(table)
+        self.found, self.table, self._all = found, table, standings.percentiles(table)
         plan = contest.settings()["statistics"]
         self.level, self.resamples = plan["level"], plan["resamples"]
-        self.places = self.by_arm("budget", self.place)
+        self.places = self.by_arm("budget")
         options = {"level": self.level, "resamples": self.resamples}
         self.apart = standings.differences(self.places, **options)
 
-    def by_arm(self, group: str, value: Callable[[Searched], float]) -> Values:
-        return contested.by_arm(self.found, group, value)
+    def by_arm(self, group: str) -> dict[str, list[float]]:
+        """Arm -> the place of each cell that its searches found, in the order of their seeds."""
+        return contested.by_arm(self.found, group, lambda one: one.place(self._all))
 
-    def place(self, one: Searched) -> float:
-        return one.place(self._all)
-
-    def ends(self, arm: str) -> dict[int, str | None]:
-        """Seed -> the class that an arm ends with after DARTS's steps; None if it failed."""
-        group = "budget" if arm == "darts" else "equal_steps"
-        mine = [one for one in self.found if (one.arm, one.group) == (arm, group)]
-        return {one.seed: None if one.error else one.cells[-1] for one in mine}
+    def cells(self, arm: str, group: str) -> dict[int, str]:
+        """Seed -> the class that a search ended with; those that failed are left out."""
+        mine = (one for one in self.found if (one.arm, one.group) == (arm, group))
+        return {one.seed: one.cells[-1] for one in mine if not one.error}
 
     def changed(self, arm: str, other: str) -> float:
-        """The share of seeds with which two arms end in different classes; failures left out."""
-        one, two = self.ends(arm), self.ends(other)
-        pairs = [(one[seed], two[seed]) for seed in one if seed in two]
-        apart = [a != b for a, b in pairs if a and b]
+        """The share of seeds with which two arms end in different classes after DARTS's steps."""
+        groups = {"darts": "budget"}
+        one, two = (self.cells(a, groups.get(a, "equal_steps")) for a in (arm, other))
+        apart = [one[seed] != two[seed] for seed in one.keys() & two.keys()]
         return float(np.mean(apart)) if apart else np.nan
 
-    def methods(self, above: bool) -> list[str]:
-        """Those that are told apart from DARTS above it, or below it."""
-        return [
-            arm
-            for arm, one in self.apart.items()
-            if arm != "darts_without_none" and one.told_apart and (one.mean > 0) == above
-        ]
-
-    def priced(self) -> list[tuple[float, str]]:
-        """(power, class) of FBNet's searches, but for those that failed, by rising power."""
+    def priced(self) -> list[tuple[float, int]]:
+        """(power, place of the class) of FBNet's searches that did not fail, by rising power."""
         powers = contest.settings()["latency"]["powers"]
+        names = [*map(self.table.name, self.table.classes)]
         return sorted(
-            (powers[int(one.group.removeprefix("latency"))], one.cells[-1])
+            (powers[int(one.group.removeprefix("latency"))], names.index(one.cells[-1]))
             for one in self.found
             if one.group.startswith("latency") and not one.error
         )
@@ -86,18 +75,16 @@ def _above_chance(seen: _Seen) -> Decision:
     return Decision(low > 0.5, f"mean place {np.mean(values):.2f}, {low:.2f} to {high:.2f}")
 
 
-def _none_below(seen: _Seen) -> Decision:
-    names = seen.methods(above=False)
-    return Decision(not names, f"told apart below: {', '.join(names) or 'none'}")
-
-
-def _some_above(seen: _Seen) -> Decision:
-    names = seen.methods(above=True)
-    return Decision(bool(names), f"told apart above: {', '.join(names) or 'none'}")
+def _told_apart(seen: _Seen, above: bool) -> Decision:
+    """Whether any method is told apart from DARTS above it; or none below it."""
+    methods = {arm: one for arm, one in seen.apart.items() if arm != "darts_without_none"}
+    names = [arm for arm, one in methods.items() if one.told_apart and (one.mean > 0) == above]
+    says = f"told apart {'above' if above else 'below'}: {', '.join(names) or 'none'}"
+    return Decision(bool(names) == above, says)
 
 
 def _exact_alike(seen: _Seen) -> Decision:
-    exact = seen.by_arm("equal_steps", seen.place)["exact"]
+    exact = seen.by_arm("equal_steps")["exact"]
     p = standings.chance(exact, seen.places["darts"], seen.resamples)
     ahead = np.mean(exact) - np.mean(seen.places["darts"])
     return Decision(p >= seen.level, f"places differ by {ahead:+.2f}, p {p:.2f}")
@@ -116,7 +103,7 @@ def _placebo_alike(seen: _Seen) -> Decision:
 
 
 def _not_worth_it(seen: _Seen) -> Decision:
-    price = contested.kept("prices")["fast"]["darts"]
+    price = contest.kept("prices")["fast"]["darts"]
     seconds = price["once"] + contest.settings()["budget"]["steps"] * price["per_step"]
     n = seconds / landscape.costs(seen.table, "train_seconds").mean()
     mean = np.mean(seen.places["darts"])
@@ -125,36 +112,28 @@ def _not_worth_it(seen: _Seen) -> Decision:
 
 
 def _more_skips(seen: _Seen) -> Decision:
-    def skips(arm: str, group: str) -> dict[int, int]:
-        mine = [one for one in seen.found if (one.arm, one.group) == (arm, group) and not one.error]
-        return {one.seed: one.cells[-1].count("skip") for one in mine}
-
-    of_long, of_short = skips("watched", "collapse"), skips("darts", "budget")
-    seeds = sorted(of_long.keys() & of_short.keys())
+    pair = seen.cells("watched", "collapse"), seen.cells("darts", "budget")
+    seeds = pair[0].keys() & pair[1].keys()
     if not seeds:
         return Decision(None, "no pair of searches that both ended")
-    long, short = ([of[seed] for seed in seeds] for of in (of_long, of_short))
-    says = f"{np.mean(long):.1f} skips of 4 after the long searches, {np.mean(short):.1f} before"
-    return Decision(bool(np.mean(long) > np.mean(short)), says)
+    long, short = (np.mean([cells[seed].count("skip") for seed in seeds]) for cells in pair)
+    says = f"{long:.1f} skips of 4 after the long searches, {short:.1f} before"
+    return Decision(bool(long > short), says)
 
 
 def _never_slower(seen: _Seen) -> Decision:
-    slow = dict(zip(map(seen.table.name, seen.table.classes),
-                    landscape.costs(seen.table, "forward_1_ms"), strict=True))  # fmt: skip
-    of_power: dict[float, list[float]] = {}
-    for power, cell in seen.priced():
-        of_power.setdefault(power, []).append(slow[cell])
+    cost, of_power = landscape.costs(seen.table, "forward_1_ms"), {}
+    for power, k in seen.priced():
+        of_power.setdefault(power, []).append(cost[k])
     means = [float(np.mean(values)) for values in of_power.values()]
     says = "ms by power: " + ", ".join(f"{mean:.2f}" for mean in means)
     return Decision(bool((np.diff(means) <= 0).all()), says)
 
 
 def _between(seen: _Seen) -> Decision:
-    names = [*map(seen.table.name, seen.table.classes)]
     cost = landscape.costs(seen.table, "forward_1_ms")
     worth, between = landscape.values(seen.table).mean(axis=1), []
-    for power, cell in seen.priced():
-        k = names.index(cell)
+    for power, k in seen.priced():
         others = worth[(abs(cost - cost[k]) <= 0.1 * cost[k]) & (np.arange(len(cost)) != k)]
         if power and len(others):
             between.append(others.mean() < worth[k] < others.max())
@@ -163,6 +142,7 @@ def _between(seen: _Seen) -> Decision:
 
 
 RULES: dict[str, Callable[[_Seen], Decision]] = {
-    "1": _above_chance, "2": _none_below, "3": _some_above, "4": _exact_alike,
-    "5": _placebo_alike, "6": _not_worth_it, "7": _more_skips, "8": _never_slower, "9": _between,
+    "1": _above_chance, "2": partial(_told_apart, above=False),
+    "3": partial(_told_apart, above=True), "4": _exact_alike, "5": _placebo_alike,
+    "6": _not_worth_it, "7": _more_skips, "8": _never_slower, "9": _between,
 }  # fmt: skip

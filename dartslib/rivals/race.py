@@ -23,7 +23,7 @@ from dartslib.rivals.asking import Found
 from dartslib.rivals.counts import counting
 from dartslib.runs.records import RECORDED
 from dartslib.runs.results import bar
-from dartslib.tabular.cells import SPACE
+from dartslib.tabular.cells import SPACE, classes
 from dartslib.tabular.table import Table
 
 FOLDER = RECORDED / "rivals"
@@ -43,11 +43,14 @@ def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
     `measured` are the records of `measuring`, kind -> rows; what is missing does not enter.
 
     Raises:
-        ValueError: some of the shared networks are missing, so that repeats would share them anew.
+        ValueError: some scores or shared networks are missing, so that repeats would share them.
     """
     found: dict[str, Way] = {name: on_the_space(search) for name, search in ALL.items()}
     # Without the ten cells that all begin with.
     found["counting_at_once"] = on_the_space(partial(counting, at_once=True))
+    for kind, count in {"score": len(classes()), "single_path": SEEDS, "enas": SEEDS}.items():
+        if len(measured.get(kind, ())) not in (0, count):
+            raise ValueError(f"{kind}.json has not {count} rows: finish them first.")
     if rows := measured.get("score"):
         from scipy.stats import rankdata  # a second
 
@@ -62,9 +65,6 @@ def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
         for way, values in scores.items():
             by_cell = [dict(zip(cells, one.tolist(), strict=True)) for one in values]
             found[way] = _ranked(by_cell, [paid[way]] * inits)
-    for kind in ("single_path", "enas"):
-        if len(measured.get(kind, ())) not in (0, SEEDS):
-            raise ValueError(f"{kind}.json has not {SEEDS} shared networks: finish them first.")
     if shared := measured.get("single_path"):
         paid = [row["train_seconds"] + len(row["values"]) * row["ask_seconds"] for row in shared]
         found["single_path"] = _ranked([row["values"] for row in shared], paid)
@@ -188,7 +188,13 @@ def followed(
 
 
 def run(table: Table, ways: Mapping[str, Way]) -> dict[str, Any]:
-    """The whole race, as it is recorded: mean and deciles over time, all values at the marks."""
+    """The whole race, as it is recorded: mean and deciles over time, all values at the marks.
+
+    Raises:
+        ValueError: a class was trained once: one training answers, another judges.
+    """
+    if min(len(table.query(cell).runs) for cell in table.classes) < 2:
+        raise ValueError("A race needs two trainings of every class: run tabular --make first.")
     curves = {}
     for name, way in ways.items():
         truths = followed(way, table, REPEATS, by_budget=name in BY_BUDGET)

@@ -325,6 +325,8 @@ def _of_training(
             result["valid_accuracy"] = float(history["valid_accuracy"][-1])
         else:
             result |= {"test_loss": loss, "test_accuracy": accuracy}
+            if isinstance(training, HourTraining):  # beside the plain figure, never instead
+                result["mirrored_accuracy"] = training.evaluate_mirrored(judged)[1]
     helper = network.auxiliary_head  # only helps training: its weights do not count
     found["weights"] = count_weights(network) - (count_weights(helper) if helper else 0)
     found["multiply_adds"] = count_multiply_adds(network, *_shape(data))

@@ -202,14 +202,18 @@ class Study:
 
     @cached_property
     def of_published(self) -> list[Run]:
-        """The trainings of published cells, seed by seed, those of the usual length first."""
-        epochs = self.settings.compare.epochs
+        """The trainings of published cells, round by round, those of the usual length first.
+
+        No two share a seed: a seed that is lucky for one may be so for another.
+        """
+        epochs, known = self.settings.compare.epochs, [*PUBLISHED]
         return [
-            self._run("compare", f"{cell}{length}-{seed}", cell, seed=seed, **more)
-            for length, seeds in OF_PUBLISHED.items()
+            self._run("compare", f"{cell}{length}-{number}", cell, seed=seed, **more)
+            for place, (length, count) in enumerate(OF_PUBLISHED.items())
             for more in [{"epochs": 2 * epochs} if length else {}]
-            for seed in range(seeds)
+            for number in range(count)
             for cell in self.published
+            for seed in [100 * (1 + known.index(cell)) + 10 * place + number]
         ]
 
     def stages(self) -> Iterator[list[Run]]:
@@ -303,12 +307,12 @@ class Study:
         record = self.record(run, self.folder)
         if record is None:
             command = f"python -m dartslib study --profile {self.name} --seeds {self.seeds}".split()
-            command += ["--only", run.name]
             command += [word for path in self.imports for word in ("--import", Path(path).name)]
             command += [word for name in self.published for word in ("--published", name)]
             command += ["--hand", str(self.hand)] * bool(self.hand)
             for name, value in self.changes.items():
                 command += ["--set", f"{name}={json.dumps(value)}"]
+            command += ["--only", run.name]
             record = make_run(
                 run.config,
                 self.folder / run.name,

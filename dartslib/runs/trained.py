@@ -124,11 +124,17 @@ def load_trained(folder: str | Path) -> Trained:
             f"{meta.get('command') or 'dartslib.train, with the settings in its meta.json'}."
         )
     try:
-        kind = DenseConfig if "widths" in meta["config"] else HourConfig  # reads all the others
-        config = kind(**meta["config"])
+        config = config_of(meta)
         return build(config, record.genotype, load_file(path), meta["images"])
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path} is damaged or of another network: train again.") from error
+
+
+def config_of(meta: dict[str, Any]) -> TrainConfig:
+    """The settings of a training, from its record."""
+    own = meta["config"].keys() - TrainConfig.model_fields.keys()
+    kind = DenseConfig if "widths" in own else HourConfig if own else TrainConfig
+    return kind(**meta["config"])
 
 
 def build(config: TrainConfig, genotype: Any, state: dict[str, Tensor], images: Any) -> Trained:

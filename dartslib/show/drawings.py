@@ -262,7 +262,7 @@ def heatmap(
         if table.shape != (len(rows), len(columns)):
             raise ValueError(f"{title!r} is {table.shape}, its names {len(rows)} x {len(columns)}.")
     values = np.stack(list(tables.values()))  # (panels, rows, columns)
-    top = top or np.nanmax(values)
+    top = np.nanmax(values) if top is None else top
     across = across or len(panels)
     down = -(-len(panels) // across)
     figure = Figure(figsize=(WIDTH, (0.36 * len(rows) + 1.0) * down + 0.9))
@@ -327,5 +327,6 @@ def _labels(panels: Mapping[str, Any]) -> list[str]:
 
 def _apart(values: np.ndarray) -> np.ndarray:
     """How far below its row each point goes, so that equal ones do not hide one another."""
-    same = [np.flatnonzero(values == value) for value in values]
+    empty = np.isnan(values)
+    same = [np.flatnonzero(empty if np.isnan(v) else values == v) for v in values]
     return np.array([0.2 * (list(s).index(k) - (len(s) - 1) / 2) for k, s in enumerate(same)])

@@ -89,7 +89,7 @@ class SearchExplorer(Explorer):
         axes = self.figure.add_axes((0.56, 0.19, 0.43, 0.755))
         self._wires, states = draw_cell(axes, self.space.nodes, self.space.edges)
         axes.set_title("the cell: width = probability, grey = cut", fontsize=12)
-        self.moving = [*self._map.artists, self._now, self._dot, *self._wires, *states]
+        self._others = [*self._map.artists, self._now, self._dot, *states]  # no wire meets these
         self.figure.legend(
             handles=color_key(self.space.operations), loc="lower right", ncols=3, fontsize=10,
             handlelength=1.2, columnspacing=1.0, bbox_to_anchor=(0.995, 0.0),
@@ -108,6 +108,8 @@ class SearchExplorer(Explorer):
             color = look(c.operation, self.space.operations).color if c.kept else CUT
             width, above = BROADEST * c.probability, 3 if c.kept else 2
             self._wires[c.edge].set(color=color, linewidth=width, zorder=above)
+        wires = sorted(self._wires, key=lambda wire: wire.get_zorder())  # they are drawn in order
+        self.moving = [*wires, *self._others]
 
     def _words(self) -> str:
         t = self.moment.index
