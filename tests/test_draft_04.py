@@ -9,12 +9,11 @@ import shutil
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
-from types import SimpleNamespace
 
 import pytest
 from drafts import draft, is_short, last_value
 
-from benchmarks import autopsy
+from benchmarks import autopsy, screening
 from dartslib.runs.results import STUDY, Results
 
 CELLS = draft("04")
@@ -54,13 +53,16 @@ def shown(tmp_path_factory):
     }
     found = {kind: autopsy.effects(values) for kind in ("valid", "train")}
     made = {"effects": found, "predicted": autopsy.predicted(values, 0.88)}
-    file = study.parents[2] / "benchmarks" / "autopsy.json"
-    file.parent.mkdir()
-    file.write_text(json.dumps(made), encoding="utf-8")
-    meta = {"result": {"test_accuracy": 0.79, "train_accuracy": 0.99}, "config": {"epochs": 24}}
+    made["found"] = {"test": 0.79, "train": 0.99, "epochs": 24}
+    tricks = screening.effects(list(0.7 + 0.01 * screening.design()[:, 1]))
+    together = {"effects": {"valid": tricks, "seconds": tricks}, "kept": screening.kept_of(tricks)}
+    together["effects"]["together"] = {"valid": 0.018, "bar": 0.004}
+    folder = study.parents[2] / "benchmarks"
+    folder.mkdir()
+    for name, content in {"autopsy": made, "screening": together}.items():
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     printed, names = StringIO(), {}
     instead = {"Results": partial(Results, study), "STUDY": study}
-    instead["records"] = SimpleNamespace(load=lambda name: SimpleNamespace(meta=meta))
     with redirect_stdout(printed):
         ends = {}
         for source in CODE.values():
@@ -81,6 +83,13 @@ def test_it_says_what_was_made(shown):
     (drawn,) = (v.description for s, v in ends.items() if "the same after 12 epochs" in s)
     assert "report's cells, ξ > 0 minus ξ = 0 +5.00" in drawn
     assert "the same after 12 epochs +1.00" in drawn
-    (drawn,) = (v.description for s, v in ends.items() if "effects" in s and hasattr(v, "png"))
+    (drawn,) = (v.description for s, v in ends.items() if "autopsy" in s and hasattr(v, "png"))
     assert "no stem -5.0" in drawn and "crop without padding -2.0" in drawn
-    assert "found:                     79.00 %, and 99.00 % in training, after 24 epochs" in said
+    assert (
+        "found:                     79.00 %, and 99.00 % of training images, after 24 epochs"
+        in said
+    )
+    assert "Images that were not trained on: pairs that count: none; ours lies +0.0 ±" in said
+    assert "kept: Nesterov; together +1.8 ± 0.4 points" in said
+    (drawn,) = (v.description for s, v in ends.items() if "screening" in s and hasattr(v, "png"))
+    assert "Nesterov +2.0" in drawn
