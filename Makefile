@@ -1,4 +1,4 @@
-# A newcomer needs only make lab and make test; README.md has the plain commands behind them.
+# A newcomer needs only make lab and make test; docs/installing.md ("Without make") has the plain commands behind them.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -47,7 +47,7 @@ bench: $(READY) ## measure and write benchmarks/results.json; QUICK=1 only print
 	$(BIN)/python -m benchmarks.steps $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick,--record)
 
-recorded: $(READY) ## repeat the runs of the recorded study, in runs/: a day or more
+recorded: $(READY) ## repeat the runs of the recorded study, in runs/: some 15 hours
 	$(BIN)/python -m dartslib study --profile lesson --seeds 3
 
 clean: ## remove caches, but not the environment, data and runs

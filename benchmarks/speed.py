@@ -6,7 +6,7 @@
     python -m benchmarks.speed --cases    the cases and memory alone, against results.json: before,
                                           now and the change; some 20 minutes
     python -m benchmarks.speed --record   also write benchmarks/results.json and the tables of both
-                                          tables; where there is AVX512, with AVX2 as well: hours
+                                          pages; where there is AVX512, with AVX2 as well: hours
     python -m benchmarks.speed --table    write the tables of the pages again from results.json
 
 Every case is one piece of work in several forms (`benchmarks.forms`), on noise. The forms take

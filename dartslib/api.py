@@ -60,6 +60,15 @@ class _Run:
                 for `predict`; by default one in runs/.
             resume: go on from the folder's checkpoint, if there is one.
             progress: say how long it will take, and show a bar.
+
+        Returns:
+            The record of the finished run.
+
+        Raises:
+            FileExistsError: the folder holds a run, and resume is off.
+            ValueError: this run is over, or the checkpoint is of another run.
+            FloatingPointError: a loss is not finite.
+            OSError: the folder cannot be written to, or another process uses it.
         """
         if folder is None:
             kind, cell = getattr(self.config, "part", "search"), self.kept.get("genotype_name", "")
@@ -139,6 +148,7 @@ def search(
 
     Raises:
         ValueError: what is wrong, in a sentence.
+        FileNotFoundError: the data set is not there and could not be downloaded.
     """
     base, device = profile_of(profile).search, running.find_device(device)
     where = {"folder": data_folder, "device": device}
@@ -174,6 +184,7 @@ def train(
 
     Raises:
         ValueError: what is wrong, in a sentence.
+        FileNotFoundError: the data set is not there and could not be downloaded.
     """
     device, name = running.find_device(device), ""
     if isinstance(genotype, str | Path):
@@ -196,12 +207,17 @@ def predict(run: str | Path | Training, images: Any) -> tuple[tuple[str, ...], n
 
     Args:
         run: the folder of a finished training, or a training.
-        images: the path of a picture or several, which are brought to the network's size, or
-            uint8 (N, side, side, 3), or (N, side, side) if gray. A network that was trained on
-            DataLoaders takes a tensor as those gave it.
+        images: the path of a picture or several, which are brought to the network's size; a numpy
+            array, uint8 (N, side, side, 3), or (N, side, side) if gray; or a tensor
+            (N, C, side, side) of pixels from 0 to 255. A network that was trained on DataLoaders
+            takes a float tensor as those gave it.
 
     Returns:
         The names of the classes and their probabilities, float32 (images, classes).
+
+    Raises:
+        ValueError: images or run of another form, or weights that are damaged.
+        FileNotFoundError: no such run, or a record without weights.
     """
     return _trained(run).predict(images)
 
@@ -210,7 +226,7 @@ def export(run: str | Path | Training, path: str | Path) -> None:
     """Writes a trained network as a file .pt2, a program that torch runs without dartslib.
 
     `torch.export.load(path).module()` takes pixels, float32 (N, C, side, side) from 0 to 255, of
-    any number of images, and gives probabilities (N, classes).
+    any number of images, and gives probabilities (N, classes). Raises as `predict` does.
     """
     import torch
 

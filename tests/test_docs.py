@@ -12,9 +12,12 @@ import nbformat
 import pytest
 from plain import Noise
 
-from dartslib import toy
+from dartslib import data, toy
 from dartslib.course.texts import load
-from dartslib.runs.running import fast_form
+from dartslib.methods.perturbation import Perturbation
+from dartslib.methods.stages import Around, Stages
+from dartslib.runs import running
+from dartslib.runs.running import begin_search, fast_form, make_run
 from dartslib.searching import Search, SearchConfig
 from dartslib.show.toy_explorer import describe_run
 from tools import write_instructor
@@ -237,7 +240,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
 
 def test_the_relaxation_on_the_page_runs():
     text = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(code, {"__name__": "page"})  # our own page
     config = SearchConfig(
         nodes=2, layers=2, reductions=(1,), channels=2, head="linear", epochs=6, alpha_lr=0.3,
@@ -255,6 +258,26 @@ def test_the_relaxation_on_the_page_runs():
     assert all(alpha.abs().max() > 0 for alpha in search.architecture.alpha)
     lines = [line for line in code.splitlines() if line.strip()]
     assert len(lines) <= 15
+
+
+def test_what_goes_around_a_search_is_given_as_the_page_says(monkeypatch):
+    """The lines as they stand, but for the search itself, which takes minutes."""
+    told = []
+    monkeypatch.setattr(running, "make_run", lambda *given, **more: told.append((given, more)))
+    text = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    _, code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    usual = inspect.signature(make_run)
+    exec(code, {"__name__": "page"})  # our own page
+    ((given, more),) = told
+    bound = usual.bind(*given, **more).arguments
+    config, around = bound["config"], bound["around"]
+    search = begin_search(config, data.load("shapes10"), around=around)[0]
+    assert isinstance(search, Stages) and isinstance(around, Perturbation)
+    for other in re.findall(r"# (.*)", code)[0].split(", "):
+        module, name = other.split(".")
+        assert issubclass(
+            getattr(importlib.import_module(f"dartslib.methods.{module}"), name), Around
+        )
 
 
 def test_what_the_promises_name_is_there():

@@ -289,7 +289,8 @@ def test_every_target_is_phony_and_explained():
 
 
 def _pages():
-    folders = [ROOT, *(ROOT / name for name in ("data", "notebooks", "benchmarks", "docs"))]
+    names = "data", "notebooks", "benchmarks", "docs", "tests"
+    folders = [ROOT, *(ROOT / name for name in names)]
     return sorted(path for folder in folders for path in folder.glob("*.md"))
 
 

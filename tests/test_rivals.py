@@ -1,5 +1,6 @@
 """Other ways to search: one contract for all, and what each is known by."""
 
+from inspect import signature
 from itertools import islice
 
 import numpy as np
@@ -64,6 +65,12 @@ def test_it_finds_the_best_of_a_planted_table(search):
     best = max(planted(cell)[0] for cell in cells())
     budget = 3000.0 if search is rivals.random_search else 600.0
     assert max(value for _, value, _ in search(planted, SPACE, budget, 0)) == best
+
+
+def test_help_shows_how_a_rival_is_called():
+    given = ["evaluate", "space", "budget", "seed"]
+    assert list(signature(rivals.aging_evolution).parameters)[:4] == given
+    assert list(signature(rivals.counting).parameters) == [*given, "score", "at_once"]
 
 
 def test_a_small_space_is_asked_whole():

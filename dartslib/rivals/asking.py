@@ -13,6 +13,7 @@ cost so far). `value = yield from ask(code)` gives the rival the answer.
 
 from collections.abc import Callable, Generator, Iterator
 from functools import wraps
+from inspect import Signature, signature
 from math import prod
 from typing import Any
 
@@ -87,4 +88,11 @@ def rival(search: Callable[..., Iterator[Found]]) -> Callable[..., Iterator[Foun
         except _Spent:
             return
 
+    # As it is called, for help() and the pages: `wraps` would show `ask`.
+    given = signature(run, follow_wrapped=False).parameters.values()
+    own = signature(search).parameters.values()
+    run.__signature__ = Signature(
+        [one for one in given if one.kind is not one.VAR_KEYWORD]
+        + [one for one in own if one.kind is one.KEYWORD_ONLY]
+    )
     return run

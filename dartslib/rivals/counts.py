@@ -29,7 +29,6 @@ def counting(
     """Asks the first cells as all do, then those with the highest score, each once.
 
     Args:
-        ask: as `rival` gives it.
         score: genotype -> a number that costs nothing, such as `convolutions` or a number of
             weights; ties in random order.
         at_once: leave out the first cells, which are drawn by chance.

@@ -7,8 +7,8 @@
     table.rank(genotype)               # 1 is the best of 207
 
 CIFAR-10 at 16 pixels; 20,000 images to train on, 20,000 others to judge (`valid`), 10,000 test
-images. `recipe` is "short" (8 epochs, three trainings per class) or "long" (24 epochs, one training
-of 24 drawn classes). How it was made: `dartslib.tabular.making`.
+images. `recipe` is "short" (8 epochs; three trainings per class, as far as they are
+made) or "long" (24 epochs; one of 24 drawn classes). How it was made: `dartslib.tabular.making`.
 """
 
 import csv
