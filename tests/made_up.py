@@ -22,7 +22,14 @@ def made_up_table(value, noise=0.0, runs=3, seed=0, price=lambda cell: 60.0, mor
     rows, prices = [], []
     for cell in classes():
         named = name(cell.normal)
-        prices.append({"cell": named, "train_seconds": price(cell)})
+        prices.append(
+            {
+                "cell": named,
+                "train_seconds": price(cell),
+                "forward_64_ms": 0.0,
+                "step_seconds": price(cell) / 1248,
+            }
+        )
         for run in range(runs):
             end = value(cell) + noise * generator.normal()
             epochs = " ".join(str(end * (k + 1) / 8) for k in range(8))

@@ -41,7 +41,9 @@ def made_up_race(generator):
     shared = [
         {"values": dict(zip(names, 0.1 * generator.random(207), strict=True))} for _ in range(10)
     ]
-    children = [{"cell": cell, "valid": 0.5, "alone": 0.4} for cell in names[::40]]
+    children = [
+        {"cell": cell, "valid": 0.5, "alone": 0.4, "alone_longer": 0.5} for cell in names[::40]
+    ]
 
     def curve(way):
         ahead = 0.02 * (way == "single_path")
@@ -51,12 +53,13 @@ def made_up_race(generator):
         line = {key: np.full(len(race.MINUTES), 0.6).tolist() for key in ("mean", "low", "high")}
         return line | {"minutes": race.MINUTES.tolist(), "marks": found, "trials": 0}
 
-    entered = {way: [{}] * 10 for way in ("single_path", "enas")} | {"score": rows}
+    asked = {"steps": 1, "asked": 1}
+    entered = {way: [asked] * 10 for way in ("single_path", "enas")} | {"score": rows}
     return {
         "score": rows, "single_path": shared, "family": [{"children": children}] * 4,
         "race": {"curves": {way: curve(way) for way in [*race.entrants(
-            entered | {"single_path": [{**row, "train_seconds": 1, "ask_seconds": 1}
-                                       for row in shared]}), "optuna_tpe"]}},
+            entered | {"single_path": [row | asked for row in shared]},
+            made_up_table(convolutions)), "optuna_tpe"]}},
     }  # fmt: skip
 
 

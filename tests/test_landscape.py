@@ -85,6 +85,8 @@ def test_a_rank_correlation_has_its_interval():
     assert found.tau == pytest.approx(np.mean(alike))
     assert found.tau < stats.kendalltau(scores, worth).statistic - 0.02  # tau-b forgives ties
     assert landscape.kendall(worth, -worth) == -1.0  # without ties it is scipy's
+    lowest = np.where(worth == worth.min(), -np.inf, worth)  # as a determinant's logarithm may be
+    assert landscape.kendall(lowest, worth) == 1.0
     noisy = worth + generator.normal(size=80)
     assert landscape.kendall(noisy, worth) == pytest.approx(stats.kendalltau(noisy, worth)[0])
     assert found.low < found.tau < found.high

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from made_up import noise_images
 
 from dartslib.rivals import measuring, recording
@@ -18,11 +19,12 @@ NAMES = {name(cell.normal) for cell in classes()}
 def small(monkeypatch):
     """The jobs with tiny networks, on images of noise."""
     recipe = making.RECIPE.changed(epochs=2, batch_size=16, channels=2, layers=2)
-    shared = measuring.SHARED.changed(epochs=1, batch_size=16, channels=2, layers=2)
+    shared = measuring.SHARED.changed(batch_size=16, channels=2, layers=2)
     for key, value in {
         "RECIPE": recipe, "SHARED": shared, "INITS": 2, "BATCH": 16, "KERNEL": 8, "POINTS": 20,
-        "CHILDREN": 2, "CHILD_EPOCHS": 1, "classes": lambda: classes()[100:106],
-        "enas": partial(enas, steps=2, children=2), "best_drawn": partial(best_drawn, count=5),
+        "CHILDREN": 2, "CHILD_EPOCHS": (1, 2), "classes": lambda: classes()[100:106],
+        "ASKED": 32, "STEPS": 8, "CONTROLLER_STEPS": 2, "ENAS_CHILDREN": 2, "DRAWN": 5,
+        "enas": partial(enas, children=2), "best_drawn": partial(best_drawn, count=5),
     }.items():  # fmt: skip
         monkeypatch.setattr(measuring, key, value)
     return noise_images(192)
@@ -43,11 +45,15 @@ def test_every_kind_of_job_is_made(small):
     children = family["children"]
     assert len(children) == 2 and {child["cell"] for child in children} <= NAMES
     assert all(0 < child["inherited"] <= 1 for child in children)
-    assert all(0 <= child[key] <= 1 for child in children for key in ("valid", "alone"))
+    known = ("valid", "alone", "alone_longer")
+    assert all(0 <= child[key] <= 1 for child in children for key in known)
+    assert family["parent"] not in {child["cell"] for child in children} and family["seconds"] > 0
     shared = kinds["single_path-2"]
     assert set(shared["values"]) == {name(cell.normal) for cell in classes()[100:106]}
-    assert shared["train_seconds"] > 0 and shared["ask_seconds"] > 0
-    assert kinds["enas-0"]["cell"] in NAMES and len(kinds["enas-0"]["rewards"]) == 1
+    assert (shared["steps"], shared["asked"]) == (8, 50 * 16 + 32)
+    enas_row = kinds["enas-0"]
+    assert enas_row["cell"] in NAMES and len(enas_row["rewards"]) == 2  # 4 steps are an epoch
+    assert enas_row["asked"] == 16 * (2 * 2 * 2 + 5)
 
 
 def test_a_seed_decides(small):
@@ -55,9 +61,42 @@ def test_a_seed_decides(small):
     assert one == again and one != other
 
 
+def marks(images):
+    return {tuple(map(int, image.flatten()[:40])) for image in images}
+
+
+def test_a_shared_network_is_asked_on_images_that_it_does_not_learn(small):
+    search = measuring.shared_network(0, small)
+    learned, asked = marks(search.train.subset.images), marks(search.valid.subset.images)
+    assert len(learned) == 64 and len(asked) == 32 and not learned & asked
+    assert not (learned | asked) & marks(small.x_train[96:])  # those that judge
+    images, _ = search.valid.at(0)
+    again, _ = search.valid.at(len(search.valid))
+    assert torch.equal(images, again)  # not augmented
+
+
+def test_children_are_of_different_classes(monkeypatch):
+    """Two neighbors that are the same network were trained alike, and counted as two."""
+    told = []
+
+    def trained(cell, config, images, parent=None):
+        told.append((name(cell.normal), config.epochs, config.seed, parent is not None))
+        return "a training", 0.5, 0.5
+
+    monkeypatch.setattr(measuring, "_trained", trained)
+    for number in range(4):
+        told.clear()
+        row = measuring.family(number, None)
+        cells = [child["cell"] for child in row["children"]]
+        assert len(set(cells)) == 5 and row["parent"] not in cells
+        assert told[0] == (row["parent"], 8, number, False) and len(told) == 1 + 3 * 5
+        for k, cell in enumerate(cells):  # helped, alone for as long, alone for twice as long
+            called, epochs, seeds, helped = zip(*told[1 + 3 * k : 4 + 3 * k], strict=True)
+            assert {*called} == {cell} and len({*seeds}) == 1
+            assert (epochs, helped) == ((2, 2, 4), (True, False, False))
+
+
 def test_a_search_of_the_table_never_sees_what_judges(small):
     search = measuring.new_search(measuring.SHARED, small)
-    used = {tuple(map(int, image.flatten()[:40])) for half in (search.train, search.valid)
-            for image in half.subset.images}  # fmt: skip
-    judging = {tuple(map(int, image.flatten()[:40])) for image in small.x_train[96:]}
-    assert len(used) == 96 and not used & judging
+    used = marks(search.train.subset.images) | marks(search.valid.subset.images)
+    assert len(used) == 96 and not used & marks(small.x_train[96:])

@@ -44,6 +44,11 @@ def test_an_answer_is_one_training_and_is_paid_each_time(table):
     value, _ = untouched(cell)
     others = [v for v in runs.values() if v != value]
     assert untouched.truth(cell) == pytest.approx(np.mean(others))
+    paid = FromTable(table, 0)
+    table.prices[table.name(cell)]["forward_64_ms"] = 6.4  # 0.1 ms per image
+    assert paid(cell)[1] == pytest.approx(60.0 + 20_000 * 1e-4)  # all that judge
+    assert paid(cell, 2)[1] == pytest.approx(15.0 + 2_000 * 1e-4)  # some, before the end
+    table.prices[table.name(cell)]["forward_64_ms"] = 0.0
     seen = {FromTable(table, seed)(cell)[0] for seed in range(30)}
     assert seen == set(runs.values())  # any may come first, so any may be kept
 
@@ -78,7 +83,7 @@ def test_the_race_says_what_the_kept_trainings_say(table):
 
 def test_a_part_of_a_training_is_no_network_yet(table):
     """Two epochs of ten cells took less than one training, and counted as ten candidates."""
-    way = race.entrants({})["successive_halving"]
+    way = race.entrants({}, table)["successive_halving"]
     minutes = np.array([1.0, 4.0, 60.0])  # a training takes one minute, two epochs a quarter of it
     asked = list(way(FromTable(table, 0), 239.0, 0))
     assert len(asked) >= 10 and not any(FromTable(table, 0).trained(cell) for cell, *_ in asked)
@@ -94,29 +99,35 @@ def test_a_part_of_a_training_is_no_network_yet(table):
 def test_a_way_that_ends_with_a_name_pays_for_one_training_more(table):
     names = [name(cell.normal) for cell in classes()]
     values = {cell: float(k) for k, cell in enumerate(names)}
-    row = {"values": values, "train_seconds": 100.0, "ask_seconds": 1.0}
-    enas = {"cell": names[3], "seconds": 500.0}
+    # A step of a training of a minute is 60 / 1248 s; an image takes 1e-5 s, judging 0.2.
+    price = {"step_seconds": 0.05, "forward_64_ms": 0.64}
+    table = made_up_table(lambda cell: 0.5 + 0.02 * convolutions(cell), noise=0.005)
+    for known in table.prices.values():
+        known |= price
+    row = {"values": values, "steps": 2000, "asked": 100_000}  # 100 s, and 1 s per question
+    enas = {"cell": names[3], "steps": 6000, "asked": 20_000_000}
     scores = {"ntk_condition": 1.0, "linear_regions": 2.0}
     rows = [
         {"cell": cell, "scores": dict.fromkeys(scores, [k, -k]), "score_seconds": scores}
         for k, cell in enumerate(names)
     ]
-    ways = race.entrants({"single_path": [row] * 10, "enas": [enas] * 10, "score": rows})
+    measured = {"single_path": [row] * 10, "enas": [enas] * 10, "score": rows}
+    ways = race.entrants(measured, table)
     others = {"counting_at_once", "te_nas", "single_path", "random_sharing", "enas"}
     assert set(ways) == {*rivals.ALL, *scores, *others}
     first = next(ways["counting_at_once"](FromTable(table, 0), 1e4, 0))
-    assert convolutions(first[0]) == 4 and first[2] == 60.0
+    assert convolutions(first[0]) == 4 and first[2] == 60.2
     (found,) = ways["enas"](FromTable(table, 0), 1e4, 0)
-    assert name(found[0].normal) == names[3] and found[2] == 560.0
-    assert list(ways["enas"](FromTable(table, 0), 559.0, 0)) == []
+    assert name(found[0].normal) == names[3] and found[2] == pytest.approx(560.2)
+    assert list(ways["enas"](FromTable(table, 0), 560.0, 0)) == []
     (found,) = ways["random_sharing"](FromTable(table, 0), 1e4, 0)
     drawn = {name(found[0].normal)}
-    assert found[2] == 100 + 100 + 60 and drawn <= set(names)
-    found = list(ways["single_path"](FromTable(table, 0), 100 + 207 + 180.5, 0))
+    assert found[2] == pytest.approx(100 + 100 + 60.2) and drawn <= set(names)
+    found = list(ways["single_path"](FromTable(table, 0), 100 + 243 + 181, 0))
     assert [name(cell.normal) for cell, *_ in found] == names[:-4:-1]  # in the order of the score
-    assert [cost for *_, cost in found] == [367.0, 427.0, 487.0]
+    assert [cost for *_, cost in found] == pytest.approx([403.2, 463.4, 523.6])
     first = next(ways["te_nas"](FromTable(table, 0), 1e4, 0))
-    assert name(first[0].normal) == names[-1] and first[2] == pytest.approx(207 * 1.5 + 60)
+    assert name(first[0].normal) == names[-1] and first[2] == pytest.approx(243 * 1.5 + 60.2)
     first = next(ways["te_nas"](FromTable(table, 1), 1e4, 1))  # the other first weights
     assert name(first[0].normal) == names[0]
     for way in ways.values():
@@ -125,12 +136,12 @@ def test_a_way_that_ends_with_a_name_pays_for_one_training_more(table):
 
 def test_a_race_is_recorded_with_its_bands(table, monkeypatch):
     monkeypatch.setattr(race, "REPEATS", 4)
-    ways = {k: v for k, v in race.entrants({}).items() if k in ("random_search", "counting")}
+    ways = {k: v for k, v in race.entrants({}, table).items() if k in ("random_search", "counting")}
     found = race.run(table, ways)["curves"]
     for curve in found.values():
         low, mean, high = (np.array(curve[key]) for key in ("low", "mean", "high"))
         assert (low <= mean + 1e-5).all() and (mean <= high + 1e-5).all()
-        assert set(curve["marks"]) == {"5", "20", "60", "180"} and curve["trials"] == 0
+        assert set(curve["marks"]) == {"5", "20", "60", "120", "180"} and curve["trials"] == 0
         at = curve["minutes"].index(60.0)
         assert np.mean(curve["marks"]["60"]) == pytest.approx(mean[at], abs=2e-5)
     # Counting knows at once what is worth most here.
@@ -144,8 +155,9 @@ def test_repeats_that_share_a_supernet_count_once():
     found = race.per_supernet(values)
     assert found.shape == (10, 2)
     assert found[3].tolist() == [(6 + 26) / 2, (7 + 27) / 2]
-    ten = [{"cell": name(c.normal), "seconds": 1.0} for c in classes()[:10]]
-    ways, table = race.entrants({"enas": ten}), made_up_table(convolutions)
+    ten = [{"cell": name(c.normal), "steps": 1, "asked": 1} for c in classes()[:10]]
+    table = made_up_table(convolutions)
+    ways = race.entrants({"enas": ten}, table)
     cells = [next(ways["enas"](FromTable(table, k), 1e4, k))[0] for k in (3, 13)]
     assert cells[0] == cells[1]  # by the number of the repeat
 
@@ -174,7 +186,7 @@ def test_all_ways_are_held_against_the_counting_that_they_have_to_beat():
 
 def test_a_rate_that_follows_from_the_budget_is_that_of_each_moment(table, monkeypatch):
     """What REINFORCE knows after five minutes is not the beginning of what three hours teach."""
-    way, seen = race.entrants({})["reinforce"], []
+    way, seen = race.entrants({}, table)["reinforce"], []
 
     def watched(evaluate, budget, seed):
         seen.append(budget)
@@ -195,12 +207,12 @@ def test_a_rate_that_follows_from_the_budget_is_that_of_each_moment(table, monke
     assert told == {"one": True, "other": False}
 
 
-def test_shared_networks_that_are_missing_are_told():
+def test_shared_networks_that_are_missing_are_told(table):
     rows = [{"cell": "a", "seconds": 1.0}] * 3
     with pytest.raises(ValueError, match="enas.json has not 10 rows: finish them first"):
-        race.entrants({"enas": rows})
+        race.entrants({"enas": rows}, table)
     with pytest.raises(ValueError, match="score.json has not 207 rows"):
-        race.entrants({"score": rows})
+        race.entrants({"score": rows}, table)
 
 
 def test_no_race_where_one_training_would_answer_and_judge():
@@ -224,7 +236,7 @@ def test_the_recorded_race_is_that_of_the_table():
     """A few repeats of each way, run anew."""
     measured = race.recorded()
     curves, real = measured.pop("race")["curves"], tables.load()
-    ways = race.entrants(measured)
+    ways = race.entrants(measured, real)
     assert {*ways, "optuna_tpe"} == set(curves)
     for way, search in ways.items():
         marks, anew = np.array(race.MARKS, float), way in race.BY_BUDGET

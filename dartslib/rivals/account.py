@@ -1,12 +1,26 @@
 """Answers from the table, each at its price: what a search meets that trains the cells itself."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
 from dartslib.genotypes import Genotype
 from dartslib.tabular.table import Table
+
+JUDGED, WATCHED = 20_000, 2_000  # images: after the last epoch, and after another
+
+
+def seconds_per_image(price: Mapping[str, Any]) -> float:
+    """Of a forward pass, from a row of prices.csv."""
+    return float(price["forward_64_ms"]) / 64 / 1000
+
+
+def mean_price(table: Table, price: Callable[[Mapping[str, Any]], float]) -> float:
+    """The mean over all 243 cells of a price."""
+    return fmean(price(table.prices[table.name(cell)]) for cell in table.cells)
 
 
 class FromTable:
@@ -15,7 +29,8 @@ class FromTable:
     The trainings of a cell come in an order of chance, and the last of them is never given: it is
     kept to judge by. Whoever asks a cell again gets its next training and pays again; when only the
     last is left, the first one again. A question with `epochs` pays for so many. A later one for
-    more epochs goes on with the same training and pays what is left of it.
+    more epochs goes on with the same training and pays what is left of it. The images that judge
+    are paid for, too: all of them at the end, some before.
 
     Args:
         table: with two trainings of every class or more.
@@ -42,7 +57,9 @@ class FromTable:
         given = self._runs[name][:-1]  # the last one judges
         answer = self.table.query(genotype, given[(self._begun[name] - 1) % len(given)])
         value = answer.valid if epochs is None else answer.epochs[epochs - 1]
-        return value, answer.seconds * (wanted - done) / total
+        judged = JUDGED if epochs is None else WATCHED
+        looked = judged * seconds_per_image(self.table.prices[name])
+        return value, answer.seconds * (wanted - done) / total + looked
 
     def trained(self, genotype: Genotype) -> bool:
         """Whether the training that was asked last has come to its end."""

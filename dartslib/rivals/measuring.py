@@ -12,28 +12,34 @@ from typing import Any
 
 import numpy as np
 
-from dartslib.data import DataSet, split
+from dartslib.data import DataSet, Subset, split
 from dartslib.genotypes import Genotype
 from dartslib.rivals import scores
 from dartslib.rivals.coding import Coding
-from dartslib.rivals.controller import best_drawn, enas
+from dartslib.rivals.controller import CHILDREN as ENAS_CHILDREN
+from dartslib.rivals.controller import DRAWN, best_drawn, enas
 from dartslib.rivals.inheriting import inherit
 from dartslib.rivals.race import SEEDS
-from dartslib.runs import gap
+from dartslib.runs import gap, running
 from dartslib.runs.running import begin_search, begin_training
 from dartslib.searching import Search, SearchConfig
 from dartslib.tabular.cells import SPACE, classes, name
-from dartslib.tabular.making import RECIPE, WATCHED, numbered, seed_of
+from dartslib.tabular.making import RECIPE, numbered, seed_of
 from dartslib.training import TrainConfig, Training
 
-CHILDREN, CHILD_EPOCHS = 5, 2
-# Five trainings' worth of steps, with the table's batch and rate. Never tuned.
+CHILDREN, CHILD_EPOCHS = 5, (2, 4)
+# With the table's batch and rate. Never tuned.
 SHARED = SearchConfig(
     dataset="cifar10", held_out=0.5, crop=RECIPE.crop, nodes=SPACE.nodes,
     operations=SPACE.operations, relaxation="single_path", layers=RECIPE.layers, reductions=(),
     channels=RECIPE.channels, head="linear", batch_size=RECIPE.batch_size, w_lr=RECIPE.lr,
-    epochs=80,
 )  # fmt: skip
+ASKED = 2_000  # of the 20,000 images to train on, those that shared networks are asked on
+STEPS = 6_240  # of a shared network: as many as five trainings of the table have
+# ENAS: theirs are 30 controller steps per epoch of 281 steps of w; an epoch has 140 here. The rate
+# times all its steps is theirs, 0.0035 times 30 times 150 epochs.
+CONTROLLER_STEPS = 15
+CONTROLLER_TRAVEL = 0.0035 * 30 * 150
 INITS, BATCH, KERNEL, POINTS = 3, 128, 24, 100  # of the scores; points per side of a plane
 
 
@@ -55,61 +61,88 @@ def new_search(config: SearchConfig, images: DataSet, fast: bool = True) -> Sear
         return begin_search(config, images, fast=fast)[0]
 
 
+def shared_network(seed: int, images: DataSet) -> Search:
+    """A supernet before its first step; its `valid` are the images that it is asked on, as a test
+    sees them, and w learns on the others.
+    """
+    whole = split(images, held_out=SHARED.held_out).compare_train
+    train = Subset(whole.images[:-ASKED], whole.labels[:-ASKED], "shared_train")
+    asked = Subset(whole.images[-ASKED:], whole.labels[-ASKED:], "shared_asked")
+    config = SHARED.changed(seed=seed)
+    batches = images.batches(train, config.batch_size, seed=seed, crop=config.crop)
+    judging = images.evaluation_batches(asked, config.batch_size)
+    search = Search(config, batches, judging, **running.sizes_of(images))
+    search.steps = STEPS
+    return search
+
+
 def shared(seed: int, images: DataSet) -> dict[str, Any]:
     """A supernet trained path by path, and what it says of every class.
 
     Returns:
-        "values": accuracy inside the shared network on 2,000 images of alpha's half, by class;
-        "steps"; "train_seconds" and "ask_seconds" (of one class), CPU time.
+        "values": accuracy inside the shared network on the images it is asked on, by class;
+        "steps"; "asked", images that pass through it to ask of one class; "seconds" of all.
     """
-    search = new_search(SHARED.changed(seed=seed), images)
-    began = process_time()
+    search, began = shared_network(seed, images), process_time()
     for _ in search:
         pass
-    trained = process_time()
-    cut = split(images, held_out=SHARED.held_out)
-    unseen = images.evaluation_batches(cut.search_valid.first(WATCHED))
     values = {
-        name(cell.normal): gap.accuracy(search, gap.path(cell, search.architecture), unseen)
+        name(cell.normal): gap.accuracy(search, gap.path(cell, search.architecture), search.valid)
         for cell in classes()
     }
-    asked = (process_time() - trained) / len(values)
-    paid = {"train_seconds": trained - began, "ask_seconds": asked}
-    return {"values": values, "steps": search.steps} | paid
+    asked = gap.STEPS * SHARED.batch_size + ASKED
+    seconds = process_time() - began
+    return {"values": values, "steps": search.step, "asked": asked, "seconds": seconds}
 
 
 def controlled(seed: int, images: DataSet) -> dict[str, Any]:
-    """ENAS: the cell that the controller ends at, and its rewards on the way."""
-    search = new_search(SHARED.changed(seed=seed), images)
-    began = process_time()
-    rewards = list(enas(search, seed=seed))
+    """ENAS: the cell that the controller ends at, its rewards on the way, and what it took.
+
+    "asked" are all images that passed through the supernet to reward or to choose.
+    """
+    search, began = shared_network(seed, images), process_time()
+    phases = max(1, search.steps // len(search.train))
+    rate = CONTROLLER_TRAVEL / (CONTROLLER_STEPS * phases)
+    rewards = list(enas(search, steps=CONTROLLER_STEPS, rate=rate, seed=seed))
     cell = best_drawn(search, search.valid, seed=seed)
-    seconds = process_time() - began
-    return {"cell": name(cell.normal), "rewards": rewards, "steps": search.step, "seconds": seconds}
+    passes = CONTROLLER_STEPS * ENAS_CHILDREN * len(rewards) + DRAWN
+    found = {"cell": name(cell.normal), "rewards": rewards, "steps": search.step}
+    asked = passes * SHARED.batch_size
+    return found | {"asked": asked, "seconds": process_time() - began}
 
 
 def family(number: int, images: DataSet) -> dict[str, Any]:
     """A parent trained as in the table, and five children that begin with its weights.
 
     Returns:
-        "parent": its class. "children": of each its class, the share of weights it has from the
-        parent, its accuracy on judging images after `CHILD_EPOCHS`, and after as many epochs of a
-        beginning of its own.
+        "parent": its class, "valid" its accuracy on judging images. "children": of each its class,
+        "inherited", the share of weights it has from the parent, "valid" after the fewer
+        `CHILD_EPOCHS`; "alone" and "alone_longer" after the fewer and the more with a beginning of
+        its own. "seconds", CPU time of all.
     """
+    began = process_time()
     cell = sorted(classes(), key=partial(seed_of, run=7))[number]  # an order of chance
     config = RECIPE.changed(seed=number)
     parent, _, valid = _trained(cell, config, images)
     coding, generator = Coding(SPACE), np.random.default_rng(number)
     written = next(code for code in coding.all() if coding.genotype(code) == cell)
-    children = []
-    for code in generator.permutation(coding.neighbors(written))[:CHILDREN]:
+    others: dict[str, Genotype] = {}  # by class: two of the neighbors may be the same network
+    for code in generator.permutation(coding.neighbors(written)):
         child = coding.genotype(code)
-        few = config.changed(epochs=CHILD_EPOCHS, seed=seed_of(child, 8 + number))
+        if name(child.normal) != name(cell.normal):
+            others.setdefault(name(child.normal), child)
+    children = []
+    for called, child in [*others.items()][:CHILDREN]:
+        few, more = (
+            config.changed(epochs=epochs, seed=seed_of(child, 8 + number))
+            for epochs in CHILD_EPOCHS
+        )
         _, share, with_help = _trained(child, few, images, parent)
-        *_, alone = _trained(child, few, images)
-        found = {"cell": name(child.normal), "inherited": share}
-        children.append(found | {"valid": with_help, "alone": alone})
-    return {"parent": name(cell.normal), "valid": valid, "children": children}
+        alone, longer = (_trained(child, config, images)[2] for config in (few, more))
+        found = {"cell": called, "inherited": share, "valid": with_help}
+        children.append(found | {"alone": alone, "alone_longer": longer})
+    seconds = process_time() - began
+    return {"parent": name(cell.normal), "valid": valid, "children": children, "seconds": seconds}
 
 
 def score(number: int, images: DataSet) -> dict[str, Any]:

@@ -6,8 +6,9 @@ A way costs what it asks, at the prices of the quiet pass. Its cell at any time 
 best whole training so far, and counts by trainings that it did not ask. What ends with a name and
 not with a trained network pays for one training more. No way knows which cells are equal.
 
-Shared networks and scores cost the seconds that they took, in plain PyTorch and beside another
-process; the trainings of the table run in the fast form. `steps` of their rows says for how long.
+A step of a shared network costs what a step of the mean cell costs, and an image that is asked what
+a forward pass of it does: in the currency of the table, however slow an implementation is. Scores
+cost the seconds that they took, beside another process.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dartslib.rivals import ALL
-from dartslib.rivals.account import FromTable
+from dartslib.rivals.account import FromTable, mean_price, seconds_per_image
 from dartslib.rivals.asking import Found
 from dartslib.rivals.counts import counting
 from dartslib.runs.records import RECORDED
@@ -27,8 +28,8 @@ from dartslib.tabular.cells import SPACE, classes
 from dartslib.tabular.table import Table
 
 FOLDER = RECORDED / "rivals"
-MARKS = (5, 20, 60, 180)  # minutes
-MINUTES = np.unique(np.concatenate([np.geomspace(1, 180, 60), MARKS, [120]]))
+MARKS = (5, 20, 60, 120, 180)  # minutes; two hours of one core are an hour of two
+MINUTES = np.unique(np.concatenate([np.geomspace(1, 180, 60), MARKS]))
 REPEATS = 200
 SEEDS = 10  # of supernets: repeats that differ by as much share one
 SHARED = 100  # cells that random search with weight sharing compares
@@ -37,10 +38,11 @@ TEN_FIRST = (*ALL, "optuna_tpe")  # ways that begin with the ten cells of all
 Way = Callable[[FromTable, float, int], Iterator[Found]]  # evaluate, budget, seed
 
 
-def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
+def entrants(measured: Mapping[str, Any], table: Table) -> dict[str, Way]:
     """Every way to search, by name.
 
-    `measured` are the records of `measuring`, kind -> rows; what is missing does not enter.
+    `measured` are the records of `measuring`, kind -> rows; what is missing does not enter. The
+    prices are the table's.
 
     Raises:
         ValueError: some scores or shared networks are missing, so that repeats would share them.
@@ -58,19 +60,33 @@ def entrants(measured: Mapping[str, Any]) -> dict[str, Way]:
         # way -> (first weights, classes): a search sees those of one
         scores = {way: np.array([row["scores"][way] for row in rows]).T for way in ways}
         inits = len(scores["ntk_condition"])
-        paid = {way: sum(row["score_seconds"][way] for row in rows) / inits for way in ways}
+        spelled = len(table.cells) / len(rows) / inits  # no way knows which cells are equal
+        paid = {way: spelled * sum(row["score_seconds"][way] for row in rows) for way in ways}
         both = ("ntk_condition", "linear_regions")  # TE-NAS: their ranks, summed; ties share one
         scores["te_nas"] = sum(rankdata(scores[way], axis=1) for way in both)
         paid["te_nas"] = sum(paid[way] for way in both)
         for way, values in scores.items():
             by_cell = [dict(zip(cells, one.tolist(), strict=True)) for one in values]
             found[way] = _ranked(by_cell, [paid[way]] * inits)
+    step = mean_price(table, lambda price: float(price["step_seconds"]))
+    image = mean_price(table, seconds_per_image)
     if shared := measured.get("single_path"):
-        paid = [row["train_seconds"] + len(row["values"]) * row["ask_seconds"] for row in shared]
+        names = [table.name(cell) for cell in table.cells]
+        of_one = [row["asked"] * image for row in shared]
+        trained = [row["steps"] * step for row in shared]
+        paid = [a + len(names) * b for a, b in zip(trained, of_one, strict=True)]
         found["single_path"] = _ranked([row["values"] for row in shared], paid)
-        found["random_sharing"] = _named(lambda seed: _best_drawn(shared[seed % len(shared)], seed))
-    if trained := measured.get("enas"):
-        found["enas"] = _named(lambda seed: trained[seed % len(trained)])
+
+        def best_drawn(seed: int) -> dict[str, Any]:
+            """Li and Talwalkar: of cells drawn at random, the one that a shared network likes."""
+            k, drawn = seed % len(shared), np.random.default_rng([seed, 2]).choice(names, SHARED)
+            best = max(drawn, key=shared[k]["values"].__getitem__)
+            return {"cell": best, "seconds": trained[k] + SHARED * of_one[k]}
+
+        found["random_sharing"] = _named(best_drawn)
+    if rows := measured.get("enas"):
+        ends = [row | {"seconds": row["steps"] * step + row["asked"] * image} for row in rows]
+        found["enas"] = _named(lambda seed: ends[seed % len(ends)])
     return found
 
 
@@ -152,13 +168,6 @@ def _named(found: Callable[[int], Mapping[str, Any]]) -> Way:
             yield cell, value, row["seconds"] + cost
 
     return way
-
-
-def _best_drawn(shared: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Li and Talwalkar: of cells drawn at random, the one that a shared network finds best."""
-    drawn = np.random.default_rng([seed, 2]).choice(sorted(shared["values"]), SHARED)
-    paid = shared["train_seconds"] + SHARED * shared["ask_seconds"]
-    return {"cell": max(drawn, key=shared["values"].__getitem__), "seconds": paid}
 
 
 def followed(

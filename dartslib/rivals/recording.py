@@ -79,6 +79,6 @@ def collect_table(rows: Iterable[Mapping[str, Any]]) -> None:
 
 def record_race() -> None:
     """Runs the race on the table that is there, and writes race.json. Needs optuna."""
-    ways = race.entrants(race.recorded()) | {"optuna_tpe": race.on_the_space(optuna_tpe)}
+    ways = race.entrants(race.recorded(), load()) | {"optuna_tpe": race.on_the_space(optuna_tpe)}
     found = race.run(load(), ways)
     write_text(race.FOLDER / "race.json", json.dumps({"commit": commit()} | found) + "\n")

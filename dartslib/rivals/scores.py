@@ -104,9 +104,10 @@ def plane(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
 def linear_regions(network: nn.Module, inputs: Tensor, within: str = "") -> float:
     """Into how many linear pieces the network cuts these inputs: distinct patterns of its ReLUs.
 
-    The other half of TE-NAS, which ranks cells by the sum of both ranks. There the inputs are 3,000
-    crops of images, 3 x 3 pixels, and the network has no stem. In so many dimensions a few ReLUs
-    tell all crops apart, and the count is their number: so give the points of a `plane`.
+    The other of TE-NAS's two indicators; it prunes a supernet by both, where here cells are ranked
+    by the sum of their ranks. There the inputs are 3,000 crops of images, 3 x 3 pixels, and the
+    network has no stem. In so many dimensions a few ReLUs tell all crops apart, and the count is
+    their number: so give the points of a `plane`.
 
     `within` is a part of the names of the modules whose ReLUs count.
     """

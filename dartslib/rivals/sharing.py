@@ -10,8 +10,8 @@ cells drawn at random. Differences: (1) each step of w draws a cell uniformly fr
 derived, one for all cells of a type; (2) no path dropout (Bender's), since other operations do not
 run at all; (3) BatchNorm's statistics are taken anew for each cell, as SPOS does: those of the
 supernet are of a mixture and wrong for any one path; (4) a cell is asked with the statistics of
-50 batches, on 2,000 images, and single path asks all classes, random sharing 100 drawn cells (Li
-and Talwalkar: 1,000); (5) alpha's half of the images is read in each step and not used.
+50 batches, on 2,000 images, and single path asks all cells, random sharing 100 drawn ones (Li and
+Talwalkar: 1,000).
 """
 
 from itertools import combinations

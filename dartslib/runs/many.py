@@ -6,11 +6,11 @@ cluster. A job of minutes that is stopped begins anew; one of hours keeps a chec
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -18,7 +18,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dartslib.runs.files import write_text
 
-Row = dict[str, Any]
+Row, Job = dict[str, Any], TypeVar("Job")
 
 
 def make_each(
@@ -102,12 +102,50 @@ def make_all(
         folder: receives a JSON file per job, whole or not at all.
         jobs: names that can be files.
         make, workers: as of `make_each`; 0 workers make nothing.
+
+    Raises:
+        ValueError: at the end, some jobs could not be made, and why.
     """
     left = [job for job in jobs if not (folder / f"{job}.json").exists()]
     if workers:
-        yield from make_each(partial(_keep, folder, make), left, workers=workers, threads=1)
+        yield from made(partial(_keep, folder, make), left, str, workers=workers, threads=1)
 
 
-def _keep(folder: Path, make: Callable[[str], Row], job: str) -> str:
+def _keep(folder: Path, make: Callable[[str], Row], job: str) -> None:
     write_text(folder / f"{job}.json", json.dumps(make(job)) + "\n")
-    return job
+
+
+def made(
+    make: Callable[[Job], Any], jobs: Sequence[Job], name: Callable[[Job], str], **options: Any
+) -> Iterator[Job]:
+    """Makes each job and yields it as it ends; one that fails does not keep others from being made.
+
+    Args:
+        make, jobs, options: as of `make_each`.
+        name: of a job, for the sentence.
+
+    Raises:
+        ValueError: at the end, some jobs could not be made, and why.
+    """
+    failed = []
+    for job, trouble in make_each(partial(_attempt, make), jobs, **options):
+        if trouble:
+            failed.append(f"{name(job)}: {trouble}")
+        else:
+            yield job
+    if failed:
+        raise ValueError(
+            f"{len(failed)} of {len(jobs)} runs could not be made; the first is {failed[0]}"
+        )
+
+
+def _attempt(make: Callable[[Job], Any], job: Job) -> tuple[Job, str]:
+    """A job in a worker; what went wrong, if anything, as a sentence."""
+    try:
+        make(job)
+    except Exception as error:  # must not end the jobs beside it, hours old perhaps
+        said = str(error)
+        if not isinstance(error, ValueError | OSError | FloatingPointError | ImportError):
+            said = f"it stops with {type(error).__name__} ({(said.splitlines() or [''])[0]})."
+        return job, said
+    return job, ""

@@ -30,6 +30,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property, partial
+from operator import attrgetter
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -42,7 +43,7 @@ from dartslib.runs.dense import STAND_IN, DenseConfig
 from dartslib.runs.drawing import draw
 from dartslib.runs.driving import progress
 from dartslib.runs.importing import IMPORTED, Files
-from dartslib.runs.many import make_each
+from dartslib.runs.many import made
 from dartslib.runs.profiles import Profile, profile
 from dartslib.runs.results import used_gpu
 from dartslib.runs.running import make_run
@@ -420,27 +421,7 @@ def execute(
         ValueError: some runs could not be made, and why.
         ChildProcessError: a worker of this machine was killed.
     """
-    make = partial(_make, study, data, device)
+    make = partial(study.make, data=data, device=device)
     for stage in study.stages():
-        left, failed = [run for run in stage if not study.finished(run)], []
-        for run, trouble in make_each(make, left, workers=workers, cluster=cluster):
-            if trouble:
-                failed.append(trouble)
-            else:
-                yield run
-        if failed:
-            raise ValueError(
-                f"{len(failed)} of {len(left)} runs could not be made; the first is {failed[0]}"
-            )
-
-
-def _make(study: Study, data: str | Path, device: str | None, run: Run) -> tuple[Run, str]:
-    """A run in a worker; what went wrong, if anything, as a sentence."""
-    try:
-        study.make(run, data, device)
-    except Exception as error:  # must not end the runs beside it, hours old perhaps
-        said = str(error)
-        if not isinstance(error, ValueError | OSError | FloatingPointError | ImportError):
-            said = f"it stops with {type(error).__name__} ({(said.splitlines() or [''])[0]})."
-        return run, f"{run.name}: {said}"
-    return run, ""
+        left = [run for run in stage if not study.finished(run)]
+        yield from made(make, left, attrgetter("name"), workers=workers, cluster=cluster)

@@ -98,7 +98,9 @@ def kendall(scores: np.ndarray, worth: np.ndarray) -> float:
 
     Of all pairs of cells the share that both rank alike, less the share that they rank the other
     way. A tie is neither, so a score that ties many cells has to pay for it (tau-b forgives that).
+    A score may be infinite.
     """
+    scores, worth = stats.rankdata(scores), stats.rankdata(worth)
     both = np.sign(np.subtract.outer(scores, scores)) * np.sign(np.subtract.outer(worth, worth))
     return float(both.sum() / (len(worth) * (len(worth) - 1)))
 
