@@ -97,12 +97,12 @@ def test_what_the_reader_writes_is_dartslibs(shown):
 def test_it_says_what_was_made(shown):
     values, said = shown
     table = said.split("points ahead of counting")[1].split("\n\n")[0]
-    assert table.splitlines()[0].split() == ["5", "min", "20", "min", "60", "min", "180", "min",
-                                             "trials"]  # fmt: skip
+    assert table.splitlines()[0].split() == ["5", "min", "20", "min", "60", "min", "120", "min",
+                                             "180", "min", "trials"]  # fmt: skip
     rows = {line[:24].strip(): line[24:] for line in table.splitlines()[1:] if line.strip()}
-    assert "counting" not in rows and rows["single path"].count("*") == 2
-    assert sum(line.count("*") for line in rows.values()) <= 3  # by luck none or one
-    assert rows["enas"].count("-  ") == 3 and all(line.endswith(" 0") for line in rows.values())
+    assert "counting" not in rows and rows["single path"].count("*") == 3
+    assert sum(line.count("*") for line in rows.values()) <= 5  # by luck one or two
+    assert rows["enas"].count("-  ") == 4 and all(line.endswith(" 0") for line in rows.values())
     (apart,) = re.findall(r"synflow +τ less counting's: \+(\S+)", said)
     assert float(apart) > 0.1  # counting has ties, and made-up truth breaks them by chance alone
     assert "equal cells:" in said and "by hand, better than" in said

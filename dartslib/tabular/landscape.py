@@ -127,6 +127,17 @@ def correlation(
     return Correlation(tau(*data), *map(float, found.confidence_interval))
 
 
+def degraded(worth: np.ndarray, seen: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The ranks of cells by worth, with noise: as often right as what was seen, (cells,) each.
+
+    What a way would say that agrees with the worth as well as `seen` does (rank correlation) and
+    prefers no kind of cell.
+    """
+    ranks, agreement = stats.rankdata(worth), max(0.01, stats.spearmanr(worth, seen)[0])
+    deviation = ranks.std() * np.sqrt(agreement**-2 - 1)
+    return ranks + deviation * generator.normal(size=len(ranks))
+
+
 class Best(NamedTuple):
     """The class with the best mean, and those that cannot be told from it."""
 
