@@ -208,7 +208,7 @@ def test_a_rate_that_follows_from_the_budget_is_that_of_each_moment(table, monke
 
 
 def test_shared_networks_that_are_missing_are_told(table):
-    rows = [{"cell": "a", "seconds": 1.0}] * 3
+    rows = [{"cell": "a", "steps": 1, "asked": 1}] * 3
     with pytest.raises(ValueError, match="enas.json has not 10 rows: finish them first"):
         race.entrants({"enas": rows}, table)
     with pytest.raises(ValueError, match="score.json has not 207 rows"):
