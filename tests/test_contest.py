@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from made_up import made_up_table, noise_images
+from made_up import made_up_contest, made_up_table, noise_images
 from scipy import stats
 
 from dartslib.methods import early_stopping
@@ -334,7 +334,8 @@ def test_the_rate_is_that_of_the_lowest_loss(small, images):
 def _row(arm, seed):
     return {
         "arm": arm, "group": "budget", "seed": seed, "steps": 2, "seconds": 1.0, "at": [0, 2],
-        "cells": ["a", "b"], "probabilities": [[[0.25] * 4] * 5] * 2, "commit": "c",
+        "cells": [name(cell.normal) for cell in classes()[:2]], "commit": "c",
+        "probabilities": [[[0.25] * 4] * 5] * 2,
         "curves": [[np.nan] * 6, [seed] * 6], "logits": [[[0.5] * 4] * 5] * 2,
         "operations": ["skip_connect"], "error": "",
         "price": {"once": 0.0, "per_step": 1.0}, "w_lr": 0.1, "alpha_lr": 0.01, "eigenvalues": [],
@@ -343,12 +344,24 @@ def _row(arm, seed):
 
 
 def test_a_record_per_arm(small):
-    contest.collect([_row("gdas", seed) for seed in range(2)])
+    failed = _row("gdas", 2) | {"error": "The train loss is not finite."}
+    failed |= {key: failed[key][:1] for key in contest.KEPT}
+    contest.collect([*(_row("gdas", seed) for seed in range(2)), failed])
     record = records.load("gdas", contest.FOLDER)
-    assert record.meta["data"] == ["x"] and len(record.meta["searches"]) == 2
-    assert record.history["budget-1"].shape == (2, 5, 4)
-    assert record.history["budget-1-curves"][1].tolist() == [1.0] * 6
-    assert record.history["budget-1-logits"].shape == (2, 5, 4)
+    assert record.meta["data"] == ["x"] and len(record.meta["searches"]) == 3
+    arrays = {key: record.history[f"budget-{key}"] for key in contest.KEPT}
+    assert arrays["probabilities"].shape == arrays["logits"].shape == (3, 2, 5, 4)
+    assert arrays["curves"][1, 1].tolist() == [1.0] * 6
+    assert arrays["at"].tolist() == [[0, 2], [0, 2], [0, -1]]
+    assert arrays["cells"].tolist() == [[0, 1], [0, 1], [0, -1]]
+    assert np.isnan(arrays["probabilities"][2, 1]).all()
+
+
+def test_records_are_small_enough_for_what_is_kept_in_all(monkeypatch, tmp_path):
+    """Of 5 MB; alpha walks at random here, which hardly compresses."""
+    monkeypatch.setattr(contest, "FOLDER", tmp_path)
+    made_up_contest(records=contest.settings()["search"]["records"] + 1)
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()) < 2.2e6
 
 
 def test_the_plan_is_older_than_every_result():

@@ -50,7 +50,7 @@ def test_every_kind_of_job_is_made(small):
     assert family["parent"] not in {child["cell"] for child in children} and family["seconds"] > 0
     shared = kinds["single_path-2"]
     assert set(shared["values"]) == {name(cell.normal) for cell in classes()[100:106]}
-    assert (shared["steps"], shared["asked"]) == (8, 50 * 16 + 32)
+    assert (shared["steps"], shared["asked"]) == (8, 4 * 16 + 32)
     enas_row = kinds["enas-0"]
     assert enas_row["cell"] in NAMES and len(enas_row["rewards"]) == 2  # 4 steps are an epoch
     assert enas_row["asked"] == 16 * (2 * 2 * 2 + 5)

@@ -50,6 +50,12 @@ def _read(name):
     return meta, history, cell
 
 
+def test_all_that_is_kept_is_small():
+    """Five megabytes, as every clone has to carry it."""
+    files = [file for file in records.RECORDED.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 5e6
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_record_is_a_run_of_the_study(plan, name):
     run = plan.find(name)

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from math import log
+from statistics import fmean
 
 import pytest
 import torch
 
 from dartslib.data import load, split
-from dartslib.genotypes import derive
+from dartslib.data.planted import NEEDED, SEARCH, planted, planted_batches, planted_search
+from dartslib.genotypes import Genotype, derive
 from dartslib.methods.gdas import OneOperation
 from dartslib.networks import FinalNetwork
 from dartslib.relaxation import Architecture
@@ -152,3 +154,24 @@ def test_a_child_has_its_parents_weights_where_it_is_like_it():
     assert 0 < share < 1  # the convolution that the skip replaced begins anew
     with pytest.raises(ValueError, match="own sizes"):
         inherit(FinalNetwork(classes()[-1], **(sizes | {"channels": 8})), parent)
+
+
+@pytest.mark.full
+def test_a_shared_network_and_its_controller_know_the_planted_operation():
+    """Of 49 cells those with the operation that is needed are told from the others."""
+    config = SEARCH.changed(relaxation="single_path", epochs=12)
+    unseen = planted_batches(planted(512, 2), 256, shuffle=False, drop_last=False)
+    real = [name for name in config.operations if name != "none"]
+    cells = [Genotype(node, node) for node in
+             [(((one, 0), (other, 1)),) for one in real for other in real]]  # fmt: skip
+    search = planted_search(config)
+    for _ in search:
+        pass
+    seen = {c: accuracy(search, path(c, search.architecture), unseen) for c in cells}
+    with_it = [value for c, value in seen.items() if NEEDED in str(c)]
+    others = [value for c, value in seen.items() if NEEDED not in str(c)]
+    assert NEEDED in str(max(seen, key=seen.get)) and fmean(with_it) > max(others)
+    search = planted_search(config)
+    rewards = list(enas(search, steps=30, rate=0.05))
+    assert rewards[-1] > rewards[0] + 0.1
+    assert NEEDED in str(best_drawn(search, search.valid))

@@ -41,7 +41,11 @@ from dartslib.tabular.table import read_rows
 PLAN = Path(__file__).with_name("contest.toml")
 FOLDER = records.RECORDED / "contest"
 ROUNDS, SHORT = 3, (30, 90)  # steps of the two runs that give a price
-# What is kept of each record besides the probabilities; "frozen" is a share of operations (OLES).
+# What a record of each arm keeps of every moment, and how exactly; "frozen" is a share (OLES).
+KEPT = {
+    "at": np.int32, "cells": np.int16,
+    "probabilities": np.float32, "logits": np.float16, "curves": np.float16,
+}  # fmt: skip
 CURVES = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "w_lr", "frozen")
 
 
@@ -340,15 +344,18 @@ def fresh(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, Any]] = ()) -> None:
     """Writes a record per arm, of what `make` says of its searches, and their arrays.
 
-    Fresh trainings go into fresh.json.
+    An array per group and kind has a row per search, in the order of "searches" in meta.json, and
+    is as long as the longest; what a search that failed lacks is nan, or -1. "cells" are numbers of
+    classes. Fresh trainings go into fresh.json.
     """
     write_text(FOLDER / "fresh.json", json.dumps(list(trained), indent=1) + "\n")
+    numbers = {name(cell.normal): number for number, cell in enumerate(classes())}
     of_arm: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         of_arm.setdefault(row["arm"], []).append(row)
     keys = (
         "group", "seed", "steps", "seconds", "price", "w_lr", "alpha_lr", "operations", "error",
-        "cells", "at", "eigenvalues", "commit", "digest",
+        "eigenvalues", "commit", "digest",
     )  # fmt: skip
     for arm, mine in of_arm.items():
         meta: dict[str, Any] = {"kind": "contest", "arm": arm, "curves": CURVES}
@@ -357,9 +364,21 @@ def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, An
             meta[key] += (row[key] for row in mine if row[key] not in meta[key])  # once each
         meta["searches"] = [{key: row[key] for key in keys} for row in mine]
         history = {}
-        for row in mine:
-            job = f"{row['group']}-{row['seed']}"
-            history[job] = np.array(row["probabilities"], np.float32)  # (T, edges, operations)
-            history[f"{job}-logits"] = np.array(row["logits"], np.float32)
-            history[f"{job}-curves"] = np.array(row["curves"], np.float32)  # (T, curves)
+        for group in dict.fromkeys(row["group"] for row in mine):
+            found = [row for row in mine if row["group"] == group]
+            kept = {key: [row[key] for row in found] for key in KEPT}
+            kept["cells"] = [[numbers[cell] for cell in cells] for cells in kept["cells"]]
+            for key, values in kept.items():
+                history[f"{group}-{key}"] = stacked(values, KEPT[key])
         records.save(records.Record(arm, meta, history, None), FOLDER / arm)
+
+
+def stacked(values: Sequence[Any], kind: type) -> np.ndarray:
+    """(len(values), longest, ...): shorter ones end on nan, or on -1 where they are whole."""
+    arrays = [np.asarray(value, kind) for value in values]
+    longest, fill = max(map(len, arrays)), np.nan if issubclass(kind, np.floating) else -1
+    shape = len(arrays), longest, *arrays[0].shape[1:]
+    found = np.full(shape, fill, kind)
+    for row, array in zip(found, arrays, strict=True):
+        row[: len(array)] = array
+    return found

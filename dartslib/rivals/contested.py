@@ -1,5 +1,6 @@
 """The recorded searches of the contest, to ask."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from dartslib.rivals import contest
 from dartslib.runs import records
+from dartslib.tabular.cells import classes, name
 
 
 class Searched(NamedTuple):
@@ -34,14 +36,22 @@ def searches() -> list[Searched]:
         FileNotFoundError: there is none.
     """
     found, there = [], records.names(contest.FOLDER)
+    names = [name(cell.normal) for cell in classes()]
     for arm in (arm for arm in contest.arms() if arm in there):
-        record = records.load(arm, contest.FOLDER)
+        record, place = records.load(arm, contest.FOLDER), Counter()
         for row in record.meta["searches"]:
-            job = f"{row['group']}-{row['seed']}"
+            group = row["group"]
+            at, cells, probabilities = (
+                record.history[f"{group}-{kind}"][place[group]]
+                for kind in ("at", "cells", "probabilities")
+            )
+            place[group] += 1
+            count = (at >= 0).sum()  # records that it has
             found.append(
                 Searched(
-                    arm, row["group"], row["seed"], np.array(row["at"]), tuple(row["cells"]),
-                    record.history[job].astype(float), tuple(row["operations"]),
+                    arm, group, row["seed"], at[:count],
+                    tuple(names[number] for number in cells[:count]),
+                    probabilities[:count].astype(float), tuple(row["operations"]),
                     np.reshape(row["eigenvalues"], (-1, 2)), row["error"],
                 )
             )  # fmt: skip

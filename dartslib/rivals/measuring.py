@@ -90,7 +90,7 @@ def shared(seed: int, images: DataSet) -> dict[str, Any]:
         name(cell.normal): gap.accuracy(search, gap.path(cell, search.architecture), search.valid)
         for cell in classes()
     }
-    asked = gap.STEPS * SHARED.batch_size + ASKED
+    asked = min(gap.STEPS, len(search.train)) * SHARED.batch_size + ASKED
     seconds = process_time() - began
     return {"values": values, "steps": search.step, "asked": asked, "seconds": seconds}
 
