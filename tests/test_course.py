@@ -94,8 +94,8 @@ def test_code_that_stops_is_an_answer(capsys):
 
 
 def test_an_unknown_exercise():
-    with pytest.raises(ValueError, match="predict") as error:
-        course.check("nothing", 1)
+    with pytest.raises(ValueError, match="such as predict") as error:
+        course.check("predicted", 1)
     assert is_one_sentence(error.value)
 
 
