@@ -43,7 +43,7 @@ KINDS = {  # name -> what differs from SEARCH
 REAL = tuple(name for name in SEARCH.operations if name != "none")
 METHODS = {  # name -> what differs from SEARCH
     name: {"relaxation": name}
-    for name in ("darts", "sdarts", "darts_minus", "i_darts", "sgas", "oles", "p_darts")
+    for name in ("darts", "sdarts", "drnas", "darts_minus", "i_darts", "sgas", "oles", "p_darts")
 } | {
     # The paper's 50 is a mean over six edges, and there are four rows here; then halves of it.
     f"beta_darts_{scale:g}": {"relaxation": {"name": "beta_darts", "scale": scale * 4 / 6}}
@@ -60,7 +60,6 @@ METHODS = {  # name -> what differs from SEARCH
     }
     for factor in (10, 5, 2.5, 1.25)
 } | {
-    "drnas": {"relaxation": "drnas", "operations": REAL},
     # One operation per edge runs in a step, so w needs more of them.
     "gdas": {"relaxation": "gdas", "epochs": 8},
     # Of 8 channels K = 4 would search two.

@@ -72,6 +72,7 @@ def _searched(job, records, better):
     watched = arm.startswith(("early_stopping", "watched"))
     curves = [[1.0 / (1 + k)] * len(contest.CURVES) for k in range(records)]
     meta = {"price": None, "w_lr": 0.1, "alpha_lr": 1e-3, "operations": config.operations}
+    meta |= {"config": config.model_dump(mode="json"), "around": {}}
     meta |= {"error": "", "curves": curves, "logits": probabilities}
     if job in FAILED:
         at, meta["error"], meta["curves"] = at[:1], "The train loss is not finite.", curves[:1]

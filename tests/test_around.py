@@ -600,3 +600,11 @@ def test_passes_per_step(around, passes):
     loop.supernet.register_forward_hook(lambda *_: calls.append(1))
     list(loop)
     assert len(calls) == passes * loop.steps
+
+
+@pytest.mark.parametrize("steps", [600, 700, 1000, 5000])
+def test_no_eigenvalue_is_lost_to_rounding(steps):
+    around, known = EarlyStopping(), 0
+    for record in range(26):  # at every twenty-fifth of the search
+        known += around.due(known, record * steps // 25 / steps)
+    assert known == 26

@@ -16,8 +16,10 @@ NAMES = [name(cell.normal) for cell in classes()]
 PLACE = dict(zip(NAMES, np.arange(207) / 207, strict=True))  # a cell's worth is its number
 
 
-def searched(arm, group, seed, cell, error=""):
-    rest = (np.zeros(1), (cell,), np.zeros((1, 5, 4)), (), np.zeros((0, 2)))
+def searched(arm, group, seed, cell, error="", far=0.0):
+    """`far`: by how much the probabilities of every edge vary from those of the others."""
+    probabilities = np.full((1, 5, 4), 0.25) + far * np.array([1, -1, 0, 0])
+    rest = (np.zeros(1), (cell,), probabilities, (), np.zeros((0, 2)))
     return Searched(arm, group, seed, *rest, error)
 
 
@@ -95,17 +97,30 @@ def others(arm, count):
     return [searched(arm, "equal_steps", seed, own) for seed in range(count)]
 
 
-def test_5_the_placebo_changes_as_many_cells(table):
-    found = decide(table, "5", *others("exact", 7), *others("placebo", 6), *others("jitter", 1))
-    assert found.holds and "term 70%, the placebo 60%, chance 10%" in found.says
-    assert not decide(table, "5", *others("exact", 7), *others("placebo", 3)).holds
-    # Where chance alone changes as many, nothing can be said.
-    every = [*others("exact", 9), *others("placebo", 10), *others("jitter", 9)]
-    assert decide(table, "5", *every).holds is None
+def moved(arm, far, spread=0.01):
+    """Ten searches whose alpha ends about so far from that of the others."""
+    ends = far + spread * np.random.default_rng(len(arm)).normal(size=10)
+    return [searched(arm, "equal_steps", s, NAMES[120], far=ends[s]) for s in range(10)]
+
+
+def test_5_the_placebo_moves_alpha_as_far(table):
+    near = moved("jitter", 0.01, 0.001)
+    found = decide(table, "5", *moved("exact", 0.15), *moved("placebo", 0.15), *near)
+    assert found.holds and "alpha moved by 0.15" in found.says
+    assert decide(table, "5", *moved("exact", 0.2), *moved("placebo", 0.1), *near).holds is False
+    assert decide(table, "5", *moved("exact", 0.1), *moved("placebo", 0.2), *near).holds is False
+    # Where chance alone moves it as far, nothing can be said.
+    far = moved("jitter", 0.24)
+    assert decide(table, "5", *moved("exact", 0.2), *moved("placebo", 0.1), *far).holds is None
     # The term is against look-ahead, not against the first order.
-    ahead = [one._replace(arm="look_ahead") for one in others("exact", 8)]
-    found = decide(table, "5", *others("exact", 8), *ahead, *others("placebo", 5))
-    assert "term 0%" in found.says and not found.holds
+    ahead = [one._replace(arm="look_ahead") for one in moved("exact", 0.2)]
+    found = decide(table, "5", *moved("exact", 0.2), *ahead, *moved("placebo", 0.1), *near)
+    assert "alpha moved by 0.000, 0.098" in found.says and found.holds is False
+
+
+def test_5_says_how_many_cells_changed_and_leaves_failures_out(table):
+    found = decide(table, "5", *others("exact", 7), *others("placebo", 6), *others("jitter", 1))
+    assert "term 70%, the placebo 60%, chance 10%" in found.says
     failed = [searched("exact", "equal_steps", seed, NAMES[0], "nan") for seed in range(5)]
     assert "term 0%" in decide(table, "5", *failed).says
     failed = [searched("exact", "equal_steps", seed, NAMES[0], "nan") for seed in range(10)]
@@ -136,15 +151,15 @@ def test_8_never_slower(table):
     assert decide(table, "8").holds  # a larger power, a quicker cell
     late = [searched("fbnet", "latency5", seed, NAMES[200]) for seed in range(3)]
     assert not decide(table, "8", *late).holds
+    little = [searched("fbnet", "latency5", seed, NAMES[75]) for seed in range(3)]
+    assert decide(table, "8", *little).holds  # slower by less than a tenth
     failed = [searched("fbnet", "latency5", seed, NAMES[200], "nan") for seed in range(3)]
     assert decide(table, "8", *failed).holds
     assert len(re.findall(r"\d\.\d\d", decide(table, "8").says)) == 6
 
 
-def test_9_between_the_mean_and_the_best_of_those_as_quick(table):
-    best = [searched("fbnet", f"latency{k}", s, NAMES[206]) for k in range(6) for s in range(3)]
-    says = "0 of 15 cells lie between mean and best of those as quick"
-    assert decide(table, "9", *best) == (False, says)
+def test_9_better_than_those_as_quick(table):
+    says = "15 of 15 cells are better than the mean of those as quick, p 0.00"
     prices = table.prices
 
     def with_ms(value):
@@ -160,13 +175,16 @@ def test_9_between_the_mean_and_the_best_of_those_as_quick(table):
 
     try:
         with_ms(lambda k: 2.0)  # all as quick: a cell above the middle is better than the mean
-        good = all_at(150, *range(6))
-        assert decide(table, "9", *good) == (True, says.replace("0 of", "15 of"))
-        zero = all_at(150, 0) + all_at(10, *range(1, 6))
-        assert decide(table, "9", *zero) == (False, says)  # power 0 is no price
+        assert decide(table, "9", *all_at(150, *range(6))) == (True, says)
+        zero = all_at(150, 0) + all_at(10, *range(1, 6))  # power 0 is no price
+        assert decide(table, "9", *zero) == (False, says.replace("15 of", "0 of")[:-4] + "1.00")
+        most = decide(table, "9", *all_at(150, 1, 2, 3), *all_at(10, 4, 5))
+        assert most == (False, says.replace("15 of", "9 of")[:-4] + "0.30")  # chance can do that
         with_ms(lambda k: 2.0 if k < 160 else 1.5**k)  # some have no cell that is as quick
         alone = all_at(150, 1, 2) + all_at(180, *range(3, 6))
-        assert decide(table, "9", *alone) == (True, says.replace("0 of 15", "6 of 6"))
+        says = says.replace("15 of 15", "6 of 6")[:-4] + "0.02"
+        assert decide(table, "9", *alone) == (True, says)
+        assert decide(table, "9", *all_at(180, *range(6))).holds is None
     finally:
         table.prices = prices
 

@@ -25,6 +25,7 @@ import torch
 
 from dartslib.data import DataSet
 from dartslib.methods import latency
+from dartslib.methods.fbnet import FBNet
 from dartslib.methods.stages import AROUND, Around, Stages
 from dartslib.relaxation import Moment
 from dartslib.rivals.measuring import new_search
@@ -119,9 +120,12 @@ def config_of(
     if arm in settings()["latency"]["arms"]:
         found, known = kept("latency"), settings()["search"]
         places = [known["operations"].index(operation) for operation in own["operations"]]
-        edges = found["milliseconds"]["normal"]
-        changed["milliseconds"] = {"normal": [[edge[k] for k in places] for edge in edges]}
-        own["relaxation"] = own["relaxation"] | changed | {"rest": found["rest"]}
+        edges = [[edge[k] for k in places] for edge in found["milliseconds"]["normal"]]
+        changed |= {"milliseconds": {"normal": edges}, "rest": found["rest"]}
+        usual = FBNet(**changed)  # the factor of all powers is that of the paper's where alpha is 0
+        log = np.log(1000 * (found["rest"] + sum(map(fmean, edges))))
+        scale = usual.scale * log ** (FBNet.model_fields["power"].default - usual.power)
+        own["relaxation"] = own["relaxation"] | changed | {"scale": float(scale)}
     return SearchConfig(**settings()["search"] | own, w_lr=w_lr, seed=seed)
 
 
@@ -221,6 +225,8 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
     what = {"arm": arm, "group": group, "seed": int(seed), "digest": digest(), "steps": steps}
     rates = {
         "price": kept("prices")["plain"][arm] if by_price(group) else None,
+        "config": loop.config.model_dump(mode="json"),
+        "around": loop.around.model_dump(mode="json"),
         "w_lr": loop.config.w_lr,
         "alpha_lr": loop.config.alpha_lr,
     }
@@ -359,6 +365,7 @@ def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, An
     )  # fmt: skip
     for arm, mine in of_arm.items():
         meta: dict[str, Any] = {"kind": "contest", "arm": arm, "curves": CURVES}
+        meta |= {key: mine[0][key] for key in ("config", "around")}  # others: seed, rates, group
         for key in ("data", "machine", "versions"):
             meta[key] = []
             meta[key] += (row[key] for row in mine if row[key] not in meta[key])  # once each

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from dartslib.rivals import contest, contested, standings
 from dartslib.rivals.contested import Searched
@@ -39,7 +41,7 @@ class _Seen:
         plan = contest.settings()["statistics"]
         self.level, self.resamples = plan["level"], plan["resamples"]
         self.places = self.by_arm("budget")
-        options = {"level": self.level, "resamples": self.resamples}
+        options = {key: plan[key] for key in ("level", "resamples", "against")}
         self.apart = standings.differences(self.places, **options)
 
     def by_arm(self, group: str) -> dict[str, list[float]]:
@@ -57,6 +59,19 @@ class _Seen:
         one, two = (self.cells(a, groups.get(a, "equal_steps")) for a in (arm, other))
         apart = [one[seed] != two[seed] for seed in one.keys() & two.keys()]
         return float(np.mean(apart)) if apart else np.nan
+
+    def moved(self, arm: str, other: str) -> dict[int, float]:
+        """Seed -> how far apart two arms end: mean total variation of an edge's probabilities."""
+        groups, ends = {"darts": "budget"}, []
+        for one in (arm, other):
+            group = groups.get(one, "equal_steps")
+            mine = (s for s in self.found if (s.arm, s.group) == (one, group) and not s.error)
+            ends.append({s.seed: s.probabilities[-1] for s in mine})  # (edges, operations) each
+        one, two = ends
+        return {
+            seed: float(abs(one[seed] - two[seed]).sum(axis=1).mean()) / 2
+            for seed in sorted(one.keys() & two.keys())
+        }
 
     def priced(self) -> list[tuple[float, int]]:
         """(power, place of the class) of FBNet's searches that did not fail, by rising power."""
@@ -92,14 +107,18 @@ def _exact_alike(seen: _Seen) -> Decision:
 
 def _placebo_alike(seen: _Seen) -> Decision:
     pairs = ("exact", "look_ahead"), ("placebo", "darts"), ("jitter", "darts")
-    term, placebo, jitter = (seen.changed(*pair) for pair in pairs)
-    near = 0.1 + 1e-9  # of ten seeds one
-    says = f"cells changed by the term {term:.0%}, the placebo {placebo:.0%}, chance {jitter:.0%}"
-    if np.isnan([term, placebo, jitter]).any():
+    shares = [seen.changed(*pair) for pair in pairs]
+    says = "cells changed by the term {:.0%}, the placebo {:.0%}, chance {:.0%}".format(*shares)
+    term, placebo, jitter = (seen.moved(*pair) for pair in pairs)
+    seeds = term.keys() & placebo.keys()
+    if not seeds or not jitter:
         return Decision(None, says)
-    if abs(term - jitter) <= near and abs(placebo - jitter) <= near:
-        return Decision(None, says)
-    return Decision(abs(term - placebo) <= near, says)
+    far = [float(np.mean([*of.values()])) for of in (term, placebo, jitter)]
+    says += "; alpha moved by {:.3f}, {:.3f} and {:.3f}".format(*far)
+    apart = [term[seed] - placebo[seed] for seed in sorted(seeds)]
+    low, high = standings.interval(apart, seen.level, seen.resamples)
+    says += f", term less placebo {low:+.3f} to {high:+.3f}"
+    return Decision(None if max(far[:2]) <= far[2] else low <= 0 <= high, says)
 
 
 def _not_worth_it(seen: _Seen) -> Decision:
@@ -127,22 +146,26 @@ def _never_slower(seen: _Seen) -> Decision:
         of_power.setdefault(power, []).append(cost[k])
     means = [float(np.mean(values)) for values in of_power.values()]
     says = "ms by power: " + ", ".join(f"{mean:.2f}" for mean in means)
-    return Decision(bool((np.diff(means) <= 0).all()), says)
+    slower = [after > 1.1 * before for before, after in pairwise(means)]
+    return Decision(not any(slower), says)
 
 
-def _between(seen: _Seen) -> Decision:
+def _better_than_as_quick(seen: _Seen) -> Decision:
     cost = landscape.costs(seen.table, "forward_1_ms")
-    worth, between = landscape.values(seen.table).mean(axis=1), []
+    worth, better = landscape.values(seen.table).mean(axis=1), []
     for power, k in seen.priced():
         others = worth[(abs(cost - cost[k]) <= 0.1 * cost[k]) & (np.arange(len(cost)) != k)]
         if power and len(others):
-            between.append(others.mean() < worth[k] < others.max())
-    says = f"{sum(between)} of {len(between)} cells lie between mean and best of those as quick"
-    return Decision(2 * sum(between) > len(between), says)
+            better.append(worth[k] > others.mean())
+    if not better:
+        return Decision(None, "no search has others as quick")
+    p = stats.binomtest(sum(better), len(better), alternative="greater").pvalue
+    says = f"{sum(better)} of {len(better)} cells are better than the mean of those as quick"
+    return Decision(bool(p < seen.level), f"{says}, p {p:.2f}")
 
 
 RULES: dict[str, Callable[[_Seen], Decision]] = {
     "1": _above_chance, "2": partial(_told_apart, above=False),
     "3": partial(_told_apart, above=True), "4": _exact_alike, "5": _placebo_alike,
-    "6": _not_worth_it, "7": _more_skips, "8": _never_slower, "9": _between,
+    "6": _not_worth_it, "7": _more_skips, "8": _never_slower, "9": _better_than_as_quick,
 }  # fmt: skip

@@ -51,7 +51,7 @@ def chance(one: Sequence[float], other: Sequence[float], resamples: int = 9999) 
 
 
 class Difference(NamedTuple):
-    """Of a method to DARTS, in percentiles, seed by seed."""
+    """Of a method to what it is held against, DARTS for most, in percentiles, seed by seed."""
 
     mean: float
     low: float  #: of scipy's BCa interval
@@ -64,6 +64,7 @@ def differences(
     found: Mapping[str, Sequence[float]],
     reference: str = "darts",
     *,
+    against: Mapping[str, str] | None = None,
     level: float = 0.05,
     resamples: int = 9999,
 ) -> dict[str, Difference]:
@@ -72,13 +73,15 @@ def differences(
     Args:
         found: method -> percentiles of its cells, one per seed, the same seeds for all.
         reference: what the others are compared with.
+        against: method -> another reference for it.
         level: of the intervals and of all tests together.
         resamples: of the bootstrap and of the permutations.
     """
-    base, rows, p_values = np.asarray(found[reference], float), {}, {}
+    rows, p_values = {}, {}
     for method, values in found.items():
         if method == reference:
             continue
+        base = np.asarray(found[(against or {}).get(method, reference)], float)
         apart = np.asarray(values, float) - base  # (seeds,)
         rows[method] = (apart.mean(), *interval(apart, level, resamples))
         p_values[method] = chance(values, base, resamples)
