@@ -155,6 +155,7 @@ def at_a_small_size(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.full
 def test_the_full_run_goes_on_from_its_checkpoint(monkeypatch, at_a_small_size):
     """One record, with the factors of the report, whole after a stop."""
     folder = at_a_small_size

@@ -361,6 +361,7 @@ def test_a_record_per_arm(small):
     assert np.isnan(arrays["probabilities"][2, 1]).all()
 
 
+@pytest.mark.full
 def test_records_are_small_enough_for_what_is_kept_in_all(monkeypatch, tmp_path):
     """Of 5 MB; alpha walks at random here, which hardly compresses."""
     monkeypatch.setattr(contest, "FOLDER", tmp_path)
