@@ -224,6 +224,13 @@ def test_a_prediction_comes_first_and_stays(monkeypatch, at_a_small_size, capsys
     assert json.loads(autopsy.RECORD.read_text("utf-8"))["found"]["test"] == made["found"]["test"]
 
 
+def test_five_core_hours_are_so_many_epochs(monkeypatch, at_a_small_size):
+    """Four batches an epoch; ten steps in 90 s: 500 epochs. The first step is not counted."""
+    clock = iter([100.0, 190.0])
+    monkeypatch.setattr(autopsy, "process_time", lambda: next(clock))
+    assert autopsy.epochs_in(5.0) == round(5 * 3600 / (9.0 * 4)) == 500
+
+
 def test_without_a_stem_the_first_relu_meets_the_image():
     config = autopsy.BASE.changed(layers=3, channels=2, has_stem=False)
     network = config.network(PUBLISHED["REPORT_SECOND"], num_classes=10)

@@ -212,6 +212,7 @@ def test_every_record_is_kept_with_losses_rates_and_what_is_frozen(small, images
     assert (np.diff(curves["w_lr"][1:]) < 0).all() and row["w_lr"] == 0.05
     assert np.isnan(curves["frozen"][0]) and 0.5 < curves["frozen"][-1] < 1  # but stem and head
     assert row["price"] == {"once": 0.0, "per_step": 1.0}
+    assert row["config"]["relaxation"]["name"] == "oles" and row["config"]["channels"] == 4
     assert row["alpha_lr"] * 6 == pytest.approx(5.9)
     softmax = torch.tensor(row["logits"]).softmax(dim=-1).numpy()
     assert softmax == pytest.approx(np.array(row["probabilities"]), abs=1e-3)

@@ -1,6 +1,7 @@
 """Shared supernets, children and scores, each job in small."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,6 +74,28 @@ def test_a_shared_network_is_asked_on_images_that_it_does_not_learn(small):
     images, _ = search.valid.at(0)
     again, _ = search.valid.at(len(search.valid))
     assert torch.equal(images, again)  # not augmented
+
+
+def test_a_controller_travels_as_far_as_in_its_paper(monkeypatch):
+    """4,500 steps at 0.0035, by Adam as theirs; 15 steps after each epoch of w, of which 44 fit."""
+    told, built = {}, []
+
+    class Loop(SimpleNamespace):
+        step = steps = measuring.STEPS
+        train = range(140)
+
+    monkeypatch.setattr(measuring, "shared_network", lambda seed, images: Loop(valid=[]))
+    monkeypatch.setattr(measuring, "enas", lambda search, **options: told.update(options) or [0.1])
+    monkeypatch.setattr(measuring, "best_drawn", lambda *given, **options: classes()[0])
+    measuring.controlled(0, None)
+    assert measuring.STEPS == 5 * 8 * 156 and told["steps"] == 15
+    assert told["rate"] * 15 * 44 == pytest.approx(0.0035 * 4500)
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda *a, **o: built.append(o) or adam(*a, **o))
+    search = SimpleNamespace(architecture=SimpleNamespace(alpha=[torch.zeros(1)]), step=1, steps=1,
+                             train=[1])  # fmt: skip
+    assert list(enas(search)) == []
+    assert built == [{"betas": (0.0, 0.999), "eps": 1e-3}]
 
 
 def test_children_are_of_different_classes(monkeypatch):

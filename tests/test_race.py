@@ -12,7 +12,7 @@ from scipy import stats
 
 from dartslib import rivals
 from dartslib.rivals import measuring, race, recording
-from dartslib.rivals.account import FromTable
+from dartslib.rivals.account import FromTable, mean_price
 from dartslib.rivals.outside import optuna_tpe
 from dartslib.runs.results import bar
 from dartslib.tabular import controls, making
@@ -148,6 +148,18 @@ def test_a_race_is_recorded_with_its_bands(table, monkeypatch):
     assert np.mean(found["counting"]["marks"]["20"]) > np.mean(
         found["random_search"]["marks"]["20"]
     )
+
+
+def test_a_mean_price_is_that_of_all_cells():
+    """Of 243, not of the classes: a class of two cells is drawn twice as often."""
+
+    def price(cell):  # dearer where node 2 reads both inputs, as cells that equal another do
+        return 60.0 + 30 * all(state < 2 for _, state in cell.normal[1])
+
+    table = made_up_table(convolutions, price=price)
+    found = mean_price(table, lambda known: float(known["train_seconds"]))
+    assert found == pytest.approx(np.mean([price(cell) for cell in table.cells]))
+    assert found > 1 + np.mean([price(cell) for cell in table.classes])
 
 
 def test_repeats_that_share_a_supernet_count_once():

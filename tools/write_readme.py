@@ -88,7 +88,7 @@ def _own_cells(study: Results) -> str:
         found = [list(row.accuracies) for row in _published(study, length).values()]
         if len(found) == len(OWN) and min(map(len, found)) > 1:
             said.append(f"{words}, ξ > 0, minus ξ = 0 {_difference(found[1], found[0])}")
-    return said and f" The report's own two cells, several seeds each: {'; '.join(said)}." or ""
+    return f" The report's own two cells, several seeds each: {'; '.join(said)}." if said else ""
 
 
 def _compared(study: Results) -> str:

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from dartslib.genotypes import Genotype
-from dartslib.tabular.table import Table
-
-JUDGED, WATCHED = 20_000, 2_000  # images: after the last epoch, and after another
+from dartslib.tabular.table import JUDGED, WATCHED, Table
 
 
 def seconds_per_image(price: Mapping[str, Any]) -> float:

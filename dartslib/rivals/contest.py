@@ -373,9 +373,9 @@ def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, An
         history = {}
         for group in dict.fromkeys(row["group"] for row in mine):
             found = [row for row in mine if row["group"] == group]
-            kept = {key: [row[key] for row in found] for key in KEPT}
-            kept["cells"] = [[numbers[cell] for cell in cells] for cells in kept["cells"]]
-            for key, values in kept.items():
+            arrays = {key: [row[key] for row in found] for key in KEPT}
+            arrays["cells"] = [[numbers[cell] for cell in cells] for cells in arrays["cells"]]
+            for key, values in arrays.items():
                 history[f"{group}-{key}"] = stacked(values, KEPT[key])
         records.save(records.Record(arm, meta, history, None), FOLDER / arm)
 

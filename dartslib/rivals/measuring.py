@@ -25,6 +25,7 @@ from dartslib.runs.running import begin_search, begin_training
 from dartslib.searching import Search, SearchConfig
 from dartslib.tabular.cells import SPACE, classes, name
 from dartslib.tabular.making import RECIPE, numbered, seed_of
+from dartslib.tabular.table import JUDGED
 from dartslib.training import TrainConfig, Training
 
 CHILDREN, CHILD_EPOCHS = 5, (2, 4)
@@ -35,7 +36,8 @@ SHARED = SearchConfig(
     channels=RECIPE.channels, head="linear", batch_size=RECIPE.batch_size, w_lr=RECIPE.lr,
 )  # fmt: skip
 ASKED = 2_000  # of the 20,000 images to train on, those that shared networks are asked on
-STEPS = 6_240  # of a shared network: as many as five trainings of the table have
+# Of a shared network: as many as five trainings of the table have.
+STEPS = 5 * RECIPE.epochs * (JUDGED // RECIPE.batch_size)  # as many images train as judge
 # ENAS: theirs are 30 controller steps per epoch of 281 steps of w; an epoch has 140 here. The rate
 # times all its steps is theirs, 0.0035 times 30 times 150 epochs.
 CONTROLLER_STEPS = 15

@@ -20,11 +20,10 @@ from dartslib.genotypes import Genotype
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.runs.running import begin_training
 from dartslib.tabular.cells import SPACE, classes, name
-from dartslib.tabular.table import ROWS, read_rows
+from dartslib.tabular.table import JUDGED, ROWS, WATCHED, read_rows
 from dartslib.training import TrainConfig
 
-IMAGES = 40_000  # training images in use: one half to train on, one to judge on
-WATCHED = 2_000  # judging images that are evaluated after every epoch
+IMAGES = 2 * JUDGED  # training images in use: one half to train on, one to judge on
 
 RECIPE = TrainConfig(
     dataset="cifar10", part="compare", held_out=0.5, crop=2, layers=3, reductions=(), channels=16,

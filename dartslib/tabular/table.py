@@ -31,6 +31,7 @@ Rows = list[dict[str, Any]]
 HERE = Path(__file__).parent
 ROWS, ABOUT = HERE / "table.csv", HERE / "table.json"
 PRICES, PRICES_MADE = HERE / "prices.csv", HERE / "prices.json"
+JUDGED, WATCHED = 20_000, 2_000  # judging images: at the end, and after every epoch
 
 
 @dataclass(frozen=True)
