@@ -273,7 +273,7 @@ def test_what_goes_around_a_search_is_given_as_the_page_says(monkeypatch):
     config, around = bound["config"], bound["around"]
     search = begin_search(config, data.load("shapes10"), around=around)[0]
     assert isinstance(search, Stages) and isinstance(around, Perturbation)
-    for other in re.findall(r"# (.*)", code)[0].split(", "):
+    for other in re.findall(r"# or (.*)", code)[0].split(", "):
         module, name = other.split(".")
         assert issubclass(
             getattr(importlib.import_module(f"dartslib.methods.{module}"), name), Around
