@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tokenize
 import tomllib
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from typing import get_args
@@ -219,6 +220,14 @@ def test_the_core_stays_small():
     sizes = {name: _lines_of_code(PACKAGE / f"{name}.py") for name in CORE}
     print(sizes)
     assert sum(sizes.values()) <= 1300, f"the core is to be read in an afternoon: {sizes}"
+
+
+def test_the_package_stays_within_its_size():
+    sizes = Counter()
+    for path in PACKAGE.rglob("*.py"):
+        sizes[path.relative_to(PACKAGE).parts[0]] += _lines_of_code(path)
+    print(sizes)
+    assert sizes.total() <= 12_500, f"one person is to know all of it: {sizes}"
 
 
 # In show/ as it is now, in the fast form (whose signatures are autograd's) and on the command line,
