@@ -15,7 +15,7 @@ from statistics import mean
 from dartslib.runs.files import write_text, write_whole
 from dartslib.runs.records import Record
 from dartslib.runs.results import Results, Summary, bar, cpu_hours, used_gpu
-from dartslib.runs.study import FINALISTS, HAND_RATES
+from dartslib.runs.study import HAND_RATES
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: tools/write_readme.py -->", "<!-- end of results -->"
@@ -128,27 +128,15 @@ def _compared(study: Results) -> str:
     )
 
 
-def _ahead(study: Results, finals: dict[str, Record]) -> str:
-    """Which of the cells that were trained alike came first, by how much, and how large it is."""
-    alike = {group: record for group, record in finals.items() if group in FINALISTS}
-    if len(alike) < 2:
-        return ""
-    first, second, *_ = sorted(
-        alike, key=lambda group: alike[group].meta["result"]["test_accuracy"], reverse=True
-    )
-    ahead = [alike[group].meta["result"]["test_accuracy"] for group in (first, second)]
-    sizes = sorted(alike, key=lambda group: alike[group].meta["weights"])
-    size = {0: ", with the fewest weights", len(sizes) - 1: ", with the most weights"}
-    return (
-        f"Of those trained alike, the cell {_as_found(first)} came first, by "
-        f"{100 * (ahead[0] - ahead[1]):.1f} points{size.get(sizes.index(first), '')}; two "
-        "trainings of one compared cell may differ by "
-        f"{100 * study.noise.bar:.1f} for their seeds alone."
-    )
-
-
-def _as_found(group: str) -> str:
-    return "drawn at random" if group == "random" else f"found with {GROUPS[group]}"
+def _mirrored(finals: dict[str, Record]) -> str:
+    """What the mean of an image's scores and its mirror image's gives; "" if none has that."""
+    found = [
+        f"{GROUPS[group]} {record.meta['result']['mirrored_accuracy']:.2%}"
+        for group, record in finals.items()
+        if "mirrored_accuracy" in record.meta["result"]
+    ]
+    how = "By the mean of the scores of an image and of its mirror image, a pass more, it is"
+    return f" {how}: {', '.join(found)}." if found else ""
 
 
 def _finals(study: Results, kind: str, title: str) -> str:
@@ -171,7 +159,8 @@ def _finals(study: Results, kind: str, title: str) -> str:
             *rows,
             f"\nThe choice of the {TEST_IMAGES:,} test images alone leaves each of ours uncertain "
             f"by at most {reach} percentage points (two standard errors). "
-            f"No second seed was tried here. {_ahead(study, finals)}\n",
+            "No second seed was tried here: these are levels, and no order."
+            f"{_mirrored(finals)}\n",
         ]
     )
 
