@@ -52,7 +52,7 @@ def made_up_contest(records=5, better=()):
     contest.FOLDER.mkdir(parents=True, exist_ok=True)
     every = (arm for arm in contest.arms() if not arm.startswith(("watched", "jitter")))
     prices = {arm: {"once": 1.0, "per_step": 0.1 + 0.01 * k} for k, arm in enumerate(every)}
-    fast = {"darts": {"once": 1.0, "per_step": 0.05}}
+    fast = {"darts": {"once": 1.0, "per_step": 0.5}}  # a budget is some trainings
     content = {"prices": {"plain": prices, "fast": fast}}
     found = {"milliseconds": {"normal": [[0.07, 0.0, 0.5, 0.0]] * 5}, "rest": 0.4, "explained": 0.9}
     for file, of_file in (content | {"latency": found}).items():

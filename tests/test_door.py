@@ -88,7 +88,6 @@ def test_the_block_of_the_readme_runs(tmp_path):
     lines = [line for line in code.splitlines() if line]
     assert len(lines) == 7
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    began = os.times()
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -97,10 +96,9 @@ def test_the_block_of_the_readme_runs(tmp_path):
         text=True,
         check=True,
     )
-    seconds = os.times().children_user - began.children_user  # on the processor: some 25
-    steps = re.findall(r"\d+ steps, about \d+ (?:seconds|minutes); in runs", done.stdout)
+    steps = re.findall(r"(\d+) steps, about \d+ (?:seconds|minutes); in runs", done.stdout)
     assert len(steps) == 2 and len(done.stdout.splitlines()) == 5
-    assert seconds < 60
+    assert sum(map(int, steps)) < 200  # not in seconds: 25 to 90 of one core, by machine
 
 
 def test_the_readme_is_short():
