@@ -34,7 +34,7 @@ def made_up_race(generator):
     every, names = classes(), [name(cell.normal) for cell in classes()]
     worth = np.array([convolutions(cell) for cell in every], float)
     rows = [
-        {"cell": names[k], "score_seconds": dict.fromkeys(SCORES, 3.0),
+        {"cell": names[k], "score_seconds": dict.fromkeys(SCORES, 3.0), "step_seconds": 0.1,
          "scores": {way: (generator.normal(size=3) + (100 * worth[k] + k / 2) * (way == "synflow")
                           ).tolist() for way in SCORES}} for k in range(207)
     ]  # fmt: skip

@@ -40,7 +40,7 @@ def test_every_kind_of_job_is_made(small):
     scores = kinds["score-3"]
     assert scores["cell"] == name(classes()[103].normal)
     assert set(scores["scores"]) == set(scores["score_seconds"]) and len(scores["scores"]) == 5
-    assert np.isfinite(list(scores["scores"].values())).all()
+    assert np.isfinite(list(scores["scores"].values())).all() and scores["step_seconds"] > 0
     assert all(len(values) == 2 for values in scores["scores"].values())
     family = kinds["family-1"]
     children = family["children"]

@@ -107,10 +107,11 @@ def test_a_way_that_ends_with_a_name_pays_for_one_training_more(table):
     row = {"values": values, "steps": 2000, "asked": 100_000}  # 100 s, and 1 s per question
     enas = {"cell": names[3], "steps": 6000, "asked": 20_000_000}
     scores = {"ntk_condition": 1.0, "linear_regions": 2.0}
-    rows = [
-        {"cell": cell, "scores": dict.fromkeys(scores, [k, -k]), "score_seconds": scores}
+    rows = [  # where they were made a step took four times as long as in the quiet pass
+        {"cell": cell, "scores": dict.fromkeys(scores, [k, -k]), "step_seconds": 0.2,
+         "score_seconds": {way: 4 * seconds for way, seconds in scores.items()}}
         for k, cell in enumerate(names)
-    ]
+    ]  # fmt: skip
     measured = {"single_path": [row] * 10, "enas": [enas] * 10, "score": rows}
     ways = race.entrants(measured, table)
     others = {"counting_at_once", "te_nas", "single_path", "random_sharing", "enas"}

@@ -14,6 +14,7 @@ import numpy as np
 
 from dartslib.data import DataSet, Subset, split
 from dartslib.genotypes import Genotype
+from dartslib.methods.latency import typical
 from dartslib.rivals import scores
 from dartslib.rivals.coding import Coding
 from dartslib.rivals.controller import CHILDREN as ENAS_CHILDREN
@@ -43,6 +44,7 @@ STEPS = 5 * RECIPE.epochs * (JUDGED // RECIPE.batch_size)  # as many images trai
 CONTROLLER_STEPS = 15
 CONTROLLER_TRAVEL = 0.0035 * 30 * 150
 INITS, BATCH, KERNEL, POINTS = 3, 128, 24, 100  # of the scores; points per side of a plane
+PACE = 5  # training steps beside the scores of a class
 
 
 def plan() -> list[str]:
@@ -151,7 +153,9 @@ def score(number: int, images: DataSet) -> dict[str, Any]:
     """What the scores say of a class before training, with each of three first weights.
 
     Returns:
-        "scores": by way, a value each; "score_seconds": by way, CPU time of all three.
+        "scores": by way, a value each; "score_seconds": by way, CPU time of all three;
+        "step_seconds": that of a training step of the class, here and now, which tells what these
+        seconds are worth in the table's prices.
     """
     cell, seconds = classes()[number], {}
     train = split(images, held_out=RECIPE.held_out).compare_train
@@ -176,7 +180,10 @@ def score(number: int, images: DataSet) -> dict[str, Any]:
             began = process_time()
             found.setdefault(way, []).append(ask())
             seconds[way] = seconds.get(way, 0.0) + process_time() - began
-    return {"cell": name(cell.normal), "scores": found, "score_seconds": seconds}
+    training, _ = begin_training(RECIPE, cell, images)
+    step = typical(training.advance, PACE, process_time)
+    by_way = {"scores": found, "score_seconds": seconds}
+    return {"cell": name(cell.normal), "step_seconds": step} | by_way
 
 
 def _trained(

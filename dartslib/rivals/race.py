@@ -7,8 +7,8 @@ best whole training so far, and counts by trainings that it did not ask. What en
 not with a trained network pays for one training more. No way knows which cells are equal.
 
 A step of a shared network costs what a step of the mean cell costs, and an image that is asked what
-a forward pass of it does: in the currency of the table, however slow an implementation is. Scores
-cost the seconds that they took, beside another process.
+a forward pass of it does: in the currency of the table, however slow an implementation is. A score
+costs as many training steps of its class as it took the time of, where it was made.
 """
 
 import json
@@ -60,8 +60,8 @@ def entrants(measured: Mapping[str, Any], table: Table) -> dict[str, Way]:
         # way -> (first weights, classes): a search sees those of one
         scores = {way: np.array([row["scores"][way] for row in rows]).T for way in ways}
         inits = len(scores["ntk_condition"])
-        spelled = len(table.cells) / len(rows) / inits  # no way knows which cells are equal
-        paid = {way: spelled * sum(row["score_seconds"][way] for row in rows) for way in ways}
+        spelled = len(table.cells) / len(rows)  # no way knows which cells are equal
+        paid = {way: spelled * seconds for way, seconds in score_prices(rows, table).items()}
         both = ("ntk_condition", "linear_regions")  # TE-NAS: their ranks, summed; ties share one
         scores["te_nas"] = sum(rankdata(scores[way], axis=1) for way in both)
         paid["te_nas"] = sum(paid[way] for way in both)
@@ -87,6 +87,20 @@ def entrants(measured: Mapping[str, Any], table: Table) -> dict[str, Way]:
     if rows := measured.get("enas"):
         ends = [row | {"seconds": row["steps"] * step + row["asked"] * image} for row in rows]
         found["enas"] = _named(lambda seed: ends[seed % len(ends)])
+    return found
+
+
+def score_prices(rows: list[dict[str, Any]], table: Table) -> dict[str, float]:
+    """CPU-seconds to ask each score of all classes once, with one beginning, at the table's prices.
+
+    `rows` are the records of `measuring.score`.
+    """
+    found: dict[str, float] = {}
+    for row in rows:
+        step = float(table.prices[row["cell"]]["step_seconds"])
+        for way, seconds in row["score_seconds"].items():
+            steps = seconds / row["step_seconds"] / len(row["scores"][way])
+            found[way] = found.get(way, 0.0) + steps * step
     return found
 
 
