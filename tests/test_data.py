@@ -609,7 +609,7 @@ def test_wrong_parts_and_steps():
 
 
 def test_a_pass_is_quick():
-    """A fifth of 50,000 images of CIFAR's size: 1 s of a core, thrice that if it is slow."""
+    """50,000 images of CIFAR's size in at most 5 s on one core; here a fifth of them."""
     subset = Subset(torch.zeros(10_000, 3, 32, 32, dtype=torch.uint8), torch.zeros(10_000).long())
     batches = _batches(subset, 64, cutout=16)
     threads = torch.get_num_threads()
@@ -619,7 +619,7 @@ def test_a_pass_is_quick():
             start = time.process_time()
             for step in range(len(batches)):
                 batches.at(step)
-            if (seconds := time.process_time() - start) <= 3:
+            if (seconds := time.process_time() - start) <= 1:
                 return
     finally:
         torch.set_num_threads(threads)

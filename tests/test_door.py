@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_up import noise_images
 from PIL import Image
 from plain import Noise, is_one_sentence
 from safetensors.torch import load_file
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from typer.testing import CliRunner
 
 import dartslib
-from dartslib import DataSet, Genotype, SearchConfig, TrainConfig, api
+from dartslib import DataSet, Genotype, SearchConfig, TrainConfig, api, tabular
 from dartslib.__main__ import app
 from dartslib.data import folders, load, locate, remarks, split
 from dartslib.data.folders import load_folder, open_picture
@@ -35,6 +36,9 @@ from dartslib.runs.running import cell_name, find_genotype, fitted
 from dartslib.runs.study import Study
 from dartslib.runs.trained import load_trained
 from dartslib.runs.usual_text import read_usual
+from dartslib.tabular import pricing
+from dartslib.tabular.cells import classes
+from dartslib.tabular.making import RECIPE
 
 ROOT = Path(__file__).resolve().parent.parent
 # The smoke profile, made as small as can be.
@@ -88,6 +92,7 @@ def test_the_block_of_the_readme_runs(tmp_path):
     lines = [line for line in code.splitlines() if line]
     assert len(lines) == 7
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    began = os.times()
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -96,9 +101,22 @@ def test_the_block_of_the_readme_runs(tmp_path):
         text=True,
         check=True,
     )
+    seconds = os.times().children_user - began.children_user  # some 25 where that is 1
     steps = re.findall(r"(\d+) steps, about \d+ (?:seconds|minutes); in runs", done.stdout)
     assert len(steps) == 2 and len(done.stdout.splitlines()) == 5
-    assert sum(map(int, steps)) < 200  # not in seconds: 25 to 90 of one core, by machine
+    assert sum(map(int, steps)) < 200
+    assert seconds < 60 * max(1, _slowness())
+
+
+def _slowness():
+    """How many times as long as on the machine of the quiet pass a training step takes here."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = pricing.price(classes()[0], noise_images(1024), RECIPE)
+    finally:
+        torch.set_num_threads(threads)
+    return found["step_seconds"] / float(tabular.load().prices[found["cell"]]["step_seconds"])
 
 
 def test_the_readme_is_short():
