@@ -44,6 +44,7 @@ def test_the_best_has_ties_and_no_luck():
     four = [k for k, cell in enumerate(classes()) if convolutions(cell) == 4]
     assert sorted(found.ties) == four and found.place in four
     assert found.value == pytest.approx(0.6, abs=0.01)
+    assert found.bar == pytest.approx(1.96 * 0.005 / 3**0.5, rel=0.1)  # of three trainings
     noise = made_up_table(lambda cell: 0.5, noise=0.01, seed=2)
     found = landscape.best(landscape.values(noise))
     assert len(found.ties) > 180 and abs(found.value - 0.5) < 0.02

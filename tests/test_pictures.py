@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from itertools import pairwise
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -139,6 +140,31 @@ def test_the_lightest_color_is_that_of_the_lowest_value(drawn):
         show.heatmap({"A": table}, low=low, **names)
     first, second = (figure.axes[0].collections[0] for figure in drawn)
     assert first.get_clim() == (0.0, 0.6) and second.get_clim() == (0.5, 0.6)
+
+
+@pytest.mark.parametrize("draw", [show.rows, show.points, show.lines])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_no_name_of_an_axis_runs_into_its_neighbors(draw, count, drawn):
+    one = 1.0 if draw is show.rows else ([1.0, 2.0], [3.0, 4.0])
+    panels = {f"panel {k}": {"ten shared networks": one, "b": one} for k in range(count)}
+    for name in ("share", "accuracy in the table (percent)"):
+        draw(panels, x=name, **{} if draw is show.rows else {"y": "y"})
+        figure = drawn.pop()
+        figure.draw_without_rendering()
+        words = [axes.xaxis.label for axes in figure.axes]
+        assert {word.get_text().replace("\n", " ") for word in words} == {name}
+        boxes = [word.get_window_extent() for word in words]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+        assert boxes[-1].x1 <= figure.bbox.width
+        assert words[0].get_text() == name or count > 2  # two lines only where one is too long
+
+
+def test_the_scale_of_counts_has_no_halves(drawn):
+    names = {"rows": ["r"], "columns": ["a", "b"], "color": "convolutions"}
+    for table in ([[0, 1]], [[0.2, 1.0]]):
+        show.heatmap({"A": table}, **names)
+    counts, others = (figure.axes[-1].get_yticks() for figure in drawn)
+    assert set(counts) >= {0, 1} and not (counts % 1).any() and (others % 1).any()
 
 
 def test_panels_of_rows_share_a_scale_without_ticks_below_the_numbers(drawn):

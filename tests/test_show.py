@@ -371,6 +371,9 @@ def test_equal_points_of_a_row_do_not_hide_one_another():
     np.testing.assert_allclose([np.mean(line.get_ydata()) for line in points], [0, 1])
     picture = show.rows({"t": {"one": [4.0, np.nan, np.nan], "other": [1.0, 1.0, 2.0]}}, x="count")
     assert picture.png  # a value that is missing hides none
+    figure, _ = behind(show.rows, {"t": {"ten": [1.0] * 10, "one": [1.0]}}, x="count")
+    (ten, one) = (line.get_ydata() for line in figure.axes[0].lines if line.get_marker() != "None")
+    assert len(set(ten)) == 10 and max(ten) < 0.5 < min(one)
 
 
 def test_a_scale_may_end_at_zero():

@@ -12,6 +12,7 @@ of formulas and records, which are the same on every machine; of live runs leave
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from textwrap import fill
 from types import MappingProxyType
 from typing import Any
 
@@ -92,7 +93,7 @@ def lines(
             told.append(f"{label} {'ends at' if joined else 'at'} {values}" if numbers else label)
         kind = "a line" if joined else "points"
         said.append(f"{title}: {name} over {x}, {kind} for each of: {', '.join(told)}.")
-        axes.set(title=title, xlabel=x, **{f"{letter}scale": "log" for letter in log})
+        axes.set(title=title, **{f"{letter}scale": "log" for letter in log})
         if name not in (other.get_ylabel() for other in found):
             axes.set_ylabel(name)
         for label, value in levels.items():
@@ -115,6 +116,7 @@ def lines(
     if (low, high) != (None, None):  # last, since it ends the search for what all panels need
         for axes in found:
             axes.set_ylim(low, high)
+    _name_below(found, x)
     legends = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in found]
     handles = {label: handle for legend in legends for handle, label in legend}
     if len(handles) > 1 or bar:
@@ -199,7 +201,7 @@ def rows(
             axes.axvline(value, **DOTTED)
             say(axes, label, (value, 1), (3, 2), xycoords=("data", "axes fraction"))
         axes.set_title(title, pad=18 if levels else 6)
-        axes.set(xlabel=x, ylim=(len(labels) - 0.4, -0.6))
+        axes.set_ylim(len(labels) - 0.4, -0.6)
         if percent:
             axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(visible=False, axis="y")
@@ -213,6 +215,7 @@ def rows(
         ticks = MaxNLocator(6 if len(panels) == 1 else 4, steps=[1, 2, 5, 10])
         axes.set_xticks([x for x in ticks.tick_values(left, right) if left <= x <= right])
     found[0].set(yticks=range(len(labels)), yticklabels=labels)
+    _name_below(found, x)
     said += [f"Dotted: {', '.join(levels)}."] if levels else []
     return picture(figure, " ".join(said))
 
@@ -289,7 +292,10 @@ def heatmap(
     below, above = np.nanmin(values) < low, np.nanmax(values) > top
     more = "both" if below and above else "min" if below else "max" if above else "neither"
     shades, place = found[0].collections[0], {"pad": 0.015, "aspect": 50, "fraction": 0.06}
-    figure.colorbar(shades, ax=list(found), extend=more, **place).set_label(color)
+    bar = figure.colorbar(shades, ax=list(found), extend=more, **place)
+    bar.set_label(color)
+    if all(v.is_integer() for v in values.ravel()):
+        bar.locator = MaxNLocator(integer=True)
     size = f"{len(rows)} rows by {len(columns)} columns"
     said = [f"Heatmap of {color}, {size}, for each of: {'; '.join(tables)}."]
     for title, table in tables.items() if numbers else ():
@@ -316,6 +322,17 @@ def say(axes: Axes, text: str, at: tuple, by: tuple[float, float], **place: Any)
     axes.annotate(text, at, by, **look | place)
 
 
+def _name_below(found: Sequence[Axes], name: str) -> None:
+    """Names the horizontal axes, in two lines where a panel is too narrow for one."""
+    for axes in found:
+        axes.set_xlabel(name)
+    if len(found) > 1:
+        found[0].figure.draw_without_rendering()  # only now do panels and words have their widths
+        if found[0].xaxis.label.get_window_extent().width > min(a.bbox.width for a in found):
+            for axes in found:
+                axes.set_xlabel(fill(name, len(name) // 2 + 5))
+
+
 def _labels(panels: Mapping[str, Any]) -> list[str]:
     """All labels in the order in which they come; ValueError where there is nothing to draw."""
     inside = [series for series in panels.values() if isinstance(series, Mapping)]
@@ -326,7 +343,13 @@ def _labels(panels: Mapping[str, Any]) -> list[str]:
 
 
 def _apart(values: np.ndarray) -> np.ndarray:
-    """How far below its row each point goes, so that equal ones do not hide one another."""
-    empty = np.isnan(values)
-    same = [np.flatnonzero(empty if np.isnan(v) else values == v) for v in values]
-    return np.array([0.2 * (list(s).index(k) - (len(s) - 1) / 2) for k, s in enumerate(same)])
+    """How far below its row each point goes, so that equal ones do not hide one another.
+
+    Ten equal ones still leave room for those of the next row.
+    """
+    empty, found = np.isnan(values), []
+    for k, value in enumerate(values):
+        same = np.flatnonzero(empty if np.isnan(value) else values == value)
+        step = min(0.2, 0.6 / max(1, len(same) - 1))
+        found.append(step * (list(same).index(k) - (len(same) - 1) / 2))
+    return np.array(found)

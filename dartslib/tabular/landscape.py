@@ -143,6 +143,7 @@ class Best(NamedTuple):
 
     place: int  #: of the best, in `table.classes`
     value: float  #: its accuracy by runs that did not choose it, mean over runs
+    bar: float  #: half of that mean's 95 % interval, by the noise of a training
     ties: np.ndarray  #: places of all classes that tie with it; the best itself is one
 
 
@@ -152,11 +153,12 @@ def best(runs: np.ndarray, level: float = 0.05) -> Best:
     Student's t, one-sided, with the noise of all classes together, at level / (classes - 1).
     """
     count, repeats = runs.shape
-    means, noise = runs.mean(axis=1), spread(runs).noise
-    bound = stats.t.isf(level / (count - 1), count * (repeats - 1)) * noise * (2 / repeats) ** 0.5
+    means, noise, freedom = runs.mean(axis=1), spread(runs).noise, count * (repeats - 1)
+    bound = stats.t.isf(level / (count - 1), freedom) * noise * (2 / repeats) ** 0.5
+    bar = stats.t.isf(0.025, freedom) * noise / repeats**0.5
     unseen = runs[_others(runs).argmax(axis=0), range(repeats)]
     ties = np.flatnonzero(means >= means.max() - bound)
-    return Best(int(means.argmax()), float(unseen.mean()), ties)
+    return Best(int(means.argmax()), float(unseen.mean()), float(bar), ties)
 
 
 def choices(cells: Sequence[Genotype]) -> np.ndarray:
