@@ -431,6 +431,13 @@ def test_a_run_that_has_no_validation():
     assert "one level 50.0%" in explorer.status.value and len(_lines(explorer)) == 1
 
 
+def test_eleven_labels_of_a_figure_look_different():
+    pens = style.looks([*"abcdefghijk"])
+    assert len(set(pens.values())) == len({pen.color for pen in pens.values()}) == 11
+    ways = ["ξ = 0", "ξ > 0", "at random", *"abcde"]
+    assert len({pen.color for pen in style.looks(ways).values()}) == 8
+
+
 def test_a_way_to_search_keeps_its_look_when_others_are_not_there():
     groups = {"ξ = 0": [_curves()], "at random": [_curves()]}
     explorer = show.CurveExplorer({"compared": groups, "search": {"at random": [_curves()]}})

@@ -183,5 +183,5 @@ def looks(labels: Collection[str]) -> dict[str, Look]:
     """
     found = {label: KNOWN.get(label.split(",")[0].split("\n")[0].strip()) for label in labels}
     taken = {pen.color for pen in found.values() if pen}
-    free = cycle([pen for pen in LINES if pen.color not in taken] or LINES[-1:])
+    free = cycle([pen for pen in (*LINES, *OTHERS) if pen.color not in taken])
     return {label: pen or next(free) for label, pen in found.items()}
