@@ -327,7 +327,8 @@ def _name_below(found: Sequence[Axes], name: str) -> None:
     for axes in found:
         axes.set_xlabel(name)
     if len(found) > 1:
-        found[0].figure.draw_without_rendering()  # only now do panels and words have their widths
+        figure = found[0].figure
+        figure.get_layout_engine().execute(figure)  # only now do the panels have their widths
         if found[0].xaxis.label.get_window_extent().width > min(a.bbox.width for a in found):
             for axes in found:
                 axes.set_xlabel(fill(name, len(name) // 2 + 5))

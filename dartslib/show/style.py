@@ -81,7 +81,7 @@ OPERATIONS = {
     "skip_connect": Look(BLACK, "X"),
     "none": Look(GREY, "", DOTTED),
 }
-# For operations a reader adds: dark colors that none of the above has.
+# For operations a reader adds, and labels after the seventh: dark colors that none above has.
 OTHERS = (Look("#882255", "*"), Look("#999933", "h"), Look("#332288", "<"), Look("#661100", ">"))
 
 
