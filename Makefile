@@ -47,7 +47,7 @@ bench: $(READY) ## measure and write benchmarks/results.json; QUICK=1 only print
 	$(BIN)/python -m benchmarks.steps $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick,--record)
 
-recorded: $(READY) ## repeat the runs of the recorded study, in runs/: some 15 hours
+recorded: $(READY) ## make a study as the recorded one, in runs/: some 15 hours
 	$(BIN)/python -m dartslib study --profile lesson --seeds 3
 
 clean: ## remove caches, but not the environment, data and runs

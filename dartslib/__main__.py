@@ -123,7 +123,8 @@ def _of_relaxation(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: no such relaxation; it is named twice; neither it nor a search has a setting.
     """
-    from dartslib.relaxation import read_relaxation
+    import dartslib.methods  # noqa: F401  registers all methods
+    from dartslib.relaxation import RELAXATIONS, Relaxation
     from dartslib.searching import SearchConfig
 
     if name is None:
@@ -131,7 +132,7 @@ def _of_relaxation(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
     if "relaxation" in changes:
         raise ValueError("The relaxation is named twice: leave out --relaxation, or the --set.")
     own = {key: value for key, value in changes.items() if key not in SearchConfig.model_fields}
-    known = [*type(read_relaxation(name)).model_fields, *SearchConfig.model_fields]
+    known = [*RELAXATIONS.get(name, Relaxation).model_fields, *SearchConfig.model_fields]
     for key in [key for key in own if key not in known]:
         (nearest,) = get_close_matches(key, known, n=1, cutoff=0)
         raise ValueError(

@@ -1,5 +1,6 @@
 """The command line, from a search to a transfer; bad input is in test_bad_input.py."""
 
+import json
 import os
 import re
 import subprocess
@@ -282,9 +283,19 @@ def test_a_relaxation_on_the_command_line(run, tmp_path):
     assert record.meta["command"] is None or "--relaxation gdas" in record.meta["command"]
 
 
+def test_a_relaxation_that_needs_a_setting(run, tmp_path):
+    table = [[0.5] * 8] * 2  # (edges, operations) of a cell of one node
+    given = "milliseconds=" + json.dumps({"normal": table, "reduction": table})
+    done = run("search", "--relaxation", "fbnet", "--set", given, SMALL_SEARCH)
+    assert done.exit_code == 0, done.output
+    record = records.load(tmp_path / "runs" / "search-smoke-shapes10-fbnet-first_order-0")
+    assert record.meta["config"]["relaxation"]["milliseconds"]["reduction"] == table
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--relaxation", "fbnet"], "milliseconds: field required"),
         (["--relaxation", "gdas", "--set", "tau_too=1"], "Neither a search nor gdas .*tau_to"),
         (["--relaxation", "gdas", "--set", "epohcs=1"], "Neither a search nor gdas .*epochs"),
         (["--relaxation", "darts", "--set", "name=gdas"], "Neither a search nor darts"),
