@@ -354,6 +354,14 @@ def _made(
     return finished(folder, jobs)
 
 
+def _recorded(collect: Callable[[], None]) -> None:
+    """Puts results among the records, where no more are recorded already."""
+    try:
+        collect()
+    except ValueError as refused:
+        typer.echo(str(refused), err=True)
+
+
 @app.command()
 def tabular(
     list_: ListOption = False,
@@ -385,12 +393,18 @@ def tabular(
     if price or race or remake:
         return
     plan, one = recording.plan(), partial(recording.make, folder=data_folder)
+
+    def collect() -> dict[str, Any]:
+        done = finished(out, plan)
+        if make and done:
+            _recorded(partial(recording.collect, done.values()))
+        return done
+
+    collect()  # what a run made that was killed
     try:
         _made(out, plan, one, workers * make)
     finally:
-        done = finished(out, plan)
-        if make and done:
-            recording.collect(done.values())
+        done = collect()
     typer.echo(f"{len(done)} of {len(plan)} jobs are finished; --make goes on.")
 
 
@@ -415,22 +429,38 @@ def contest(
     if price:
         list(make_each(contest.price_all, [making.small_images(data_folder)], threads=1))
         return
-    one, count = partial(making.kept, folder=data_folder), workers * make
-    try:
-        rates = _made(out, contest.rates(), partial(one, make=contest.make), count)
-        if make:
-            contest.choose_rate(rates.values())
-        done = _made(out, contest.plan(), partial(one, make=contest.make), count)
-        more = contest.fallback(done.values())
-        done |= _made(out, more, partial(one, make=contest.make), count)
-        _made(out, contest.fresh(done.values()), partial(one, make=making.make), count)
-    finally:
+    one, count, failed = partial(making.kept, folder=data_folder), workers * make, []
+
+    def collect() -> dict[str, Any]:
         done = finished(out, contest.plan())
         done |= finished(out, contest.fallback(done.values()))
         if make and done:
             trained = finished(out, contest.fresh(done.values()))
-            contest.collect(done.values(), trained.values())
+            _recorded(partial(contest.collect, done.values(), trained.values()))
+        return done
+
+    def go(jobs: list[str], make: Callable[..., Any]) -> dict[str, Any]:
+        try:
+            return _made(out, jobs, partial(one, make=make), count)
+        except ValueError as some:  # that could not be made: other lists go on
+            failed.append(some)
+            return finished(out, jobs)
+
+    if make:
+        contest.kept("prices")  # before hours are spent
+        contest.check_plan(finished(out, contest.rates()) | collect())
+    try:
+        rates = _made(out, contest.rates(), partial(one, make=contest.make), count)
+        if make:
+            contest.choose_rate(rates.values())
+        done = go(contest.plan(), contest.make)
+        done |= go(contest.fallback(done.values()), contest.make)
+        go(contest.fresh(done.values()), making.make)
+    finally:
+        done = collect()
     typer.echo(f"{len(done)} of {len(contest.plan())} searches are finished; --make goes on.")
+    if failed:
+        raise failed[0]
 
 
 @app.command()

@@ -53,10 +53,11 @@ def made_up_contest(records=5, better=()):
     every = (arm for arm in contest.arms() if not arm.startswith(("watched", "jitter")))
     prices = {arm: {"once": 1.0, "per_step": 0.1 + 0.01 * k} for k, arm in enumerate(every)}
     fast = {"darts": {"once": 1.0, "per_step": 0.5}}  # a budget is some trainings
-    content = {"prices": {"plain": prices, "fast": fast}}
+    content = {"prices": {"plain": prices, "fast": fast, "pace": 1.0}}
     found = {"milliseconds": {"normal": [[0.07, 0.0, 0.5, 0.0]] * 5}, "rest": 0.4, "explained": 0.9}
     for file, of_file in (content | {"latency": found}).items():
-        (contest.FOLDER / f"{file}.json").write_text(json.dumps(of_file), encoding="utf-8")
+        text = json.dumps(of_file | {"digest": contest.digest()})
+        (contest.FOLDER / f"{file}.json").write_text(text, encoding="utf-8")
     trained = [{"cell": name(cell.normal), "valid": 0.5} for cell in classes()[::40]]
     contest.collect((_searched(job, records, better) for job in contest.plan()), trained)
 

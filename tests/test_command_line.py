@@ -323,3 +323,40 @@ def test_a_list_says_which_jobs_are_finished(run, command, count):
     Path(f"kept/{third}.json").write_text("{}", "utf-8")
     again = run(*words).output.splitlines()
     assert again[2] == f"* {third}" and again[:2] + again[3:] == jobs[:2] + jobs[3:]
+
+
+def test_the_contest_wants_its_prices_first(run, monkeypatch, tmp_path):
+    from dartslib.rivals import contest
+
+    monkeypatch.setattr(contest, "FOLDER", tmp_path / "none")
+    done = run("contest", "--make")
+    assert done.exit_code == 2 and "run contest --price, on a quiet machine" in done.output
+
+
+def test_a_job_that_cannot_be_made_keeps_no_other_list_from_being_made(run, monkeypatch):
+    from dartslib import __main__ as command_line
+    from dartslib.rivals import contest
+
+    lists, kept = [], []
+
+    def made(out, jobs, make, workers):
+        lists.append(jobs)
+        if jobs == contest.plan():
+            raise ValueError("1 of 463 runs could not be made")
+        return {}
+
+    monkeypatch.setattr(command_line, "_made", made)
+    monkeypatch.setattr(contest, "kept", lambda name: {})
+    monkeypatch.setattr(contest, "choose_rate", lambda rows: 0.1)
+    monkeypatch.setattr(contest, "collect", lambda rows, trained: kept.append([*rows]))
+    row = {"arm": "gdas", "group": "budget", "cells": [""], "error": "", "digest": "other"}
+    Path("runs/contest").mkdir(parents=True)
+    Path("runs/contest/gdas-budget-0.json").write_text(json.dumps(row), "utf-8")
+    done = run("contest", "--make")
+    assert done.exit_code == 2 and "with another contest.toml" in done.output and not lists
+    row["digest"] = contest.digest()
+    Path("runs/contest/gdas-budget-0.json").write_text(json.dumps(row), "utf-8")
+    kept.clear()
+    done = run("contest", "--make")
+    assert done.exit_code == 2 and "1 of 463 runs could not be made" in done.output
+    assert len(lists) == 4 and kept == [[row]] * 2  # before, what a killed run made; and after

@@ -17,6 +17,7 @@ from dartslib.rivals import contest, standings
 from dartslib.runs import records
 from dartslib.tabular.cells import SPACE, classes, name
 from dartslib.tabular.making import RECIPE
+from dartslib.tabular.table import PRICES, read_rows
 
 ROOT = contest.PLAN.parents[2]
 NAMES = {name(cell.normal) for cell in classes()}
@@ -48,7 +49,8 @@ def _give_prices(other):
 
 
 def _write(name, content):
-    (contest.FOLDER / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    text = json.dumps(content | {"digest": contest.digest()})
+    (contest.FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
@@ -165,6 +167,12 @@ def test_sums_of_milliseconds_explain_what_is_a_sum(monkeypatch):
     monkeypatch.setattr(contest, "read_rows", lambda path: rows)
     found = contest.price_operations(config, 16)
     assert found["rest"] == pytest.approx(0.7) and found["explained"] == pytest.approx(1.0)
+    # On a machine that is three times as slow the milliseconds are still those of the table.
+    slow = {"normal": tuple(map(tuple, (3 * table).tolist()))}
+    monkeypatch.setattr(contest.latency, "measure", lambda config, size: slow)
+    found = contest.price_operations(config, 16)
+    assert found["rest"] == pytest.approx(0.7) and found["slope"] == pytest.approx(1 / 3)
+    assert np.array(found["milliseconds"]["normal"]) == pytest.approx(table)
     rows[0]["forward_1_ms"] = "90"
     assert contest.price_operations(config, 16)["explained"] < 0.5
 
@@ -193,6 +201,13 @@ def test_a_fault_of_the_machine_is_no_result(small, images, monkeypatch):
 
     monkeypatch.setattr(contest.Search, "advance", fail)
     with pytest.raises(RuntimeError, match="allocate"):
+        contest.make("darts-budget-1", images)
+
+    def mistaken(self):
+        raise ValueError("too many values to unpack")
+
+    monkeypatch.setattr(contest.Search, "advance", mistaken)
+    with pytest.raises(ValueError, match="unpack"):  # nor is a fault of the code
         contest.make("darts-budget-1", images)
 
     def spoil(self):
@@ -273,6 +288,11 @@ def test_prices_are_medians_of_rounds_of_the_plain_form(small, images, monkeypat
         slow = 50.0 if len(told) < 3 else 9.0 if 50 < len(told) < 60 else 0.0
         return {"error": "", "seconds": 2.0 + (0.25 if arm[2] else 0.5) * arm[1] + slow}
 
+    def quiet(cell, images, recipe):
+        row = next(row for row in read_rows(PRICES) if row["cell"] == name(cell.normal))
+        return {"step_seconds": 1.5 * float(row["step_seconds"])}
+
+    monkeypatch.setattr(contest.pricing, "price", quiet)
     monkeypatch.setattr(contest, "price_operations", lambda *_: {"milliseconds": {}})
     monkeypatch.setattr(contest, "begin", lambda arm, images, steps, fast, **_: (arm, steps, fast))
     monkeypatch.setattr(contest, "follow", follow)
@@ -285,13 +305,16 @@ def test_prices_are_medians_of_rounds_of_the_plain_form(small, images, monkeypat
         assert one == pytest.approx({"per_step": 0.5, "once": 2.0})
     assert prices["fast"] == {"darts": pytest.approx({"per_step": 0.25, "once": 2.0})}
     assert prices["machine"] and prices["commit"] and prices["versions"]
+    assert prices["pace"] == pytest.approx(1.5) and contest.kept("latency")["machine"]
+    longest = {arm for arm, steps, _ in told if steps == contest.LONGER[1]}
+    assert longest == {"watched", "perturbation"}
     arms = [arm for arm, _, _ in told]
     assert "early_stopping" not in arms and arms.count("watched") == 2 * contest.ROUNDS
+    with pytest.raises(FileExistsError, match="they stay"):  # a search may have them
+        contest.price_all(images)
+    (contest.FOLDER / "prices.json").unlink()
     monkeypatch.setattr(contest, "follow", lambda arm: follow(arm) | {"error": "not finite"})
     with pytest.raises(ValueError, match="to give darts its price failed: not finite"):
-        contest.price_all(images)
-    contest.collect([_row("gdas", 0)])
-    with pytest.raises(FileExistsError, match="their prices stay"):
         contest.price_all(images)
 
 
@@ -330,9 +353,23 @@ def test_the_rate_is_that_of_the_lowest_loss(small, images):
     rows = [contest.make(job, images) for job in contest.rates()[:2]]
     assert all(row["w_lr"] == 0.025 and np.isfinite(row["train_loss"]) for row in rows)
     rows = [{"w_lr": r, "train_loss": loss} for r, loss in ((0.1, 3.0), (0.1, 1.0), (0.2, 1.9))]
-    assert (
-        contest.choose_rate(rows) == 0.2 == contest.kept("rate")["w_lr"]
-    )  # 2.0 on average, against 1.9
+    with pytest.raises(ValueError, match="another rate than 0.2"):  # searches may have it
+        contest.choose_rate(rows)
+    (contest.FOLDER / "rate.json").unlink()
+    for _ in range(2):  # the second time it is there
+        assert (
+            contest.choose_rate(rows) == 0.2 == contest.kept("rate")["w_lr"]
+        )  # 2.0 on average, against 1.9
+
+
+def test_another_plan_is_not_mixed_in(small, monkeypatch):
+    rows = {"rate-0.1-0": {"digest": contest.digest()}, "gdas-budget-0": {"digest": "other"}}
+    contest.check_plan({"rate-0.1-0": rows["rate-0.1-0"]})
+    with pytest.raises(ValueError, match="1 were made with another contest.toml, gdas-budget-0"):
+        contest.check_plan(rows)
+    monkeypatch.setattr(contest, "digest", lambda: "other")
+    with pytest.raises(ValueError, match="prices.json first"):
+        contest.kept("prices")
 
 
 def _row(arm, seed):
@@ -353,13 +390,32 @@ def test_a_record_per_arm(small):
     failed |= {key: failed[key][:1] for key in contest.KEPT}
     contest.collect([*(_row("gdas", seed) for seed in range(2)), failed])
     record = records.load("gdas", contest.FOLDER)
-    assert record.meta["data"] == ["x"] and len(record.meta["searches"]) == 3
+    (made,) = record.meta["made"]
+    assert made["data"] == "x" and [one["made"] for one in record.meta["searches"]] == [0, 0, 0]
     arrays = {key: record.history[f"budget-{key}"] for key in contest.KEPT}
     assert arrays["probabilities"].shape == arrays["logits"].shape == (3, 2, 5, 4)
     assert arrays["curves"][1, 1].tolist() == [1.0] * 6
     assert arrays["at"].tolist() == [[0, 2], [0, 2], [0, -1]]
     assert arrays["cells"].tolist() == [[0, 1], [0, 1], [0, -1]]
     assert np.isnan(arrays["probabilities"][2, 1]).all()
+
+
+def test_the_machine_of_a_search_is_known(small):
+    other = _row("gdas", 1) | {"machine": {"cores": 64}}
+    contest.collect([_row("gdas", 0), other, _row("gdas", 2)])
+    meta = records.load("gdas", contest.FOLDER).meta
+    cores = [meta["made"][one["made"]]["machine"]["cores"] for one in meta["searches"]]
+    assert cores == [2, 64, 2]
+
+
+def test_fewer_searches_do_not_take_the_place_of_more(small):
+    rows = [_row(arm, seed) for arm in ("darts", "gdas") for seed in range(2)]
+    contest.collect(rows, [{"cell": "a"}])
+    for left, trained in ((rows[:3], [{}]), (rows[:2], [{}]), (rows, [])):
+        with pytest.raises(ValueError, match="it stays as it is"):
+            contest.collect(left, trained)
+        assert len(records.load("gdas", contest.FOLDER).meta["searches"]) == 2
+        assert contest.kept("fresh") == [{"cell": "a"}]
 
 
 @pytest.mark.full
@@ -380,7 +436,7 @@ def test_the_plan_is_older_than_every_result():
         meta = json.loads(path.read_text(encoding="utf-8"))
         for search in meta["searches"]:
             assert search["digest"] == contest.digest()
-            commit = search["commit"].removesuffix("+changes")
+            commit = meta["made"][search["made"]]["commit"].removesuffix("+changes")
             assert _git("merge-base", last, commit) == last
 
 

@@ -26,6 +26,13 @@ def test_noise_and_spread_are_told_apart():
     assert landscape.spread(landscape.values(only_noise)).cells < 0.003
 
 
+def test_a_table_that_is_still_being_made_has_as_many_runs_as_every_class():
+    third = {"recipe": "short", "cell": name(classes()[7].normal), "run": 2, "epochs": "0.5 " * 8}
+    third |= dict.fromkeys(("valid", "test", "train"), 0.5)
+    table = made_up_table(lambda cell: 0.5, noise=0.01, runs=2, more=[third])
+    assert len(table.query(classes()[7]).runs) == 3 and landscape.values(table).shape == (207, 2)
+
+
 def test_correlations_are_scipys():
     generator = np.random.default_rng(0)
     runs = generator.normal(size=(50, 3)) + generator.normal(size=(50, 1))

@@ -169,6 +169,13 @@ def test_the_table_answers(table):
         assert table.query(swapped) is table.query(cell)
 
 
+def test_a_smaller_table_does_not_take_its_place(table):
+    before = tables.ROWS.read_bytes()
+    with pytest.raises(ValueError, match=r"table.csv has 621 rows, and here are 2: it stays"):
+        recording.collect_table(rows_of({name(classes()[0].normal): [0.1, 0.2]}))
+    assert tables.ROWS.read_bytes() == before
+
+
 def test_a_stranger_gets_a_sentence(table):
     with pytest.raises(ValueError, match="no cell of the table: it has two nodes"):
         table.query(PUBLISHED["DARTS_V2"])

@@ -14,6 +14,7 @@ What differs from the paper and its code (chenxin061/pdarts), on purpose:
 1. The rate falls per step. As in the code it jumps up again when alpha begins to move.
 2. A skip without which its node would have too few inputs stays, even if it is one too many.
 3. The limit is a setting; the code prints a cell for each limit from 8 to 0.
+4. All stages have the same seed: their first weights and their batches are the same.
 
 Its settings: stages of 25 epochs, batches of 96; w from 0.025 to 0; alpha by Adam at 6e-4, weight
 decay 1e-3; dropout as below in the paper, 0.1 / 0.4 / 0.7 in the code's README.

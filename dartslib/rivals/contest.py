@@ -30,18 +30,22 @@ from dartslib.methods.stages import AROUND, Around, Stages
 from dartslib.relaxation import Moment
 from dartslib.rivals.measuring import new_search
 from dartslib.runs import records
-from dartslib.runs.files import write_text
+from dartslib.runs.files import refuse_fewer, write_text
 from dartslib.runs.machine import commit, machine, versions
 from dartslib.searching import Search, SearchConfig
 from dartslib.space import CELL_TYPES
+from dartslib.tabular import pricing
 from dartslib.tabular.cells import classes, name
-from dartslib.tabular.making import RUNS
+from dartslib.tabular.making import RECIPE, RUNS
 from dartslib.tabular.table import PRICES as TABLE_PRICES
 from dartslib.tabular.table import read_rows
 
 PLAN = Path(__file__).with_name("contest.toml")
 FOLDER = records.RECORDED / "contest"
 ROUNDS, SHORT = 3, (30, 90)  # steps of the two runs that give a price
+# What these do once costs as much as hundreds of steps: of two short runs the difference would be
+# mostly noise.
+DEAR_ONCE, LONGER = ("early_stopping", "perturbation"), (30, 330)
 # What a record of each arm keeps of every moment, and how exactly; "frozen" is a share (OLES).
 KEPT = {
     "at": np.int32, "cells": np.int16,
@@ -179,8 +183,9 @@ def follow(loop: Stages) -> dict[str, Any]:
             frozen.append(float(share))
     except (FloatingPointError, ValueError, RuntimeError) as failed:  # something is not finite
         numbers = (*loop.w, *loop.architecture.alpha)
-        if type(failed) is RuntimeError and all(bool(t.isfinite().all()) for t in numbers):
-            raise  # a fault of the machine, such as too little memory
+        said = isinstance(failed, FloatingPointError)
+        if not said and all(bool(t.isfinite().all()) for t in numbers):
+            raise  # a fault of the machine, such as too little memory, or of the code
         error = str(failed)
     history = loop.history | {"frozen": frozen}
     kept = len(frozen)  # records
@@ -212,8 +217,8 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
     if arm == "rate":  # alpha hardly moves: the uniform supernet
         options = {"w_lr": float(group), "steps": settings()["budget"]["steps"], "times": 1e-9}
         found = follow(begin("darts", images, seed=int(seed), **options))
-        loss = found["curves"][-1][CURVES.index("train_loss")]
-        return {"train_loss": inf if found["error"] else loss, "w_lr": float(group)}
+        loss = inf if found["error"] else found["curves"][-1][CURVES.index("train_loss")]
+        return {"train_loss": loss, "w_lr": float(group), "digest": digest()}
     steps, changed = steps_of(arm, group), {}
     if group.startswith("travel"):
         changed["times"] = settings()["travel"]["times"][int(group.removeprefix("travel"))]
@@ -225,8 +230,8 @@ def make(job: str, images: DataSet) -> dict[str, Any]:
     what = {"arm": arm, "group": group, "seed": int(seed), "digest": digest(), "steps": steps}
     rates = {
         "price": kept("prices")["plain"][arm] if by_price(group) else None,
-        "config": loop.config.model_dump(mode="json"),
-        "around": loop.around.model_dump(mode="json"),
+        "config": loop.searches[0].config.model_dump(mode="json"),
+        "around": {"name": loop.around.name} | loop.around.model_dump(mode="json"),
         "w_lr": loop.config.w_lr,
         "alpha_lr": loop.config.alpha_lr,
     }
@@ -257,22 +262,44 @@ def kept(name: str) -> Any:
 
     Raises:
         FileNotFoundError: there is none yet.
+        ValueError: as `check_plan`.
     """
     path = FOLDER / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(
             f"There is no {path.name} yet: run contest --price, on a quiet machine, then --make."
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(found, dict):
+        check_plan({path.name: found})
+    return found
+
+
+def check_plan(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """ValueError if any of these was made with another contest.toml."""
+    others = [name for name, one in found.items() if one["digest"] != digest()]
+    if others:
+        raise ValueError(
+            f"Of the contest, {len(others)} were made with another contest.toml, {others[0]} "
+            "first: put that file back, or begin anew in an empty folder."
+        )
 
 
 def choose_rate(rows: Iterable[Mapping[str, Any]]) -> float:
-    """The rate with the lowest mean training loss; written down."""
+    """The rate with the lowest mean training loss; written down, once.
+
+    Raises:
+        ValueError: another one was chosen before, and searches may have it.
+    """
     losses: dict[float, list[float]] = {}
     for row in rows:
         losses.setdefault(row["w_lr"], []).append(row["train_loss"])
     means = {rate: fmean(values) for rate, values in losses.items()}
     chosen = min(means, key=means.__getitem__)
+    if (FOLDER / "rate.json").exists():
+        if kept("rate")["w_lr"] != chosen:
+            raise ValueError(f"rate.json has another rate than {chosen}, and searches may have it.")
+        return chosen
     found = {"w_lr": chosen, "train_loss": means, "digest": digest()}
     write_text(FOLDER / "rate.json", json.dumps(found, indent=1) + "\n")
     return chosen
@@ -285,23 +312,36 @@ def price_all(images: DataSet) -> None:
     line, and the median of the rounds counts. A search that is stopped early is priced as if it
     were not.
 
+    "pace" is how many times as long as in the table's prices a training step takes here.
+
     Raises:
-        FileExistsError: searches are recorded that were given other prices.
+        FileExistsError: there are prices, and searches may have been given them.
         ValueError: a search failed.
     """
-    if records.names(FOLDER):
-        raise FileExistsError(f"Searches are recorded in {FOLDER.name}: their prices stay.")
+    if (FOLDER / "prices.json").exists():
+        raise FileExistsError(
+            f"There are prices in {FOLDER.name}, and searches may have them: they stay. Remove "
+            "prices.json if there is no search yet."
+        )
+    made = {"commit": commit(), "machine": machine("cpu"), "versions": versions()}
+    made["digest"] = digest()
     found = price_operations(config_of("darts", 0.1, 0), images.image_size)
-    write_text(FOLDER / "latency.json", json.dumps(found, indent=1) + "\n")
+    write_text(FOLDER / "latency.json", json.dumps(found | made, indent=1) + "\n")
+    quiet = {row["cell"]: float(row["step_seconds"]) for row in read_rows(TABLE_PRICES)}
+    pace = median(
+        pricing.price(cell, images, RECIPE)["step_seconds"] / quiet[name(cell.normal)]
+        for cell in classes()[::16]
+    )
 
     def price(arm: str, fast: bool) -> dict[str, float]:
         searched = "watched" if arm == "early_stopping" else arm
         options = {"w_lr": 0.05, "seed": 0, "fast": fast}
-        few, many = (follow(begin(searched, images, steps=n, **options)) for n in SHORT)
+        steps = LONGER if arm in DEAR_ONCE else SHORT
+        few, many = (follow(begin(searched, images, steps=n, **options)) for n in steps)
         if error := few["error"] or many["error"]:
             raise ValueError(f"The search that is to give {arm} its price failed: {error}")
-        per_step = (many["seconds"] - few["seconds"]) / (SHORT[1] - SHORT[0])
-        return {"per_step": per_step, "once": max(0.0, few["seconds"] - SHORT[0] * per_step)}
+        per_step = (many["seconds"] - few["seconds"]) / (steps[1] - steps[0])
+        return {"per_step": per_step, "once": max(0.0, few["seconds"] - steps[0] * per_step)}
 
     every = [("fast", "darts")]
     every += [("plain", arm) for arm in arms() if not arm.startswith(("watched", "jitter"))]
@@ -310,16 +350,19 @@ def price_all(images: DataSet) -> None:
     prices: dict[str, dict[str, Any]] = {"fast": {}, "plain": {}}
     for (form, arm), *same in zip(every, *rounds, strict=True):
         prices[form][arm] = {key: median(one[key] for one in same) for key in same[0]}
-    made = {"commit": commit(), "machine": machine("cpu"), "versions": versions()}
+    prices["pace"] = pace
     write_text(FOLDER / "prices.json", json.dumps(prices | made, indent=1) + "\n")
 
 
 def price_operations(config: SearchConfig, image_size: int) -> dict[str, Any]:
     """What operations cost in the small space, and whether their sum explains what cells cost.
 
+    A line is fitted to the milliseconds that cells take in prices.csv, over these sums: operations
+    are then told in milliseconds of the machine and the network of that file.
+
     Returns:
-        "milliseconds" per edge and operation, for one image; "rest", by which the table's cells
-        take longer on average; "explained", R squared of their milliseconds by the sums.
+        "milliseconds" per edge and operation, for one image, already times the line's "slope";
+        "rest", where the line begins; "explained", R squared.
     """
     found, space = latency.measure(config, image_size), config.space()
     measured = {row["cell"]: float(row["forward_1_ms"]) for row in read_rows(TABLE_PRICES)}
@@ -331,9 +374,11 @@ def price_operations(config: SearchConfig, image_size: int) -> dict[str, Any]:
         whole = sum(found["normal"][edge][operation] for edge, operation in edges)
         pairs.append((whole, measured[name(cell.normal)]))
     sums, milliseconds = np.array(pairs).T  # each (classes,)
+    slope, rest = np.polyfit(sums, milliseconds, 1)
     return {
-        "milliseconds": {"normal": found["normal"]},
-        "rest": float((milliseconds - sums).mean()),
+        "milliseconds": {"normal": (slope * np.array(found["normal"])).tolist()},
+        "slope": float(slope),
+        "rest": float(rest),
         "explained": float(np.corrcoef(sums, milliseconds)[0, 1] ** 2),
     }
 
@@ -352,24 +397,37 @@ def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, An
 
     An array per group and kind has a row per search, in the order of "searches" in meta.json, and
     is as long as the longest; what a search that failed lacks is nan, or -1. "cells" are numbers of
-    classes. Fresh trainings go into fresh.json.
+    classes. A search's "made" is its place in "made" of meta.json: where and by which code. Fresh
+    trainings go into fresh.json.
+
+    Raises:
+        ValueError: more is recorded than these; nothing is written.
     """
-    write_text(FOLDER / "fresh.json", json.dumps(list(trained), indent=1) + "\n")
+    trained = list(trained)
+    if (FOLDER / "fresh.json").exists():
+        refuse_fewer(FOLDER / "fresh.json", len(kept("fresh")), len(trained))
     numbers = {name(cell.normal): number for number, cell in enumerate(classes())}
     of_arm: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         of_arm.setdefault(row["arm"], []).append(row)
+    for arm in records.names(FOLDER):
+        before = records.load(arm, FOLDER).meta["searches"]
+        refuse_fewer(FOLDER / arm, len(before), len(of_arm.get(arm, ())))
+    write_text(FOLDER / "fresh.json", json.dumps(trained, indent=1) + "\n")
     keys = (
         "group", "seed", "steps", "seconds", "price", "w_lr", "alpha_lr", "operations", "error",
-        "eigenvalues", "commit", "digest",
+        "eigenvalues", "digest",
     )  # fmt: skip
+    where = "commit", "data", "machine", "versions"
     for arm, mine in of_arm.items():
         meta: dict[str, Any] = {"kind": "contest", "arm": arm, "curves": CURVES}
         meta |= {key: mine[0][key] for key in ("config", "around")}  # others: seed, rates, group
-        for key in ("data", "machine", "versions"):
-            meta[key] = []
-            meta[key] += (row[key] for row in mine if row[key] not in meta[key])  # once each
-        meta["searches"] = [{key: row[key] for key in keys} for row in mine]
+        made = [{key: row[key] for key in where} for row in mine]
+        meta["made"] = [one for k, one in enumerate(made) if one not in made[:k]]
+        meta["searches"] = [
+            {key: row[key] for key in keys} | {"made": meta["made"].index(one)}
+            for row, one in zip(mine, made, strict=True)
+        ]
         history = {}
         for group in dict.fromkeys(row["group"] for row in mine):
             found = [row for row in mine if row["group"] == group]

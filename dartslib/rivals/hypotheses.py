@@ -22,7 +22,11 @@ class Decision(NamedTuple):
 
 
 def decide(found: Sequence[Searched], table: Table) -> dict[str, Decision]:
-    """Number of each hypothesis in contest.toml -> what the recorded searches say of it."""
+    """Number of each hypothesis in contest.toml -> what the recorded searches say of it.
+
+    Raises:
+        ValueError: an arm lacks a seed that another one has.
+    """
     seen = _Seen(found, table)
     return {number: rule(seen) for number, rule in RULES.items()}
 
@@ -46,6 +50,9 @@ class _Seen:
 
     def by_arm(self, group: str) -> dict[str, list[float]]:
         """Arm -> the place of each cell that its searches found, in the order of their seeds."""
+        seeds = contested.by_arm(self.found, group, lambda one: one.seed)
+        if len(set(map(tuple, seeds.values()))) > 1:  # else the pairs would be of different seeds
+            raise ValueError(f"Searches of {group!r} are missing: contest --make goes on.")
         return contested.by_arm(self.found, group, lambda one: one.place(self._all))
 
     def cells(self, arm: str, group: str) -> dict[int, str]:
@@ -124,7 +131,8 @@ def _placebo_alike(seen: _Seen) -> Decision:
 def _not_worth_it(seen: _Seen) -> Decision:
     price = contest.kept("prices")["fast"]["darts"]
     seconds = price["once"] + contest.settings()["budget"]["steps"] * price["per_step"]
-    n = seconds / landscape.costs(seen.table, "train_seconds").mean()
+    pace = contest.kept("prices")["pace"]  # the table's prices may be of another machine
+    n = seconds / pace / landscape.costs(seen.table, "train_seconds").mean()
     mean = np.mean(seen.places["darts"])
     says = f"mean place {mean:.2f}; the best of {n:.1f} random cells {n / (n + 1):.2f}"
     return Decision(bool(mean <= n / (n + 1)), says)
@@ -152,16 +160,22 @@ def _never_slower(seen: _Seen) -> Decision:
 
 def _better_than_as_quick(seen: _Seen) -> Decision:
     cost = landscape.costs(seen.table, "forward_1_ms")
-    worth, better = landscape.values(seen.table).mean(axis=1), []
-    for power, k in seen.priced():
-        others = worth[(abs(cost - cost[k]) <= 0.1 * cost[k]) & (np.arange(len(cost)) != k)]
-        if power and len(others):
-            better.append(worth[k] > others.mean())
-    if not better:
+    worth = np.array([seen.table.truth(cell) for cell in seen.table.classes])
+    as_quick = abs(cost - cost[:, None]) <= 0.1 * cost[:, None]  # (classes, classes), also itself
+    better = {}  # a class that has others as quick: whether it is better than their mean
+    for k, row in enumerate(as_quick):
+        others = np.flatnonzero(row & (np.arange(len(row)) != k))
+        if len(others):
+            better[k] = bool(worth[k] > worth[others].mean())
+    ends = sorted({k for power, k in seen.priced() if power and k in better})  # each counts once
+    if not ends:
         return Decision(None, "no search has others as quick")
-    p = stats.binomtest(sum(better), len(better), alternative="greater").pvalue
-    says = f"{sum(better)} of {len(better)} cells are better than the mean of those as quick"
-    return Decision(bool(p < seen.level), f"{says}, p {p:.2f}")
+    found = sum(better[k] for k in ends)
+    alike = ([better[j] for j in np.flatnonzero(as_quick[k]) if j in better] for k in ends)
+    by_chance = np.mean([np.mean(one) for one in alike])
+    p = stats.binomtest(found, len(ends), float(by_chance), alternative="greater").pvalue
+    says = f"{found} of {len(ends)} classes are better than the mean of those as quick"
+    return Decision(bool(p < seen.level), f"{says}, by chance {by_chance:.0%}, p {p:.2f}")
 
 
 RULES: dict[str, Callable[[_Seen], Decision]] = {

@@ -16,7 +16,7 @@ from typing import Any
 
 from dartslib.rivals import measuring, race
 from dartslib.rivals.outside import optuna_tpe
-from dartslib.runs.files import write_text, write_together
+from dartslib.runs.files import refuse_fewer, write_text, write_together
 from dartslib.runs.machine import commit
 from dartslib.tabular import controls, load, making, table
 
@@ -45,18 +45,29 @@ def make(job: str, folder: Path) -> dict[str, Any]:
 
 
 def collect(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes the table's files, and a file per kind of other jobs into data/recorded/rivals."""
+    """Writes the table's files, and a file per kind of other jobs into data/recorded/rivals.
+
+    Raises:
+        ValueError: more is recorded than these.
+    """
     trainings, kinds = [], {}
     for row in rows:
         kind = trainings if "epochs" in row else kinds.setdefault(row["recipe"], [])
         kind.append(row)
     collect_table(trainings)
     for kind, found in kinds.items():
-        write_text(race.FOLDER / f"{kind}.json", json.dumps(found, indent=1) + "\n")
+        path = race.FOLDER / f"{kind}.json"
+        if path.exists():
+            refuse_fewer(path, len(json.loads(path.read_text(encoding="utf-8"))), len(found))
+        write_text(path, json.dumps(found, indent=1) + "\n")
 
 
 def collect_table(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes table.csv and table.json, both whole or none, of rows as `making.make` gives them."""
+    """Writes table.csv and table.json, both whole or none, of rows as `making.make` gives them.
+
+    Raises:
+        ValueError: the table has more rows than these; it stays.
+    """
     made, found = [], []
     for row in rows:
         where = {key: row[key] for key in ("commit", "data", "machine", "versions")}
@@ -65,6 +76,7 @@ def collect_table(rows: Iterable[Mapping[str, Any]]) -> None:
         epochs = " ".join(f"{value:.4f}" for value in row["epochs"])
         rounded = {"seconds": f"{row['seconds']:.1f}", "epochs": epochs, "made": made.index(where)}
         found.append({**row, **rounded})
+    refuse_fewer(table.ROWS, len(table.read_rows(table.ROWS)), len(found))
     recipes = {name: recipe.model_dump(mode="json") for name, recipe in making.RECIPES.items()}
     recipes |= {"twin": recipes["short"], "pools": recipes["short"] | {"cells": controls.NORMED}}
     by_hand = {"lr": controls.RATES, "epochs": "as many as take the mean cell's seconds"}

@@ -30,7 +30,7 @@ def interval(
 ) -> tuple[float, float]:
     """Of a mean: scipy's BCa interval; the value itself, twice, where all are equal."""
     values = np.asarray(values, float)
-    if np.ptp(values) == 0:  # there is no spread to resample
+    if np.ptp(values) < 1e-12:  # there is no spread to resample
         return float(values[0]), float(values[0])
     found = stats.bootstrap(
         (values,), np.mean, confidence_level=1 - level, method="BCa", n_resamples=resamples,

@@ -56,6 +56,15 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
                 part.unlink(missing_ok=True)
 
 
+def refuse_fewer(path: Path, before: int, now: int) -> None:
+    """ValueError if what is recorded has more rows than what is to take its place."""
+    if now < before:
+        raise ValueError(
+            f"{path.name} has {before} rows, and here are {now}: it stays as it is. Put the files "
+            "of the others back, or remove it."
+        )
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Locks a folder, created if missing, against other processes.

@@ -18,10 +18,14 @@ CONVOLUTION = "sep_conv_3x3"
 
 
 def values(table: Table, key: str = "valid") -> np.ndarray:
-    """(classes, runs): an accuracy of every training, in the order of `table.classes`."""
+    """(classes, runs): an accuracy of every training, in the order of `table.classes`.
+
+    Of a table that is still being made: of as many runs as every class has.
+    """
     trainings = table.trainings("short")
-    of_class = (trainings[table.name(cell)] for cell in table.classes)
-    return np.array([[getattr(answer, key) for answer in answers] for answers in of_class])
+    of_class = [trainings[table.name(cell)] for cell in table.classes]
+    runs = min(map(len, of_class))
+    return np.array([[getattr(answer, key) for answer in answers[:runs]] for answers in of_class])
 
 
 def costs(table: Table, key: str) -> np.ndarray:
