@@ -265,7 +265,7 @@ VERDICTS: list[Verdict] = [
     ),
     Verdict(
         "02",
-        "Here the two learn alike",
+        "Here the two are not told apart",
         lambda: (planted("finite_difference"), planted("first_order")),
         alike,
         by_their_spread,
@@ -279,7 +279,7 @@ VERDICTS: list[Verdict] = [
     ),
     Verdict(
         "02",
-        "the two others learn alike",
+        "the two others are not told apart",
         lambda: (supernets("finite_difference"), supernets("first_order")),
         alike,
         by_their_spread,
@@ -368,7 +368,7 @@ VERDICTS += [
     ),
     Verdict(
         "03",
-        "One level finds nearly the same cell again",
+        "One level makes most of its choices again",
         lambda: (in_common(True, False, ("one_level",)), in_common(True, False)),
         larger,
         bar,
@@ -556,7 +556,7 @@ VERDICTS += [  # notebook 04
         ],
         *[
             (
-                "it gains more than seven points on CIFAR-10 and seventeen on CIFAR-100",
+                "the random cell gains more than seven points on CIFAR-10 and seventeen on CIFAR-100",
                 lambda kind=kind: (final(kind, "long"), final(kind, "random")),
                 larger,
                 lambda *_, gain=gain: gain,

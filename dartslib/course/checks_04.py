@@ -41,6 +41,7 @@ def judge(answer: Callable) -> str | None:
         ([79.3, 79.6, 79.6], [78.8, 79.2, 80.6]),  # as in the study
         ([77.4, 78.0, 77.9], drawn),
         ([74.64], [71.42]),
+        ([79.3, 79.6], [71.42]),
         ([80.6, 81.0], [79.0, 79.5, 78.5, 79.2]),
     ]
     for one, other in places:
@@ -50,7 +51,7 @@ def judge(answer: Callable) -> str | None:
             if isclose(difference, max(one) - max(other)):
                 return "the best of each is luck in part: compare the means"
             return f"the mean of one minus that of the other is {d:+.2f}, not {difference:+.2f}"
-        if len(one) == 1:
+        if min(len(one), len(other)) == 1:
             if reach != inf or said != "not told apart":
                 return "a single value shows no spread, however far apart two of them are"
             continue
@@ -72,7 +73,7 @@ def draw_a_cell(draw: Callable) -> str | None:
     from dartslib.space import SearchSpace
 
     names = set(SearchSpace.report().operations) - {"none"}
-    rng, inputs, operations, alike = np.random.default_rng(0), Counter(), Counter(), 0
+    rng, inputs, operations, alike = np.random.default_rng(0), Counter(), Counter(), Counter()
     for _ in range(600):
         cell = draw(rng)
         if len(cell) != 3 or any(len(node) != 2 for node in cell):
@@ -87,19 +88,24 @@ def draw_a_cell(draw: Callable) -> str | None:
             if unknown:
                 return f"{unknown.pop()} cannot be derived"
             operations.update(name for name, _ in node)
-        inputs[tuple(sorted(state for _, state in cell[2]))] += 1
-        alike += cell[2][0][0] == cell[2][1][0]
+            inputs[(j, *sorted(states))] += 1
+            alike["a node"] += node[0][0] == node[1][0]
+            before = cell[j - 1] if j else ()  # each with each: the order in a node says nothing
+            alike["a cell"] += sum(one == other for one, _ in before for other, _ in node)
 
     def off(times: int, n: int, p: float) -> bool:
         return abs(times - n * p) > ceil(6 * sqrt(n * p * (1 - p)))  # six standard deviations
 
-    if any(off(inputs[pair], 600, 1 / 6) for pair in combinations(range(4), 2)):
-        return "the pairs of inputs of node 2 do not come up equally often"
+    for j in (2, 1):
+        pairs = [*combinations(range(j + 2), 2)]
+        if any(off(inputs[(j, *pair)], 600, 1 / len(pairs)) for pair in pairs):
+            return f"the pairs of inputs of node {j} do not come up equally often"
     if any(off(operations[name], 3600, 1 / 7) for name in names):
         return "the operations do not come up equally often"
-    if off(alike, 600, 1 / 7):
-        return (
-            "the two operations of a node are not drawn apart from each other: in one node of "
-            f"seven they would agree, and here they do in {alike} of 600"
-        )
+    for where, n in (("a node", 1800), ("a cell", 4800)):
+        if off(alike[where], n, 1 / 7):
+            return (
+                f"the operations of {where} are not drawn apart from each other: two of them would "
+                f"agree one time in seven, and here they do {alike[where]} times in {n}"
+            )
     return None
