@@ -279,7 +279,7 @@ VERDICTS: list[Verdict] = [
     ),
     Verdict(
         "02",
-        "the two others are not told apart",
+        "The two others are not told apart",
         lambda: (supernets("finite_difference"), supernets("first_order")),
         alike,
         by_their_spread,
