@@ -252,6 +252,17 @@ def steps_of(arm: str, group: str) -> int:
     return max(1, round((seconds - mine["once"]) / mine["per_step"]))
 
 
+def budget_seconds() -> float:
+    """CPU-seconds that a search may take, by DARTS in the fast form, at the table's prices.
+
+    The table may be of another machine than the contest: "pace" says how many times as long as in
+    its prices a training step takes where those of the contest were measured.
+    """
+    found = kept("prices")
+    fast = found["fast"]["darts"]
+    return (fast["once"] + settings()["budget"]["steps"] * fast["per_step"]) / found["pace"]
+
+
 def by_price(group: str) -> bool:
     """Whether the searches of a group have equal seconds, and not equal steps."""
     return group not in ("equal_steps", "collapse", "narrow")

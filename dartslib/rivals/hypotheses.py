@@ -129,10 +129,7 @@ def _placebo_alike(seen: _Seen) -> Decision:
 
 
 def _not_worth_it(seen: _Seen) -> Decision:
-    price = contest.kept("prices")["fast"]["darts"]
-    seconds = price["once"] + contest.settings()["budget"]["steps"] * price["per_step"]
-    pace = contest.kept("prices")["pace"]  # the table's prices may be of another machine
-    n = seconds / pace / landscape.costs(seen.table, "train_seconds").mean()
+    n = contest.budget_seconds() / landscape.costs(seen.table, "train_seconds").mean()
     mean = np.mean(seen.places["darts"])
     says = f"mean place {mean:.2f}; the best of {n:.1f} random cells {n / (n + 1):.2f}"
     return Decision(bool(mean <= n / (n + 1)), says)
