@@ -556,7 +556,7 @@ VERDICTS += [  # notebook 04
         ],
         *[
             (
-                "the random cell gains more than seven points on CIFAR-10 and seventeen on CIFAR-100",
+                "random cell gains more than seven points on CIFAR-10 and seventeen on CIFAR-100",
                 lambda kind=kind: (final(kind, "long"), final(kind, "random")),
                 larger,
                 lambda *_, gain=gain: gain,
