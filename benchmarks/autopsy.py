@@ -48,7 +48,7 @@ from dartslib.runs import records
 from dartslib.runs.files import write_text
 from dartslib.runs.hour import HourConfig, HourTraining
 from dartslib.runs.machine import commit, machine, versions
-from dartslib.runs.many import finished, make_all, make_each
+from dartslib.runs.many import finished, make_all, make_each, refuse_others
 from dartslib.runs.profiles import PROFILES
 from dartslib.runs.running import fast_form, finish, sizes_of
 from dartslib.supernet import adjust
@@ -72,6 +72,7 @@ OURS = "-----"
 ENDS = "---+-", "+++++", OURS  # trained more than once
 AGAIN = 2  # more trainings of each of these
 HOURS = 5.0  # core-hours of the run at full size
+SEED = 100  # of that run; the training that it is compared with, and the small ones, have others
 REFERENCE = "final-cifar10-REPORT_SECOND"  # the record of Table 3
 
 
@@ -111,7 +112,7 @@ def without_stem(network: FinalNetwork) -> FinalNetwork:
 def full(epochs: int) -> AutopsyConfig:
     """The settings of the run at full size."""
     settings = {name: value for change in FACTORS.values() for name, value in change.items()}
-    return AutopsyConfig(**_OURS | {"epochs": epochs}).changed(**settings)
+    return AutopsyConfig(**_OURS | {"epochs": epochs, "seed": SEED}).changed(**settings)
 
 
 def design() -> np.ndarray:
@@ -152,6 +153,7 @@ def begin(config: AutopsyConfig, data: DataSet, images: Subset) -> HourTraining:
 def make(job: str) -> dict[str, Any]:
     """One run: accuracies on judging and on training images, and CPU seconds."""
     torch.set_num_threads(1)
+    made = {"commit": commit(), "machine": machine("cpu"), "versions": versions()}
     config, data = config_of(job), load("cifar10")
     cut = split(data, held_out=config.held_out)
     trained, judged = cut.compare_train.first(TRAINED), cut.compare_valid.first(JUDGED)
@@ -166,10 +168,9 @@ def make(job: str) -> dict[str, Any]:
             found[name] = training.evaluate(data.evaluation_batches(images))[1]
     except FloatingPointError as not_finite:
         error = str(not_finite)
-    return found | {
+    return found | made | {
         "error": error, "seconds": process_time() - began, "cell": CELL,
         "config": config.model_dump(mode="json"), "data": data.digest(),
-        "commit": commit(), "machine": machine("cpu"), "versions": versions(),
     }  # fmt: skip
 
 
@@ -215,17 +216,31 @@ def effects(values: dict[str, float], level: float = 0.05) -> dict[str, float]:
 def predicted(values: dict[str, float], reference: float) -> dict[str, float]:
     """The accuracy of the run at full size, and the ends of its interval of 95 %.
 
+    That of the five effects is the prediction. "by the ends" stands beside it, with an interval of
+    its own: what the small run with all five has less than the one with none, so that what three
+    factors do together is in it, too.
+
     Args:
         values: job -> accuracy, of the whole plan.
         reference: that of the same cell in Table 3, where no factor is the report's. Its epochs
             are others, and its images may be crops at first: that counts as no difference.
     """
-    found = effects({job: float(logit(value)) for job, value in values.items()})
+    odds = {job: float(logit(value)) for job, value in values.items()}
+    found = effects(odds)
     middle = logit(reference) + sum(found[name] for name in FACTORS)
     # Uncertain are five effects, and the noise of two trainings.
     half = np.sqrt(len(FACTORS) * found["bar"] ** 2 + 2 * found["bar of a run"] ** 2)
-    ends = {"test": middle, "low": middle - half, "high": middle + half}
-    return {name: float(expit(value)) for name, value in ends.items()} | {"reference": reference}
+    told = {"test": middle, "low": middle - half, "high": middle + half}
+    all_five, none = (
+        np.mean([value for job, value in odds.items() if job.startswith(end)])
+        for end in ("+++++", OURS)
+    )
+    middle = logit(reference) + all_five - none
+    half = np.sqrt(2 / (AGAIN + 1) + 2) * found["bar of a run"]
+    told |= {
+        "by the ends": middle, "by the ends, low": middle - half, "by the ends, high": middle + half
+    }  # fmt: skip
+    return {name: float(expit(value)) for name, value in told.items()} | {"reference": reference}
 
 
 def epochs_in(hours: float) -> int:
@@ -246,16 +261,20 @@ def make_full(epochs: int, folder: Path) -> dict[str, float]:
     Returns:
         Accuracies on the test images and, measured alike, on training images; CPU seconds.
     """
-    config, data = full(epochs), load("cifar10")
+    config, data, made_by = full(epochs), load("cifar10"), commit()
     cut = split(data, held_out=0.0)
     training = begin(config, data, cut.final_train)
     told = {"genotype_name": CELL, "command": "python -m benchmarks.autopsy --full"}
     judged = data.evaluation_batches(cut.test)
-    record = finish(training, data, judged, folder, resume=True, **told)
-    records.save(record, records.RECORDED / "autopsy")
+    try:
+        record = finish(training, data, judged, folder, resume=True, **told)
+    except FloatingPointError as not_finite:
+        found = dict.fromkeys(("test", "train"), 1 / data.num_classes)
+        return found | {"epochs": epochs, "error": str(not_finite), "commit": made_by}
     train = training.evaluate(data.evaluation_batches(cut.final_train.first(JUDGED)))[1]
+    records.save(record, records.RECORDED / "autopsy")
     meta = record.meta
-    found = {"test": meta["result"]["test_accuracy"], "train": train, "epochs": epochs}
+    found = {"test": meta["result"]["test_accuracy"], "train": train, "epochs": epochs, "error": ""}
     return found | {"cpu_seconds": meta["cpu_seconds"], "commit": meta["commits"][-1]}
 
 
@@ -270,7 +289,8 @@ def predict(found: dict[str, Any]) -> dict[str, Any]:
     values = {job: row["valid"] for job, row in found["runs"].items()}
     reference = records.load(REFERENCE, records.RECORDED / "study").meta
     epochs = epochs_in(HOURS)
-    made = {"commit": commit(), "reference commits": reference["commits"]}
+    made = {"commit": commit(), "machine": machine("cpu")}
+    made["reference commits"] = reference["commits"]
     settings = {"epochs": epochs, "config": full(epochs).model_dump(mode="json")}
     return predicted(values, reference["result"]["test_accuracy"]) | made | settings
 
@@ -285,7 +305,8 @@ def main() -> None:
     given = parser.parse_args()
     whole = FOLDER.with_name("autopsy-full")
     before = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
-    if (given.record or given.predict) and whole.exists():
+    begun = whole.exists() or "found" in before or (records.RECORDED / "autopsy").exists()
+    if (given.record or given.predict) and begun:
         parser.error("The run at full size has begun: what it is compared with stays.")
     if given.predict:
         if not before:
@@ -294,9 +315,14 @@ def main() -> None:
         write_text(RECORD, json.dumps(before, indent=1) + "\n")
         print(before["predicted"])
     elif given.full:
+        if "found" in before and not whole.exists():
+            parser.error("The run at full size is made: its record stays.")
         if "predicted" not in before or not (whole.exists() or is_committed(RECORD)):
             parser.error("The run is to be predicted first: give --predict, and commit that.")
-        job = partial(make_full, before["predicted"]["epochs"])
+        epochs = before["predicted"]["epochs"]
+        if json.loads(full(epochs).model_dump_json()) != before["predicted"]["config"]:
+            parser.error("The run was predicted with other settings: put them back.")
+        job = partial(make_full, epochs)
         (before["found"],) = make_each(job, [whole], workers=1)
         write_text(RECORD, json.dumps(before, indent=1) + "\n")
         print(before["predicted"], before["found"], sep="\n")
@@ -312,6 +338,7 @@ def design_runs(record: bool, workers: int) -> None:
     print(f"{len(rows)} of {len(plan())} runs are finished")
     if len(rows) < len(plan()):
         return
+    refuse_others(rows, config_of)
     found = {
         key: effects({job: row[key] for job, row in rows.items()}) for key in ("valid", "train")
     }

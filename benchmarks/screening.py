@@ -36,7 +36,7 @@ from dartslib.runs.drawing import draw
 from dartslib.runs.files import write_text
 from dartslib.runs.hour import HourConfig
 from dartslib.runs.machine import commit, machine, versions
-from dartslib.runs.many import Row, finished, make_all
+from dartslib.runs.many import Row, finished, make_all, refuse_others
 from dartslib.runs.results import bar
 from dartslib.runs.running import begin_training
 
@@ -87,22 +87,32 @@ def config_of(job: str, kept: tuple[str, ...] = ()) -> HourConfig:
 
 
 def make(job: str, kept: tuple[str, ...] = ()) -> Row:
-    """One run: accuracies on images that it did not see, plain and mirrored, and CPU seconds."""
+    """One run: accuracies on images that it did not see, plain and mirrored, and CPU seconds.
+
+    A loss that is not finite ends it at chance; "error" says so.
+    """
     torch.set_num_threads(1)
+    made = {"commit": commit(), "machine": machine("cpu"), "versions": versions()}
     config, data = config_of(job, kept), load("cifar10")
     training, _ = begin_training(config, draw(SearchSpace.report(), CELL), data)
     training.watched = None  # looked at once, at the end
-    began = process_time()
-    for _ in training:
-        pass
-    seconds = process_time() - began
+    began, error = process_time(), ""
+    found = dict.fromkeys(("valid", "mirrored", "train"), 1 / data.num_classes)
     judged = data.evaluation_batches(split(data, held_out=0.6).compare_valid.first(JUDGED))
-    return {
+    try:
+        for _ in training:
+            pass
+        seconds = process_time() - began
+        found = {
+            "valid": training.evaluate(judged)[1],
+            "mirrored": training.evaluate_mirrored(judged)[1],
+            "train": float(np.mean(training.history["train_accuracy"][-10:])),
+        }
+    except FloatingPointError as not_finite:
+        seconds, error = process_time() - began, str(not_finite)
+    return found | made | {
         "cell": f"random-{CELL}", "config": config.model_dump(mode="json"), "seconds": seconds,
-        "valid": training.evaluate(judged)[1], "mirrored": training.evaluate_mirrored(judged)[1],
-        "train": float(np.mean(training.history["train_accuracy"][-10:])),
-        "data": data.digest(), "commit": commit(), "machine": machine("cpu"),
-        "versions": versions(),
+        "error": error, "data": data.digest(),
     }  # fmt: skip
 
 
@@ -127,13 +137,18 @@ def kept_of(found: dict[str, float]) -> tuple[str, ...]:
 
 
 def together(rows: dict[str, Row]) -> dict[str, float]:
-    """What is kept, all of it, brings in points of accuracy and in seconds: means, and a bar."""
+    """What is kept, all of it, brings, by `told`: differences of means; "bar" is of "valid"."""
     none, kept = ([row for job, row in rows.items() if job.startswith(kind)] for kind in KINDS)
     brings = {
-        key: fmean(row[key] for row in kept) - fmean(row[key] for row in none)
-        for key in ("valid", "mirrored", "train", "seconds")
+        key: fmean(row[key] for row in kept) - fmean(row[key] for row in none) for key in told(rows)
     }
     return brings | {"bar": bar([row["valid"] for row in kept], [row["valid"] for row in none])}
+
+
+def told(rows: dict[str, Row]) -> tuple[str, ...]:
+    """What effects are computed of: seconds only where all are of one kind of machine."""
+    kinds = {(row["machine"]["processor"], row["machine"]["instructions"]) for row in rows.values()}
+    return ("valid", "mirrored", "train") + ("seconds",) * (len(kinds) == 1)
 
 
 def main() -> None:
@@ -148,10 +163,14 @@ def main() -> None:
     rows = finished(FOLDER, plan())
     if len(rows) < len(plan()):
         parser.exit(message=f"{len(rows)} of {len(plan())} runs of the design are finished.\n")
-    keys = "valid", "mirrored", "train", "seconds"
-    found = {key: effects([row[key] for row in rows.values()]) for key in keys}
+    refuse_others(rows, config_of)
+    for job, row in rows.items():
+        if row["error"]:
+            print(f"run {job} counts as chance: {row['error']}")
+    found = {key: effects([row[key] for row in rows.values()]) for key in told(rows)}
     for name, effect in found["valid"].items():
-        print(f"{name:30}{100 * effect:+6.2f} points{found['seconds'][name]:+8.0f} s")
+        took = f"{found['seconds'][name]:+8.0f} s" if "seconds" in found else ""
+        print(f"{name:30}{100 * effect:+6.2f} points{took}")
     kept = kept_of(found["valid"])
     print(f"kept: {', '.join(kept) or 'nothing'}")
     if kept:
@@ -160,6 +179,7 @@ def main() -> None:
         rows = finished(FOLDER, plan(kept))
         if len(rows) < len(plan(kept)):
             parser.exit(message="The trainings with all that is kept are not finished.\n")
+        refuse_others(rows, partial(config_of, kept=kept))
         found["together"] = together(rows)
         print(f"together {100 * found['together']['valid']:+.2f} points")
     if given.record:

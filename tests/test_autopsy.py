@@ -1,6 +1,7 @@
 """What the report's code does otherwise: the design, its effects, and each factor."""
 
 import json
+import shutil
 import signal
 import subprocess
 from types import SimpleNamespace
@@ -111,6 +112,16 @@ def test_a_loss_that_is_not_finite_is_chance_and_does_not_end_the_list(monkeypat
     assert row["valid"] == row["train"] == 0.1 and "not finite" in row["error"]
 
 
+@pytest.mark.full
+def test_a_full_run_that_is_not_finite_is_told(monkeypatch, at_a_small_size):
+    def fail(training):
+        raise FloatingPointError("The train loss is not finite.")
+
+    monkeypatch.setattr(Training, "advance", fail)
+    found = autopsy.make_full(2, at_a_small_size / "a")
+    assert found["test"] == found["train"] == 0.1 and "not finite" in found["error"]
+
+
 def tiny():
     rng, labels = np.random.default_rng(0), np.arange(64) % 10
     images = rng.integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
@@ -130,12 +141,15 @@ def test_the_full_run_is_predicted_from_its_effects():
     found = autopsy.predicted(values(0.0), reference=0.9)
     assert found["reference"] == 0.9
     assert found["test"] == found["low"] == found["high"] == pytest.approx(right)
-    inside = 0
+    assert found["by the ends"] == pytest.approx(right)
+    inside, by_ends = 0, 0
     for _ in range(300):
         full, ours = (logit(p) + 0.05 * generator.normal() for p in (right, 0.9))
         found = autopsy.predicted(values(0.05), expit(ours))
         inside += found["low"] < expit(full) < found["high"]
+        by_ends += found["by the ends, low"] < expit(full) < found["by the ends, high"]
     assert inside / 300 == pytest.approx(0.95, abs=0.035)
+    assert by_ends / 300 == pytest.approx(0.95, abs=0.035)
 
 
 @pytest.fixture
@@ -209,7 +223,7 @@ def test_a_prediction_comes_first_and_stays(monkeypatch, at_a_small_size, capsys
     assert found["low"] < found["test"] < found["high"] and found["reference"] == 0.9
     assert found["epochs"] >= 1 and found["reference commits"] == ["c"] and found["commit"]
     assert "commit that" in refused("--full")
-    found["epochs"] = 2  # five hours at this size are many
+    found["epochs"] = found["config"]["epochs"] = 2  # five hours at this size are many
     autopsy.RECORD.write_text(json.dumps({"runs": runs, "predicted": found}), encoding="utf-8")
     for words in (["add", "autopsy.json"], ["commit", "-qm", "predicted"]):
         subprocess.run(["git", "-C", str(folder), *words], check=True)
@@ -222,6 +236,12 @@ def test_a_prediction_comes_first_and_stays(monkeypatch, at_a_small_size, capsys
         assert "stays" in refused(words)
     say("--full")  # goes on, where there is nothing left: the same
     assert json.loads(autopsy.RECORD.read_text("utf-8"))["found"]["test"] == made["found"]["test"]
+    made["predicted"]["config"]["lr"] = 0.5
+    autopsy.RECORD.write_text(json.dumps(made), encoding="utf-8")
+    assert "other settings" in refused("--full")
+    shutil.rmtree(folder / "autopsy-full")  # another machine has the records alone
+    assert "its record stays" in refused("--full")
+    assert "stays" in refused("--predict") and "stays" in refused("--record")
 
 
 def test_five_core_hours_are_so_many_epochs(monkeypatch, at_a_small_size):

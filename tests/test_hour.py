@@ -17,6 +17,7 @@ from dartslib.runs import records
 from dartslib.runs.dense import DenseConfig
 from dartslib.runs.hour import HourConfig, HourTraining, crop_size
 from dartslib.runs.judging import judge
+from dartslib.runs.machine import machine
 from dartslib.runs.profiles import PROFILES
 from dartslib.runs.trained import load_trained
 from dartslib.tabular.cells import classes
@@ -329,13 +330,16 @@ def test_all_that_is_kept_together():
     assert configs["none-1"].changed(seed=0) == screening.BASE
     rows = {
         job: {"valid": 0.8 + 0.02 * job.startswith("kept") + 0.001 * int(job[-1]), "mirrored": 0.8,
-              "train": 0.9, "seconds": 100.0 + 5 * job.startswith("kept")}
+              "train": 0.9, "seconds": 100.0 + 5 * job.startswith("kept"),
+              "machine": {"processor": "a", "instructions": "AVX2"}}
         for job in plan[24:]
     }  # fmt: skip
     found = screening.together(rows)
     assert found["valid"] == pytest.approx(0.02) and found["seconds"] == pytest.approx(5)
     # Student's t of 4 degrees, times the deviation of a difference of two means of three
     assert found["bar"] == pytest.approx(2.776 * 0.001 * (2 / 3) ** 0.5, rel=1e-3)
+    rows["kept-0"]["machine"]["instructions"] = "AVX512"  # seconds of two machines say nothing
+    assert screening.together(rows).keys() == {"valid", "mirrored", "train", "bar"}
 
 
 @pytest.mark.full
@@ -348,10 +352,13 @@ def test_the_command_trains_judges_and_says_what_is_kept(monkeypatch, tmp_path, 
     monkeypatch.setattr(screening, "BASE", small)
     monkeypatch.setattr(screening, "load", lambda name: data)
     monkeypatch.setattr(screening, "make_all", here)
+    monkeypatch.setattr(screening, "commit", lambda: "c")  # whatever is not committed here
     monkeypatch.setattr(screening, "RECORD", tmp_path / "screening.json")
     monkeypatch.setattr(screening, "FOLDER", tmp_path)
     for run, row in enumerate(screening.design()):
         made = {"valid": 0.7 + 0.01 * row[1], "mirrored": 0.7, "train": 0.7, "seconds": 1.0}
+        made |= {"error": "", "commit": "c", "machine": machine("cpu")}
+        made["config"] = screening.config_of(str(run)).model_dump(mode="json")
         (tmp_path / f"{run}.json").write_text(json.dumps(made), encoding="utf-8")
     for words in ([], ["--record"]):
         monkeypatch.setattr("sys.argv", ["screening", *words])

@@ -25,6 +25,7 @@ from dartslib.genotypes import PUBLISHED
 from dartslib.relaxation import Relaxation
 from dartslib.runs import driving, gap, importing, records, running, study
 from dartslib.runs.drawing import draw
+from dartslib.runs.hour import HourConfig
 from dartslib.runs.profiles import Profile
 from dartslib.runs.results import Results, bar, cpu_hours, shared
 from dartslib.runs.running import fast_form
@@ -185,6 +186,12 @@ def test_a_network_made_by_hand_is_trained_with_three_rates(tmp_path, data):
     for run in runs:
         again = run.config.changed(lr=TINY.final.lr, epochs=TINY.final.epochs).model_dump()
         assert TINY.final.model_dump().items() <= again.items()
+    muon = dataclasses.replace(
+        TINY, final=HourConfig(**TINY.final.model_dump() | {"muon": 0.02, "lr": 0.3})
+    )
+    rates = [(run.config.lr, run.config.muon) for run in _study(tmp_path, hand=4, settings=muon)
+             if run.cell == "hand"]  # fmt: skip
+    assert np.divide(*zip(*rates, strict=True)) == pytest.approx(0.3 / 0.02)
     record = plan.make(runs[1], data)
     assert record.meta["config"]["widths"] and record.meta["cell"] == "hand"
     assert "--hand 4 --only" in record.meta["command"] and plan.finished(runs[1])

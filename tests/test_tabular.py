@@ -206,6 +206,17 @@ def test_a_list_of_jobs_goes_on_where_it_was(tmp_path):
     assert [*many.finished(tmp_path, ["bad", "last"])] == ["last"]  # it came after, all the same
 
 
+def test_finished_jobs_of_other_settings_are_not_taken():
+    config = making.RECIPES["short"]
+    row = {"config": json.loads(config.model_dump_json()), "commit": "c"}
+    many.refuse_others({"a": row}, lambda job: config)
+    with pytest.raises(ValueError, match="a was made with other settings"):
+        many.refuse_others({"a": row}, lambda job: config.changed(seed=5))
+    for commit in ("", "unknown", "c+changes"):
+        with pytest.raises(ValueError, match="code that is in no commit"):
+            many.refuse_others({"a": row | {"commit": commit}}, lambda job: config)
+
+
 def test_workers_stand_where_the_list_is_begun(tmp_path, monkeypatch):
     """joblib keeps its workers from list to list, and a folder may be told from where one is."""
     for part in ("here", "there"):

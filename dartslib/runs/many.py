@@ -6,7 +6,7 @@ cluster. A job of minutes that is stopped begins anew; one of hours keeps a chec
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dartslib.runs.files import write_text
+from dartslib.settings import Config
 
 Row, Job = dict[str, Any], TypeVar("Job")
 
@@ -91,6 +92,18 @@ def finished(folder: Path, jobs: Iterable[str]) -> dict[str, Row]:
     """Job -> its result, of those that are done, in the order of the list."""
     files = {job: folder / f"{job}.json" for job in jobs}
     return {job: json.loads(f.read_text("utf-8")) for job, f in files.items() if f.exists()}
+
+
+def refuse_others(rows: Mapping[str, Row], config_of: Callable[[str], Config]) -> None:
+    """ValueError if a finished job has other settings than it would be given now, or no commit.
+
+    Its row has "config" and "commit".
+    """
+    for job, row in rows.items():
+        if row["config"] != json.loads(config_of(job).model_dump_json()):
+            raise ValueError(f"{job} was made with other settings: put them back, or remove it.")
+        if not row["commit"] or row["commit"] == "unknown" or "+" in row["commit"]:
+            raise ValueError(f"{job} was made with code that is in no commit: remove it.")
 
 
 def make_all(

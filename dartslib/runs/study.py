@@ -177,7 +177,11 @@ class Study:
         return Run(f"{kind}-{config.dataset}-{name}", kind, config, changed, cell)
 
     def _by_hand(self, number: int) -> Run:
-        run = self._run("final", f"hand_{number}", "hand", epochs=self.hand, lr=HAND_RATES[number])
+        rate, final = HAND_RATES[number], self.settings.final
+        more = {"epochs": self.hand, "lr": rate}
+        if getattr(final, "muon", 0):  # most of its weights are Muon's, whose rate is its own
+            more["muon"] = final.muon * rate / final.lr
+        run = self._run("final", f"hand_{number}", "hand", **more)
         return replace(run, config=DenseConfig(**run.config.model_dump()))
 
     @cached_property
