@@ -195,6 +195,12 @@ def test_all_ways_are_held_against_the_counting_that_they_have_to_beat():
     p = stats.ttest_ind(one, other, equal_var=False).pvalue
     assert p < found["synflow"].p <= 15 * p and found["synflow"].bar == bar(one, other)
     assert not race.ahead({"counting": curves["counting"]}, 20)
+    # Where most repeats still have the cell that counting has, there is nothing to compare.
+    shared = np.array(curves["counting"]["marks"]["60"])
+    for share, compared in ((0.4, True), (0.6, False)):
+        mine = np.where(np.arange(200) < 200 * share, shared, shared + 0.01)
+        found = race.ahead(curves | {"reinforce": {"marks": {"60": mine.tolist()}}}, 60)
+        assert ("reinforce" in found) == compared and "synflow" in found
 
 
 def test_a_rate_that_follows_from_the_budget_is_that_of_each_moment(table, monkeypatch):

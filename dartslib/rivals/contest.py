@@ -422,8 +422,11 @@ def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, An
     for row in rows:
         of_arm.setdefault(row["arm"], []).append(row)
     for arm in records.names(FOLDER):
-        before = records.load(arm, FOLDER).meta["searches"]
-        refuse_fewer(FOLDER / arm, len(before), len(of_arm.get(arm, ())))
+        before, now = (
+            {(one["group"], one["seed"]) for one in searches}
+            for searches in (records.load(arm, FOLDER).meta["searches"], of_arm.get(arm, ()))
+        )
+        refuse_fewer(FOLDER / arm, len(before), len(before & now))
     write_text(FOLDER / "fresh.json", json.dumps(trained, indent=1) + "\n")
     keys = (
         "group", "seed", "steps", "seconds", "price", "w_lr", "alpha_lr", "operations", "error",

@@ -3,7 +3,8 @@
 Jamieson, Talwalkar, Non-stochastic Best Arm Identification, AISTATS 2016; the report's "partial
 training" (section 3). Differences: (1) rungs are whole epochs of one training that goes on, under
 one schedule, so that an early value is of a high learning rate; (2) rounds are repeated with new
-cells until the budget ends; (3) a cell that is drawn twice is trained twice.
+cells until the budget ends; (3) a cell that is drawn twice is trained twice,
+and where both go on, one of the two may begin anew.
 """
 
 from collections.abc import Iterator

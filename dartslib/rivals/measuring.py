@@ -43,7 +43,8 @@ STEPS = 5 * RECIPE.epochs * (JUDGED // RECIPE.batch_size)  # as many images trai
 # times all its steps is theirs, 0.0035 times 30 times 150 epochs.
 CONTROLLER_STEPS = 15
 CONTROLLER_TRAVEL = 0.0035 * 30 * 150
-INITS, BATCH, KERNEL, POINTS = 3, 128, 24, 100  # of the scores; points per side of a plane
+# Of the scores, whose first weights are as many as supernets; points per side of a plane.
+INITS, BATCH, KERNEL, POINTS = SEEDS, 128, 24, 100
 PACE = 5  # training steps beside the scores of a class
 
 
@@ -153,7 +154,7 @@ def score(number: int, images: DataSet) -> dict[str, Any]:
     """What the scores say of a class before training, with each of three first weights.
 
     Returns:
-        "scores": by way, a value each; "score_seconds": by way, CPU time of all three;
+        "scores": by way, a value each; "score_seconds": by way, CPU time of all beginnings;
         "step_seconds": that of a training step of the class, here and now, which tells what these
         seconds are worth in the table's prices.
     """

@@ -76,7 +76,11 @@ def collect_table(rows: Iterable[Mapping[str, Any]]) -> None:
         epochs = " ".join(f"{value:.4f}" for value in row["epochs"])
         rounded = {"seconds": f"{row['seconds']:.1f}", "epochs": epochs, "made": made.index(where)}
         found.append({**row, **rounded})
-    refuse_fewer(table.ROWS, len(table.read_rows(table.ROWS)), len(found))
+    before, now = (
+        {(row["recipe"], row["cell"], str(row["run"])) for row in rows}
+        for rows in (table.read_rows(table.ROWS), found)
+    )
+    refuse_fewer(table.ROWS, len(before), len(before & now))
     recipes = {name: recipe.model_dump(mode="json") for name, recipe in making.RECIPES.items()}
     recipes |= {"twin": recipes["short"], "pools": recipes["short"] | {"cells": controls.NORMED}}
     by_hand = {"lr": controls.RATES, "epochs": "as many as take the mean cell's seconds"}
@@ -90,7 +94,13 @@ def collect_table(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def record_race() -> None:
-    """Runs the race on the table that is there, and writes race.json. Needs optuna."""
+    """Runs the race on the table that is there, and writes race.json. Needs optuna.
+
+    Raises:
+        ValueError: a class has fewer trainings than it is to have.
+    """
+    if min(len(load().query(cell).runs) for cell in load().classes) < making.RUNS:
+        raise ValueError(f"The race wants {making.RUNS} trainings of every class: finish them.")
     ways = race.entrants(race.recorded(), load()) | {"optuna_tpe": race.on_the_space(optuna_tpe)}
     found = race.run(load(), ways)
     write_text(race.FOLDER / "race.json", json.dumps({"commit": commit()} | found) + "\n")

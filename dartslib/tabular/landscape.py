@@ -132,14 +132,21 @@ def correlation(
 
 
 def degraded(worth: np.ndarray, seen: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The ranks of cells by worth, with noise: as often right as what was seen, (cells,) each.
+    """The worth of cells with noise: as often right as what was seen, (cells,) each.
 
     What a way would say that agrees with the worth as well as `seen` does (rank correlation) and
-    prefers no kind of cell.
+    prefers no kind of cell. The noise is on the worth and not on ranks, so that a gap between
+    kinds of cells is as hard to cross as it is wide.
     """
-    ranks, agreement = stats.rankdata(worth), max(0.01, stats.spearmanr(worth, seen)[0])
-    deviation = ranks.std() * np.sqrt(agreement**-2 - 1)
-    return ranks + deviation * generator.normal(size=len(ranks))
+    agreement, noise = stats.spearmanr(worth, seen)[0], generator.normal(size=len(worth))
+    low, high = 0.0, 100.0  # in deviations of the worth
+    for _ in range(40):  # the more noise, the less agreement
+        middle = (low + high) / 2
+        if stats.spearmanr(worth, worth + middle * worth.std() * noise)[0] > agreement:
+            low = middle
+        else:
+            high = middle
+    return worth + high * worth.std() * noise
 
 
 class Best(NamedTuple):

@@ -126,7 +126,7 @@ class Table:
         return fmean(left)
 
     def rank(self, genotype: Genotype) -> int:
-        """Place by the truth among the 207 classes; 1 is the best, ties share the better place."""
+        """Rank by the truth among the 207 classes; 1 is the best, ties share the better rank."""
         mine = self.truth(genotype)
         return 1 + sum(answer.valid > mine for answer in self._means["short"].values())
 
