@@ -358,7 +358,7 @@ def _recorded(collect: Callable[[], None]) -> None:
     """Puts results among the records, where no more are recorded already."""
     try:
         collect()
-    except ValueError as refused:
+    except FileExistsError as refused:
         typer.echo(str(refused), err=True)
 
 

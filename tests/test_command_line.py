@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -360,3 +361,14 @@ def test_a_job_that_cannot_be_made_keeps_no_other_list_from_being_made(run, monk
     done = run("contest", "--make")
     assert done.exit_code == 2 and "1 of 463 runs could not be made" in done.output
     assert len(lists) == 4 and kept == [[row]] * 2  # before, what a killed run made; and after
+
+    def refuse(error, *rows):
+        raise error
+
+    for error in (FileExistsError("it stays"), ValueError("a shape")):
+        monkeypatch.setattr(contest, "collect", partial(refuse, error))
+        lists.clear()
+        done = run("contest", "--make")
+        # What is recorded stays, and the searches go on; a fault of the code ends the command.
+        assert done.exit_code == 2 and str(error) in done.output
+        assert len(lists) == (4 if isinstance(error, FileExistsError) else 0)

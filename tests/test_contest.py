@@ -412,7 +412,7 @@ def test_fewer_searches_do_not_take_the_place_of_more(small):
     rows = [_row(arm, seed) for arm in ("darts", "gdas") for seed in range(2)]
     contest.collect(rows, [{"cell": "a"}])
     for left, trained in ((rows[:3], [{}]), (rows[:2], [{}]), (rows, [])):
-        with pytest.raises(ValueError, match="it stays as it is"):
+        with pytest.raises(FileExistsError, match="it stays as it is"):
             contest.collect(left, trained)
         assert len(records.load("gdas", contest.FOLDER).meta["searches"]) == 2
         assert contest.kept("fresh") == [{"cell": "a"}]

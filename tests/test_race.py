@@ -317,6 +317,6 @@ def test_rows_go_into_the_files_of_their_kinds(tmp_path, monkeypatch):
     assert kept == rows[:2]  # trainings, the table's and its controls'
     files = {path.stem: json.loads(path.read_text("utf-8")) for path in tmp_path.glob("*.json")}
     assert files == {"enas": [rows[2], rows[4]], "score": [rows[3]]}
-    with pytest.raises(ValueError, match="enas.json has 2 rows, and here are 1: it stays"):
+    with pytest.raises(FileExistsError, match="enas.json has 2 rows, and here are 1: it stays"):
         recording.collect(rows[:4])
     assert json.loads((tmp_path / "enas.json").read_text("utf-8")) == files["enas"]

@@ -171,11 +171,11 @@ def test_the_table_answers(table):
 
 def test_a_smaller_table_does_not_take_its_place(table):
     before = tables.ROWS.read_bytes()
-    with pytest.raises(ValueError, match=r"table.csv has 621 rows, and here are 2: it stays"):
+    with pytest.raises(FileExistsError, match=r"table.csv has 621 rows, and here are 2: it stays"):
         recording.collect_table(rows_of({name(classes()[0].normal): [0.1, 0.2]}))
     others = {name(cell.normal): [0.1, 0.2, 0.3] for cell in classes()[:206]}
     others |= {"more": [0.1] * 9}  # as many and more, but not those that are there
-    with pytest.raises(ValueError, match=r"table.csv has 621 rows, and here are 618"):
+    with pytest.raises(FileExistsError, match=r"table.csv has 621 rows, and here are 618"):
         recording.collect_table(rows_of(others))
     assert tables.ROWS.read_bytes() == before
 

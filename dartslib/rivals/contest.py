@@ -412,7 +412,7 @@ def collect(rows: Iterable[Mapping[str, Any]], trained: Iterable[Mapping[str, An
     trainings go into fresh.json.
 
     Raises:
-        ValueError: more is recorded than these; nothing is written.
+        FileExistsError: more is recorded than these; nothing is written.
     """
     trained = list(trained)
     if (FOLDER / "fresh.json").exists():

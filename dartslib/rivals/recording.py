@@ -48,7 +48,7 @@ def collect(rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes the table's files, and a file per kind of other jobs into data/recorded/rivals.
 
     Raises:
-        ValueError: more is recorded than these.
+        FileExistsError: more is recorded than these.
     """
     trainings, kinds = [], {}
     for row in rows:
@@ -66,7 +66,7 @@ def collect_table(rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes table.csv and table.json, both whole or none, of rows as `making.make` gives them.
 
     Raises:
-        ValueError: the table has more rows than these; it stays.
+        FileExistsError: the table has rows that are not among these; it stays.
     """
     made, found = [], []
     for row in rows:

@@ -57,9 +57,9 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def refuse_fewer(path: Path, before: int, now: int) -> None:
-    """ValueError if what is recorded has more rows than what is to take its place."""
+    """FileExistsError if what is recorded has more rows than what is to take its place."""
     if now < before:
-        raise ValueError(
+        raise FileExistsError(
             f"{path.name} has {before} rows, and here are {now}: it stays as it is. Put the files "
             "of the others back, or remove it."
         )
