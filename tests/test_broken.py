@@ -46,16 +46,6 @@ def test_a_mistake_is_seen(put_in, name):
     assert found["seen"], f"by {found['raised']}, not by a comparison:\n{found['output']}"
 
 
-@pytest.mark.full
-def test_without_a_mistake_the_named_tests_pass():
-    tests = sorted({f"tests/{mistake.test}" for mistake in MISTAKES.values()})
-    options = ["-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *tests], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout
-
-
 @cache
 def _functions(file):
     tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
@@ -76,7 +66,7 @@ def test_a_row_of_the_table(mistake):
     file, test = mistake.test.split("::")
     function = _functions(file)[test]
     marks = " ".join(ast.unparse(decorator) for decorator in function.decorator_list)
-    assert "mark.full" not in marks and "mark.gpu" not in marks  # seen by `make test`
+    assert "mark.full" not in marks and "mark.gpu" not in marks  # `make test` runs it, as it is
     assert mistake.mistake.endswith(".") and "\n" not in mistake.mistake
     assert mistake.raises not in COMPARISON
 

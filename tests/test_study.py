@@ -13,6 +13,7 @@ from functools import partial
 from math import isnan
 from pathlib import Path
 from statistics import mean, stdev, variance
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -792,6 +793,7 @@ def test_a_worker_of_a_cluster_is_killed(tmp_path, data):
     from distributed import Client, LocalCluster
 
     with (
+        patch.dict(os.environ),  # Dask sets numbers of threads, and leaves them
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
