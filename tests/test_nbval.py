@@ -124,6 +124,14 @@ def test_both_see_the_same(project, how):
     assert found == seen + (_passed(NOTEBOOKS[0].name) if how == AGAIN else []), said
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("name", [path.name for path in NOTEBOOKS[1:]])
+def test_notebooks_pass_by_nbclient_too(project, name):
+    """And in a folder that is not the checkout's."""
+    said, found = _pytest(project, *AGAIN, name)
+    assert found == _passed(name), said
+
+
 def test_nbval_lives_on_a_part_of_pytest_that_may_go():
     """Where this fails, go over to nbval_again.py, as README.md here says."""
     assert "legacypath" in default_plugins

@@ -222,11 +222,12 @@ def apart():
 @ENOUGH_MEMORY
 @ALONE
 @pytest.mark.full
-@pytest.mark.parametrize("method", ["finite_difference", "exact"])  # the dearest of their kinds
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["report", "darts"])
 def test_one_step_of_search_with_the_full_batch(name, method, apart):
-    # Double backward holds several times as much as a plain pass, and gets a quarter.
-    batch = profile(name).search.batch_size // {"exact": 4}.get(method, 1)
+    # One level takes both halves at once, 64 images together here. Double backward holds several
+    # times as much as a plain pass, and gets a quarter.
+    batch = profile(name).search.batch_size // {"one_level": 2, "exact": 4}.get(method, 1)
     apart(_one_step_of_search, name, method, batch)
 
 
